@@ -1,0 +1,193 @@
+import { createHash } from 'node:crypto';
+import { ArgumentError, SeedbedError } from '../errors.js';
+import { decodeImage, type Image } from '../image.js';
+import { checkOptions, seed as seedSchema, share } from '../options.js';
+import { z } from 'zod';
+
+/** One labelled picture. */
+export interface Sample {
+  /** Unique within its dataset; a path below the dataset's folder where there is one. */
+  key: string;
+  image: Image;
+  /** Index into the dataset's classes. */
+  label: number;
+  className: string;
+}
+
+/** A picture that was left out, and why. */
+export interface Skipped {
+  key: string;
+  reason: string;
+}
+
+/** Where a picture comes from: its encoded bytes, or pixels. */
+export interface Entry {
+  readonly key: string;
+  readonly label: number;
+  read(): Promise<Uint8Array | Image>;
+}
+
+/** What a part of the data may be used for. Nothing is ever trained or chosen on `test`. */
+export type Role = 'train' | 'validation' | 'test';
+
+const PARALLEL_DECODES = 8;
+
+const subsetSchema = z.strictObject({
+  /** Pictures per class. */
+  shots: z.int().min(1),
+  /** Which ones: a smaller subset of the same seed lies inside a larger one. Default 0. */
+  seed: seedSchema.optional(),
+});
+
+const splitSchema = z.strictObject({
+  /** Share of each class that becomes the validation part. Default 0. */
+  validation: share.optional(),
+  /** Share of each class that becomes the test part. Default 0. */
+  test: share.optional(),
+  seed: seedSchema.optional(),
+});
+
+export type SubsetOptions = z.input<typeof subsetSchema>;
+export type SplitOptions = z.input<typeof splitSchema>;
+
+/** Labelled pictures, decoded when they are read. Immutable: subsets and splits are new datasets over the same entries. */
+export class Dataset {
+  readonly name: string;
+  readonly classes: readonly string[];
+  /** Set by `split` and `as`. */
+  readonly role: Role | undefined;
+  /** What `onCorrupt: 'skip'` left out when the dataset was opened. */
+  readonly skipped: readonly Skipped[];
+  readonly #entries: readonly Entry[];
+
+  constructor(init: { name: string; classes: readonly string[]; entries: readonly Entry[]; role?: Role | undefined; skipped?: readonly Skipped[] }) {
+    this.name = init.name;
+    this.classes = init.classes;
+    this.role = init.role;
+    this.skipped = init.skipped ?? [];
+    this.#entries = init.entries;
+  }
+
+  get length(): number {
+    return this.#entries.length;
+  }
+
+  get labels(): number[] {
+    return this.#entries.map((entry) => entry.label);
+  }
+
+  get keys(): string[] {
+    return this.#entries.map((entry) => entry.key);
+  }
+
+  /** Pictures per class, in the order of `classes`. */
+  get counts(): number[] {
+    const counts = this.classes.map(() => 0);
+    for (const { label } of this.#entries) counts[label] = (counts[label] ?? 0) + 1;
+    return counts;
+  }
+
+  /** Reads and decodes picture `i`. Throws `ERR_IMAGE` naming the file when it is not one. */
+  async get(i: number): Promise<Sample> {
+    const entry = this.#entries[i];
+    if (entry === undefined) throw new ArgumentError(`Expected an index from 0 to ${this.length - 1} for get, received ${i}`);
+    const content = await entry.read();
+    const image = content instanceof Uint8Array ? await decodeImage(content, entry.key) : content;
+    return { key: entry.key, image, label: entry.label, className: this.classes[entry.label] ?? '' };
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Sample, void, void> {
+    for (let i = 0; i < this.length; i++) yield await this.get(i);
+  }
+
+  /** All pictures, decoded a few at a time. The first that cannot be decoded is named, with the count of all that cannot. */
+  async load(): Promise<Sample[]> {
+    const { samples, failures } = await this.#decodeAll();
+    const [first] = failures;
+    if (first !== undefined) {
+      const count = failures.length === 1 ? '' : ` (and ${failures.length - 1} more)`;
+      throw new SeedbedError('ERR_IMAGE', `${first.reason}${count}; open the dataset with onCorrupt: 'skip' to leave such files out`);
+    }
+    return samples as Sample[];
+  }
+
+  /** A dataset without the pictures that cannot be decoded; those are listed in its `skipped`. */
+  async withoutCorrupt(): Promise<Dataset> {
+    const { samples, failures } = await this.#decodeAll();
+    const entries = this.#entries.filter((_, i) => samples[i] !== undefined);
+    return new Dataset({ ...this.#init(), entries, skipped: [...this.skipped, ...failures] });
+  }
+
+  async #decodeAll(): Promise<{ samples: (Sample | undefined)[]; failures: Skipped[] }> {
+    const samples: (Sample | undefined)[] = new Array<undefined>(this.length).fill(undefined);
+    const failures: (Skipped | undefined)[] = [];
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let i = next++; i < this.length; i = next++) {
+        try {
+          samples[i] = await this.get(i);
+        } catch (error) {
+          if (!(error instanceof SeedbedError)) throw error;
+          failures[i] = { key: this.#entries[i]?.key ?? '', reason: error.message };
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL_DECODES }, worker));
+    return { samples, failures: failures.filter((failure) => failure !== undefined) };
+  }
+
+  #init(): { name: string; classes: readonly string[]; role: Role | undefined; skipped: readonly Skipped[] } {
+    return { name: this.name, classes: this.classes, role: this.role, skipped: this.skipped };
+  }
+
+  /** The same pictures with a role. */
+  as(role: Role): Dataset {
+    return new Dataset({ ...this.#init(), entries: this.#entries, role });
+  }
+
+  /** The pictures for which `keep(key, label)` holds. */
+  filter(keep: (key: string, label: number) => boolean): Dataset {
+    return new Dataset({ ...this.#init(), entries: this.#entries.filter(({ key, label }) => keep(key, label)) });
+  }
+
+  /**
+   * `shots` pictures of each class. The rule: within a class, pictures are ordered by sha256 of "seed:key" and the first
+   * are taken; so subsets of one seed are nested, and adding files changes as little as possible.
+   * Throws `ERR_SHOTS` when a class has too few.
+   */
+  subset(options: SubsetOptions): Dataset {
+    const { shots, seed = 0 } = checkOptions(subsetSchema, options, 'subset');
+    const chosen = this.#ranked(seed).flatMap((entries, label) => {
+      if (entries.length < shots) throw new SeedbedError('ERR_SHOTS', `Expected at least ${shots} pictures of class '${this.classes[label]}' in ${this.name}, found ${entries.length}`);
+      return entries.slice(0, shots);
+    });
+    return new Dataset({ ...this.#init(), entries: this.#inOriginalOrder(chosen) });
+  }
+
+  /** Cuts each class by the same rule into parts that share no picture; what is left over is for training. */
+  split(options: SplitOptions): Record<Role, Dataset> {
+    const { validation = 0, test = 0, seed = 0 } = checkOptions(splitSchema, options, 'split');
+    if (validation + test >= 1) throw new ArgumentError(`Expected validation and test shares that sum to less than 1, received ${validation} and ${test}`);
+    const parts: Record<Role, Entry[]> = { train: [], validation: [], test: [] };
+    for (const entries of this.#ranked(seed)) {
+      const tests = Math.round(entries.length * test);
+      const validations = Math.round(entries.length * validation);
+      parts.test.push(...entries.slice(0, tests));
+      parts.validation.push(...entries.slice(tests, tests + validations));
+      parts.train.push(...entries.slice(tests + validations));
+    }
+    const make = (role: Role): Dataset => new Dataset({ ...this.#init(), entries: this.#inOriginalOrder(parts[role]), role });
+    return { train: make('train'), validation: make('validation'), test: make('test') };
+  }
+
+  #ranked(seed: number): Entry[][] {
+    const rank = new Map(this.#entries.map((entry) => [entry, createHash('sha256').update(`${seed}:${entry.key}`).digest('hex')]));
+    const byRank = (a: Entry, b: Entry): number => ((rank.get(a) ?? '') < (rank.get(b) ?? '') ? -1 : 1);
+    return this.classes.map((_, label) => this.#entries.filter((entry) => entry.label === label).sort(byRank));
+  }
+
+  #inOriginalOrder(chosen: readonly Entry[]): Entry[] {
+    const set = new Set(chosen);
+    return this.#entries.filter((entry) => set.has(entry));
+  }
+}

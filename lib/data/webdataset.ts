@@ -1,0 +1,106 @@
+import { createReadStream } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import tar from 'tar-stream';
+import { errorFromFile, SeedbedError } from '../errors.js';
+import { kindOf } from '../files.js';
+import { Dataset, type Entry } from './dataset.js';
+import { isImageName } from './image-folder.js';
+
+export const TAR_FILE = /\.tar$/;
+
+const MAX_BYTES = 4 * 2 ** 30;
+
+/** All files of one base name in a tar. */
+interface TarSample {
+  key: string;
+  image?: Uint8Array;
+  label?: string;
+}
+
+/** `name-{000..012}.tar` names 13 files; a folder, all tars in it; else the file itself. */
+async function shardsOf(path: string): Promise<string[]> {
+  const range = /^(.*)\{(\d+)\.\.(\d+)\}(.*)$/.exec(path);
+  if (range !== null) {
+    const [, before = '', first = '', last = '', after = ''] = range;
+    return Array.from({ length: Number(last) - Number(first) + 1 }, (_, i) => before + String(Number(first) + i).padStart(first.length, '0') + after);
+  }
+  if ((await kindOf(path)) === 'file') return [path];
+  return (await readdir(path))
+    .filter((name) => TAR_FILE.test(name))
+    .sort()
+    .map((name) => join(path, name));
+}
+
+/** "dir/a.b.png" → key "dir/a", field "b.png": the base name ends at the first dot of the file name. */
+function splitName(name: string): { key: string; field: string } {
+  const file = basename(name);
+  const dot = file.indexOf('.');
+  const folder = dirname(name);
+  const base = dot < 0 ? file : file.slice(0, dot);
+  return { key: folder === '.' ? base : `${folder}/${base}`, field: dot < 0 ? '' : file.slice(dot + 1) };
+}
+
+async function readShard(path: string, budget: { bytes: number }): Promise<TarSample[]> {
+  const samples = new Map<string, TarSample>();
+  const extract = tar.extract();
+  const source = createReadStream(path);
+  source.on('error', (error) => extract.destroy(error));
+  source.pipe(extract);
+  try {
+    for await (const entry of extract) {
+      const { name, type, size = 0 } = entry.header;
+      const { key, field } = splitName(name);
+      const isImage = isImageName(`x.${field}`);
+      if (type !== 'file' || (!isImage && field !== 'cls')) {
+        entry.resume();
+        continue;
+      }
+      budget.bytes += size;
+      if (budget.bytes > MAX_BYTES) throw new SeedbedError('ERR_OUT_OF_MEMORY', `Expected at most ${MAX_BYTES / 2 ** 30} GiB of pictures in '${path}' and the shards before it; open fewer shards`);
+      const content = await buffer(entry);
+      const sample = samples.get(key) ?? { key };
+      if (isImage) sample.image = content;
+      else sample.label = content.toString('utf8').trim();
+      samples.set(key, sample);
+    }
+  } catch (error) {
+    if (error instanceof SeedbedError) throw error;
+    if ((error as NodeJS.ErrnoException).code !== undefined) throw errorFromFile(error, 'read', path);
+    throw new SeedbedError('ERR_FILE_FORMAT', `Expected a tar file in '${path}', found something else (${(error as Error).message})`, { cause: error });
+  }
+  return [...samples.values()];
+}
+
+/** WebDataset shards: pictures with a `.cls` file of the same base name, a class index or name. Held in memory, encoded. */
+export async function openWebDataset(path: string, names?: readonly string[]): Promise<Dataset> {
+  const budget = { bytes: 0 };
+  const samples: (TarSample & { shard: string })[] = [];
+  for (const shard of await shardsOf(path)) samples.push(...(await readShard(shard, budget)).map((sample) => ({ ...sample, shard: basename(shard) })));
+  for (const { key, image, label, shard } of samples) {
+    if (image === undefined) throw new SeedbedError('ERR_DATASET', `Expected a picture for sample '${key}' in '${shard}', found only its label`);
+    if (label === undefined || label === '') throw new SeedbedError('ERR_DATASET', `Expected a label (${key}.cls) for sample '${key}' in '${shard}', found none`);
+  }
+  const numeric = samples.every(({ label }) => /^\d+$/.test(label ?? ''));
+  const classes = names ?? (numeric ? await namesBeside(path) : undefined) ?? classNames(samples.map(({ label }) => label ?? ''), numeric);
+  const entries = samples.map(({ key, image, label = '' }): Entry => {
+    const index = numeric ? Number(label) : classes.indexOf(label);
+    if (index < 0 || index >= classes.length) throw new SeedbedError('ERR_DATASET', `Expected a class from 0 to ${classes.length - 1} for sample '${key}', found '${label}'`);
+    return { key, label: index, read: () => Promise.resolve(image as Uint8Array) };
+  });
+  return new Dataset({ name: basename(path).replace(TAR_FILE, ''), classes, entries });
+}
+
+/** The lines of `classes.txt` beside the shards, if there is one. */
+async function namesBeside(path: string): Promise<string[] | undefined> {
+  const folder = TAR_FILE.test(path) ? dirname(path) : path;
+  const text = await readFile(join(folder, 'classes.txt'), 'utf8').catch(() => undefined);
+  return text?.split('\n').filter((line) => line !== '');
+}
+
+function classNames(labels: readonly string[], numeric: boolean): string[] {
+  if (!numeric) return [...new Set(labels)].sort();
+  const highest = labels.reduce((max, label) => Math.max(max, Number(label)), -1);
+  return Array.from({ length: highest + 1 }, (_, i) => String(i));
+}

@@ -1,0 +1,49 @@
+import { mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errorFromFile, SeedbedError } from './errors.js';
+
+/** Writes a file whole or not at all: a temporary name beside it, fsync, rename. */
+export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const file = await open(temporary, 'w');
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw errorFromFile(error, 'write', path);
+  }
+}
+
+/**
+ * Fills a new folder whole or not at all: `fill` writes into a temporary one beside it, which is then renamed.
+ * Throws `ERR_FILE_WRITE` when `folder` exists and is not empty.
+ */
+export async function writeFolderWhole(folder: string, fill: (temporary: string) => Promise<void>): Promise<void> {
+  const existing = await readdir(folder).catch(() => []);
+  if (existing.length > 0) throw new SeedbedError('ERR_FILE_WRITE', `Expected '${folder}' to be new or empty, it holds ${existing.length} entries`);
+  let temporary: string | undefined;
+  try {
+    temporary = await mkdtemp(join(dirname(folder), `.${basename(folder)}-`));
+    await fill(temporary);
+    await rm(folder, { recursive: true, force: true });
+    await rename(temporary, folder);
+  } catch (error) {
+    if (temporary !== undefined) await rm(temporary, { recursive: true, force: true });
+    throw errorFromFile(error, 'write', folder);
+  }
+}
+
+/** What lies at a path. Throws `ERR_FILE_NOT_FOUND`. */
+export async function kindOf(path: string): Promise<'file' | 'folder'> {
+  try {
+    return (await stat(path)).isDirectory() ? 'folder' : 'file';
+  } catch (error) {
+    throw errorFromFile(error, 'read', path);
+  }
+}

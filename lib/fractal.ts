@@ -1,0 +1,181 @@
+import { z } from 'zod';
+import type { Image } from './image.js';
+import { Job, runNative } from './job.js';
+import { native, type ImageProgress, type ImageSetHandle, type NativeFamily, type NativeIfs } from './native.js';
+import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
+import { row, type Tensor } from './tensor.js';
+import { threads } from './threads.js';
+
+/**
+ * An iterated function system: N affine maps `[[a, b, e], [c, d, f]]`, (x, y) → (a x + b y + e, c x + d y + f), and the
+ * chance of each, which sum to 1.
+ */
+export type Ifs = Readonly<{ affine: readonly (readonly (readonly number[])[])[]; weights: readonly number[] }>;
+
+const ifsSchema = z.strictObject({
+  affine: z.array(z.tuple([z.tuple([z.number(), z.number(), z.number()]), z.tuple([z.number(), z.number(), z.number()])])).min(1).max(16),
+  weights: z.array(z.number().min(0).max(1)).min(1).max(16),
+});
+
+const sampleFields = {
+  /** Affine maps, N. 2 to 8, default 2. */
+  maps: z.int().min(2).max(8).optional(),
+  /** Sum over the maps of s1 + 2 s2 (singular values): smaller is sparser. Inside (0, 3 N), default 3.5. */
+  sigmaFactor: z.number().optional(),
+  /** The target is drawn uniformly from sigmaFactor ∓ halfWidth. Default 0.1. */
+  halfWidth: share.optional(),
+};
+
+const perturbFields = {
+  /** `multiplicative` (the released code, default): factors U(1 − delta, 1 + delta); `additive` (the paper): U(−delta/2, delta/2). */
+  perturbation: z.enum(['multiplicative', 'additive']).optional(),
+  /** Width of the perturbation. 0 to 2, default 0.1. */
+  delta: z.number().min(0).max(2).optional(),
+  /** Chances of the maps: of the `base` (default) or from the `perturbed` determinants. */
+  probabilities: z.enum(['base', 'perturbed']).optional(),
+};
+
+const renderFields = {
+  /** Pixels, both sides. 16 to 8192, default 512. */
+  size: z.int().min(16).max(8192).optional(),
+  /** Empty pixels at each side. Default 6. */
+  padding: z.int().min(0).optional(),
+  /** Points of the orbit, the start included. Default 100,000. */
+  points: positiveInt.max(1_000_000_000).optional(),
+  /** Seed of the frozen sequence of maps. Default 100. */
+  indexSeed: z.int().min(0).max(0xffffffff).optional(),
+  /** Single pixels or 3×3 patches (default). */
+  draw: z.enum(['point', 'patch']).optional(),
+  /** Patches as one coin per covered pixel (`iid`, default, order-free) or pasted over each other (`paste`, the released code). */
+  texture: z.enum(['iid', 'paste']).optional(),
+  /** Random patches (default) or solid ones. */
+  mask: z.enum(['random', 'fill']).optional(),
+  /** `fast` (default): float32, vector code; `exact`: float64, one point after the other. */
+  precision: z.enum(['fast', 'exact']).optional(),
+  /** Begin at the `origin` (default) or at the first map's fixed point. */
+  start: z.enum(['origin', 'fixedPoint']).optional(),
+  /** Fill the frame on both axes (`stretch`, default) or `keep` the proportions. */
+  aspect: z.enum(['stretch', 'keep']).optional(),
+  /** Gray level of lit pixels. 1 to 255, default 127. */
+  value: z.int().min(1).max(255).optional(),
+};
+
+const familyFields = {
+  ...sampleFields,
+  ...perturbFields,
+  ...renderFields,
+  /** Perturbed copies, L. Default 1000. */
+  count: positiveInt.max(1_000_000).optional(),
+  /** The share of lit pixels must exceed this. Default 0.05. */
+  fillThreshold: share.optional(),
+  /** Perturbed copies tried on a base system. Default 16. */
+  probes: positiveInt.max(1000).optional(),
+  /** The share of them that must pass, or the base is replaced. Default 0.25. */
+  probeShare: share.optional(),
+  /** Base systems drawn before `ERR_DEGENERATE_FRACTAL`. Default 200. */
+  maxBaseTries: positiveInt.max(100_000).optional(),
+  /** Perturbations drawn for one copy before `ERR_DEGENERATE_FRACTAL`. Default 50. */
+  maxImageTries: positiveInt.max(100_000).optional(),
+  /** Everything drawn follows from it. Default 0. */
+  seed: seed.optional(),
+};
+
+const runFields = {
+  /** Threads; the bytes do not depend on them. Default: all cores. */
+  threads: positiveInt.max(1024).optional(),
+  signal: abortSignal.optional(),
+};
+
+const sampleSchema = z.strictObject({ ...sampleFields, seed: seed.optional() });
+const perturbSchema = z.strictObject({ ...perturbFields, seed: seed.optional() });
+const renderSchema = z.strictObject({ ...renderFields, ...runFields, textureSeeds: z.array(z.bigint().min(0n)).optional() });
+const familySchema = z.strictObject({ ...familyFields, ...runFields, base: ifsSchema.optional() });
+
+export type SampleIfsOptions = z.input<typeof sampleSchema>;
+export type PerturbIfsOptions = z.input<typeof perturbSchema>;
+export type RenderOptions = z.input<typeof renderSchema>;
+export type FamilyOptions = z.input<typeof familySchema>;
+
+/** One base system and L accepted perturbations of it: the 1p-frac data set as numbers. */
+export interface FractalFamily {
+  base: Ifs;
+  copies: readonly Ifs[];
+  /** Decides the patches of each copy. */
+  textureSeeds: readonly bigint[];
+  /** Base systems drawn, the accepted one included. */
+  baseTries: number;
+  /** Perturbations drawn for all copies. */
+  imageTries: number;
+}
+
+/** Draws a system with a given sigma-factor (Anderson & Farrell, WACV 2022). */
+function sample(options: SampleIfsOptions = {}): Ifs {
+  return native().sampleIfs(defined(checkOptions(sampleSchema, options, 'fractals.sample')));
+}
+
+/** Sigma-factor and singular values (larger first) of each map. */
+function describe(ifs: Ifs): { sigmaFactor: number; singularValues: [number, number][] } {
+  return native().describeIfs(checkIfs(ifs));
+}
+
+/** A copy whose 6 N numbers are each perturbed. */
+function perturb(ifs: Ifs, options: PerturbIfsOptions = {}): Ifs {
+  return native().perturbIfs(checkIfs(ifs), defined(checkOptions(perturbSchema, options, 'fractals.perturb')));
+}
+
+/** A system of these maps, each with a chance in proportion to |det|. */
+function weigh(affine: Ifs['affine']): Ifs {
+  return checkIfs({ affine: [...affine], weights: native().weighIfs(affine) });
+}
+
+/**
+ * Draws a base system and `count` perturbed copies that are full enough to be seen. With `base`, copies of that one.
+ * Throws `ERR_DEGENERATE_FRACTAL` when the caps on tries are reached.
+ */
+function family(options: FamilyOptions = {}): Job<ImageProgress, FractalFamily> {
+  const { signal, ...checked } = checkOptions(familySchema, options, 'fractals.family');
+  const call = defined({ ...checked, threads: threads(checked.threads) });
+  return new Job<ImageProgress, FractalFamily>((context) => runNative<ImageProgress, NativeFamily>((listener) => native().makeFamily(call, listener), context.signal, context.emit), {
+    signal,
+  });
+}
+
+function renderInto<Result extends Tensor<'uint8'> | ImageSetHandle>(systems: readonly Ifs[], options: RenderOptions, intoImageSet: boolean): Job<ImageProgress, Result> {
+  const { signal, ...checked } = checkOptions(renderSchema, options, 'fractals.render');
+  const call = defined({
+    ...checked,
+    intoImageSet,
+    systems: systems.map(checkIfs),
+    textureSeeds: checked.textureSeeds ?? systems.map((_, i) => BigInt(i)),
+    threads: threads(checked.threads),
+  });
+  return new Job<ImageProgress, Result>((context) => runNative<ImageProgress, Result>((listener) => native().renderFractals<Result>(call, listener), context.signal, context.emit), { signal });
+}
+
+/** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`. */
+function render(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, Tensor<'uint8'>> {
+  return renderInto(systems, options, false);
+}
+
+/** Renders straight into native memory for training, each system its own class. */
+export function renderImageSet(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, ImageSetHandle> {
+  return renderInto(systems, options, true);
+}
+
+/** The frozen sequence of map indices of the chaos game: `points - 1` bytes. */
+function sequence(options: { weights: readonly number[]; points: number; indexSeed?: number }): Uint8Array {
+  return native().mapSequence(defined(options)).data;
+}
+
+/** Picture `i` of a rendered tensor. */
+function image(images: Tensor<'uint8'>, i: number): Image {
+  const [, height = 0, width = 0] = images.shape;
+  return { data: row(images, i), width, height, channels: 1 };
+}
+
+function checkIfs(ifs: Ifs): NativeIfs {
+  return checkOptions(ifsSchema, ifs, 'an iterated function system');
+}
+
+/** Fractal systems: draw, perturb, render. */
+export const fractals = { sample, describe, perturb, weigh, family, render, sequence, image };

@@ -1,0 +1,157 @@
+import { createRequire } from 'node:module';
+import { errorFromNative, SeedbedError } from './errors.js';
+import type { Image } from './image.js';
+import type { Dtype, Tensor } from './tensor.js';
+import { findAddon, findLibtorch, LIBTORCH_LIBRARIES } from './setup/find.js';
+import { TORCH_VERSION } from './setup/manifest.js';
+
+/** Native objects, opaque here. The brands keep them apart. */
+export type ImageSetHandle = { readonly __imageSet: never };
+export type ClassifierHandle = { readonly __classifier: never };
+export type NativeHandle = ImageSetHandle | ClassifierHandle;
+
+export type JobListener<Event, Result> = (kind: 'event' | 'done' | 'error', value: Event | Result | { code: string; message: string }) => void;
+type Options = Readonly<Record<string, unknown>>;
+
+export type NativeIfs = { affine: number[][][]; weights: number[] };
+
+export interface NativeFamily {
+  base: NativeIfs;
+  copies: NativeIfs[];
+  textureSeeds: bigint[];
+  baseTries: number;
+  imageTries: number;
+}
+
+export interface ImageProgress {
+  type: 'image';
+  done: number;
+  total: number;
+}
+
+export interface StepEvent {
+  type: 'step';
+  /** Finished steps. */
+  step: number;
+  steps: number;
+  /** Mean cross-entropy of the step's batch, nats. */
+  loss: number;
+  lr: number;
+}
+
+export interface EvaluationEvent {
+  type: 'evaluation';
+  step: number;
+  /** Mean cross-entropy on the validation data, nats. */
+  loss: number;
+  /** Share of right answers on the validation data. */
+  accuracy: number;
+}
+
+export interface CheckpointEvent {
+  type: 'checkpoint';
+  step: number;
+}
+
+export type TrainEvent = StepEvent | EvaluationEvent | CheckpointEvent;
+
+export interface NativeTrainResult {
+  steps: number;
+  samples: number;
+  losses: number[];
+  evaluations: EvaluationEvent[];
+  best?: EvaluationEvent;
+}
+
+export interface NativeClassifierInfo {
+  imageSize: number;
+  patchSize: number;
+  width: number;
+  depth: number;
+  heads: number;
+  mlpRatio: number;
+  classes: number;
+  dropPath: number;
+  parameters: number;
+}
+
+export interface SystemInfo {
+  builtForTorch: string;
+  loadedTorch: string;
+  cpuCapability: string;
+  orbitKernel: string;
+  cuda: boolean;
+}
+
+/** The only typed view of the addon: one member per row of the export table in `native/binding/addon.cpp`. */
+export interface NativeBinding {
+  systemInfo(): SystemInfo;
+  nameTables(): { errorCodes: string[]; models: string[]; enums: Record<string, string[]> };
+  measureMatmul(dtype: Dtype): number;
+  cancelJob(job: number): void;
+  dispose(handle: NativeHandle): void;
+  readSafetensors(path: string): { tensors: Record<string, Tensor>; metadata: Record<string, string> };
+  writeSafetensors(path: string, tensors: Readonly<Record<string, Tensor>>, metadata?: Readonly<Record<string, string>>): void;
+
+  sampleIfs(options: Options): NativeIfs;
+  describeIfs(ifs: Options): { sigmaFactor: number; singularValues: [number, number][] };
+  perturbIfs(ifs: Options, options: Options): NativeIfs;
+  weighIfs(affine: readonly (readonly (readonly number[])[])[]): number[];
+  mapSequence(options: Options): Tensor<'uint8'>;
+  makeFamily(options: Options, listener: JobListener<ImageProgress, NativeFamily>): number;
+  renderFractals<Result extends Tensor<'uint8'> | ImageSetHandle>(options: Options, listener: JobListener<ImageProgress, Result>): number;
+
+  createImageSet(options: { images: readonly Image[]; labels: readonly number[]; classes: number }): ImageSetHandle;
+  imageSetInfo(set: ImageSetHandle): { length: number; classes: number; bytes: number };
+  createClassifier(options: Options): ClassifierHandle;
+  classifierInfo(classifier: ClassifierHandle): NativeClassifierInfo;
+  classifierWeights(classifier: ClassifierHandle): Record<string, Tensor>;
+  saveClassifier(classifier: ClassifierHandle, options: { path: string; dtype: Dtype }): void;
+  trainClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<TrainEvent, NativeTrainResult>): number;
+  predictClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
+  evaluateClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, { loss: number; accuracy: number; predictions: number[] }>): number;
+
+  lrAt(schedule: Options, step: number): number;
+  mixBatch(options: Options): { pixels: Tensor<'float32'>; targets: Tensor<'float32'> };
+  applyAugmentOp(options: Options): Image;
+  resizeImage(options: Options): Image;
+  augmentImage(options: Options): Tensor<'float32'>;
+}
+
+const require = createRequire(import.meta.url);
+let loaded: NativeBinding | undefined;
+
+/** The addon, loaded at first use. Throws `ERR_LIBTORCH` or `ERR_NATIVE` with what was tried and what to run. */
+export function native(): NativeBinding {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeBinding {
+  const libtorch = findLibtorch();
+  const addon = findAddon();
+  try {
+    const preload = require(addon.preload) as { openLibrary(path: string): void };
+    for (const library of LIBTORCH_LIBRARIES) preload.openLibrary(`${libtorch.folder}/lib/${library}`);
+    return convertErrors(require(addon.main) as NativeBinding);
+  } catch (error) {
+    const reason = (error as Error).message.split('\n')[0] ?? '';
+    throw new SeedbedError(
+      'ERR_NATIVE',
+      `The native addon '${addon.main}' does not load with libtorch ${libtorch.version} at '${libtorch.folder}' (${reason}). It was built for ${TORCH_VERSION}; run: npx seedbed setup --rebuild`,
+      { cause: error },
+    );
+  }
+}
+
+/** Wraps each export so that what it throws is an error of ours with the caller's stack. */
+function convertErrors(binding: NativeBinding): NativeBinding {
+  const wrap = (call: (...args: unknown[]) => unknown) => (...args: unknown[]): unknown => {
+    try {
+      return call(...args);
+    } catch (error) {
+      throw errorFromNative(error as Error & { code?: string });
+    }
+  };
+  return Object.fromEntries(Object.entries(binding).map(([name, call]) => [name, wrap(call as (...args: unknown[]) => unknown)])) as unknown as NativeBinding;
+}

@@ -1,0 +1,76 @@
+#include <napi.h>
+
+#include "environment.h"
+#include "errors.h"
+#include "fractal_binding.h"
+#include "system_binding.h"
+#include "train_binding.h"
+
+namespace seedbed::binding {
+
+namespace {
+
+using Function = Napi::Value (*)(const Napi::CallbackInfo&);
+
+struct Export {
+  const char* name;
+  Function function;
+};
+
+// Everything JavaScript can call. `lib/native.ts` holds the same list as types.
+constexpr Export kExports[] = {
+    {"systemInfo", system_info},
+    {"nameTables", name_tables},
+    {"measureMatmul", measure_matmul},
+    {"cancelJob", cancel_job},
+    {"dispose", dispose_handle},
+    {"readSafetensors", read_safetensors},
+    {"writeSafetensors", write_safetensors},
+
+    {"sampleIfs", sample_ifs},
+    {"describeIfs", describe_ifs},
+    {"perturbIfs", perturb_ifs},
+    {"weighIfs", weigh_ifs},
+    {"mapSequence", map_sequence},
+    {"makeFamily", make_family},
+    {"renderFractals", render_fractals},
+
+    {"createImageSet", create_image_set},
+    {"imageSetInfo", image_set_info},
+    {"createClassifier", create_classifier},
+    {"classifierInfo", classifier_info},
+    {"classifierWeights", classifier_weights},
+    {"saveClassifier", save_classifier},
+    {"trainClassifier", train_classifier},
+    {"predictClassifier", predict_classifier},
+    {"evaluateClassifier", evaluate_classifier},
+
+    {"lrAt", lr_at},
+    {"mixBatch", mix_batch},
+    {"applyAugmentOp", apply_augment_op},
+    {"resizeImage", resize_image},
+    {"augmentImage", augment_image},
+};
+
+// Calls an export; whatever it throws becomes one JavaScript error.
+Napi::Value call(const Napi::CallbackInfo& info) {
+  try {
+    return static_cast<const Export*>(info.Data())->function(info);
+  } catch (...) {
+    throw to_js_error(info.Env(), std::current_exception());
+  }
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment(env));
+  for (const Export& row : kExports) exports.Set(row.name, Napi::Function::New(env, call, row.name, const_cast<Export*>(&row)));
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace seedbed::binding
+
+static Napi::Object initialise_addon(Napi::Env env, Napi::Object exports) { return seedbed::binding::initialise(env, exports); }
+
+NODE_API_MODULE(seedbed, initialise_addon)

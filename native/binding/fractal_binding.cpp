@@ -1,0 +1,125 @@
+#include "fractal_binding.h"
+
+#include <ATen/ops/from_blob.h>
+
+#include "environment.h"
+#include "handle.h"
+#include "image_set.h"
+#include "options.h"
+#include "values.h"
+
+namespace seedbed::binding {
+
+namespace {
+
+using fractal::Ifs;
+
+Napi::Value emit_affine(Napi::Env env, const std::vector<fractal::AffineMap>& affine) {
+  return emit_list(env, affine, [env](const fractal::AffineMap& map) {
+    const std::array<std::array<double, 3>, 2> rows{{{map[0], map[1], map[2]}, {map[3], map[4], map[5]}}};
+    return emit_list(env, rows, [env](const auto& row) { return emit_list(env, row, [env](double v) { return Napi::Number::New(env, v); }); });
+  });
+}
+
+Napi::Value emit_numbers(Napi::Env env, const std::vector<double>& numbers) {
+  return emit_list(env, numbers, [env](double v) { return Napi::Number::New(env, v); });
+}
+
+Napi::Value emit_ifs(Napi::Env env, const Ifs& ifs) { return emit_object(env, {{"affine", emit_affine(env, ifs.affine)}, {"weights", emit_numbers(env, ifs.weights)}}); }
+
+uint64_t parse_seed(const Napi::Value& options) {
+  uint64_t seed = 0;
+  Fields(options, "options").read("seed", seed);
+  return seed;
+}
+
+// Tells of finished images, at most 100 times a run.
+auto report_images(JobContext& context, int64_t total) {
+  return [&context, total](int64_t done) {
+    context.throw_if_cancelled();
+    if (done % std::max<int64_t>(1, total / 100) != 0 && done != total) return;
+    context.progress([done, total](Napi::Env env) { return emit_object(env, {{"type", std::string("image")}, {"done", done}, {"total", total}}); });
+  };
+}
+
+std::vector<uint64_t> parse_seeds(const Fields& fields, size_t count) {
+  std::vector<uint64_t> seeds;
+  for (const Napi::Value& value : elements(fields.required("texture_seeds"), fields.path_of("texture_seeds"))) {
+    bool lossless = false;
+    expect(value.IsBigInt(), "Expected BigInts for {}", fields.path_of("texture_seeds"));
+    seeds.push_back(value.As<Napi::BigInt>().Uint64Value(&lossless));
+  }
+  expect(seeds.size() == count, "Expected {} texture seeds, one per system, received {}", count, seeds.size());
+  return seeds;
+}
+
+}  // namespace
+
+Napi::Value sample_ifs(const Napi::CallbackInfo& info) {
+  Rng rng(derive_seed(parse_seed(info[0]), "ifs"));
+  return emit_ifs(info.Env(), fractal::sample_ifs(parse_sample_options(Fields(info[0], "options")), rng));
+}
+
+Napi::Value describe_ifs(const Napi::CallbackInfo& info) {
+  const Ifs ifs = parse_ifs(Fields(info[0], "ifs"));
+  const auto pair = [&](const std::array<double, 2>& s) { return emit_numbers(info.Env(), {s[0], s[1]}); };
+  return emit_object(info.Env(), {{"sigmaFactor", fractal::sigma_factor(ifs)}, {"singularValues", emit_list(info.Env(), fractal::singular_values(ifs), pair)}});
+}
+
+Napi::Value perturb_ifs(const Napi::CallbackInfo& info) {
+  Rng rng(derive_seed(parse_seed(info[1]), "perturb"));
+  return emit_ifs(info.Env(), fractal::perturb_ifs(parse_ifs(Fields(info[0], "ifs")), parse_perturb_options(Fields(info[1], "options")), rng));
+}
+
+Napi::Value weigh_ifs(const Napi::CallbackInfo& info) { return emit_numbers(info.Env(), fractal::weights_by_determinant(parse_affine(info[0], "affine"))); }
+
+Napi::Value map_sequence(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  std::vector<double> weights;
+  int64_t points = 0;
+  uint32_t seed = 100;
+  fields.read("weights", weights).read("points", points).read("index_seed", seed);
+  const fractal::IndexSequence sequence(fractal::mersenne_doubles(points - 1, seed), weights, points);
+  return emit_tensor(info.Env(), at::from_blob(const_cast<uint8_t*>(sequence.steps.data()), {points - 1}, at::kByte).clone());
+}
+
+Napi::Value make_family(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const auto options = parse_family_options(fields);
+  const auto base = fields.object("base");
+  const std::optional<Ifs> base_ifs = base ? std::optional(parse_ifs(*base)) : std::nullopt;
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const auto report = report_images(context, options.count);
+    const fractal::Family family = base_ifs ? fractal::make_family_of(*base_ifs, options, pool, report) : fractal::make_family(options, pool, report);
+    return [family](Napi::Env env) {
+      return emit_object(env, {{"base", emit_ifs(env, family.base)},
+                               {"copies", emit_list(env, family.copies, [env](const Ifs& ifs) { return emit_ifs(env, ifs); })},
+                               {"textureSeeds", emit_list(env, family.texture_seeds, [env](uint64_t seed) { return Napi::BigInt::New(env, seed); })},
+                               {"baseTries", int64_t{family.base_tries}},
+                               {"imageTries", family.image_tries}});
+    };
+  });
+}
+
+Napi::Value render_fractals(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  std::vector<Ifs> systems;
+  for (const Fields& system : fields.objects("systems")) systems.push_back(parse_ifs(system));
+  const std::vector<uint64_t> seeds = parse_seeds(fields, systems.size());
+  const auto options = parse_render_options(fields);
+  const int threads = parse_threads(fields);
+  bool into_image_set = false;
+  fields.read("into_image_set", into_image_set);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const fractal::Renderer renderer(options);
+    const at::Tensor images = renderer.render_all(systems, seeds, pool, report_images(context, static_cast<int64_t>(systems.size())));
+    if (!into_image_set) return [images](Napi::Env env) { return emit_tensor(env, images); };
+    const auto set = image_set_of(images);
+    return [set](Napi::Env env) { return Handle<ImageSet>::make(env, set, set->bytes()); };
+  });
+}
+
+}  // namespace seedbed::binding

@@ -1,0 +1,226 @@
+#include "train_binding.h"
+
+#include <ATen/ops/empty.h>
+
+#include "environment.h"
+#include "handle.h"
+#include "image/augment.h"
+#include "image_set.h"
+#include "options.h"
+#include "tensor/dtype.h"
+#include "train/loop.h"
+#include "values.h"
+
+namespace seedbed::binding {
+
+namespace {
+
+struct Classifier {
+  static constexpr const char* kTypeName = "classifier";
+  static constexpr napi_type_tag kTypeTag{0x3f7a90c1e5d2486b, 0x9c04b7e2a85d1f36};
+
+  explicit Classifier(const nn::VitConfig& config) : model(config) {}
+  int64_t bytes() const { return model.parameter_count() * 4; }
+
+  nn::VisionTransformer model;
+};
+
+std::vector<image::Image> parse_images(const Fields& fields) {
+  std::vector<image::Image> images;
+  for (const Fields& picture : fields.objects("images")) images.push_back(parse_image(picture));
+  return images;
+}
+
+Napi::Value emit_step(Napi::Env env, const train::StepReport& r, int64_t steps) {
+  return emit_object(env, {{"type", std::string("step")}, {"step", r.step}, {"steps", steps}, {"loss", r.loss}, {"lr", r.lr}});
+}
+
+Napi::Value emit_evaluation(Napi::Env env, const train::EvaluationReport& r) {
+  return emit_object(env, {{"type", std::string("evaluation")}, {"step", r.step}, {"loss", r.loss}, {"accuracy", r.accuracy}});
+}
+
+Napi::Value emit_result(Napi::Env env, const train::TrainResult& result) {
+  Napi::Object out = emit_object(env, {{"steps", result.steps},
+                                       {"samples", result.samples},
+                                       {"losses", emit_list(env, result.history, [env](const auto& r) { return Napi::Number::New(env, r.loss); })},
+                                       {"evaluations", emit_list(env, result.evaluations, [env](const auto& r) { return emit_evaluation(env, r); })}});
+  if (result.best) out.Set("best", emit_evaluation(env, *result.best));
+  return out;
+}
+
+// Events of a training run, and its cancellation.
+train::TrainCallbacks report_to(JobContext& context, int64_t steps) {
+  train::TrainCallbacks callbacks;
+  callbacks.on_step = [&context, steps](const train::StepReport& report) {
+    context.progress([report, steps](Napi::Env env) { return emit_step(env, report, steps); });
+    context.throw_if_cancelled();
+  };
+  callbacks.on_evaluation = [&context](const train::EvaluationReport& report) {
+    context.progress([report](Napi::Env env) { return emit_evaluation(env, report); });
+  };
+  callbacks.on_checkpoint = [&context](int64_t step) {
+    context.progress([step](Napi::Env env) { return emit_object(env, {{"type", std::string("checkpoint")}, {"step", step}}); });
+  };
+  return callbacks;
+}
+
+}  // namespace
+
+Napi::Value create_image_set(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  auto set = std::make_shared<ImageSet>();
+  set->data.images = parse_images(fields);
+  fields.read("labels", set->data.labels).read("classes", set->data.classes);
+  train::check_labelled_images(set->data, "the image set");
+  return Handle<ImageSet>::make(info.Env(), set, set->bytes());
+}
+
+Napi::Value image_set_info(const Napi::CallbackInfo& info) {
+  const auto set = Handle<ImageSet>::get(info[0]);
+  return emit_object(info.Env(), {{"length", set->data.size()}, {"classes", set->data.classes}, {"bytes", set->bytes()}});
+}
+
+Napi::Value create_classifier(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  auto classifier = std::make_shared<Classifier>(parse_vit_config(fields));
+  uint64_t seed = 0;
+  std::string path;
+  bool new_head = false;
+  fields.read("seed", seed).read("weights", path).read("new_head", new_head);
+  at::Generator generator = make_generator(seed);
+  classifier->model.initialise(generator);
+  if (!path.empty()) {
+    const SafetensorsFile file(path);
+    NamedTensors weights;
+    for (const std::string& name : file.names())
+      if (!new_head || !name.starts_with("head.")) weights.emplace_back(name, file.tensor(name));
+    for (const auto& [name, value] : classifier->model.named_parameters())
+      if (new_head && name.starts_with("head.")) weights.emplace_back(name, value.detach().clone());
+    nn::load_parameters(classifier->model, weights);
+  }
+  return Handle<Classifier>::make(info.Env(), classifier, classifier->bytes());
+}
+
+Napi::Value classifier_info(const Napi::CallbackInfo& info) {
+  const auto classifier = Handle<Classifier>::get(info[0]);
+  const nn::VitConfig& c = classifier->model.config();
+  return emit_object(info.Env(), {{"imageSize", c.image_size},
+                                  {"patchSize", c.patch_size},
+                                  {"width", c.width},
+                                  {"depth", c.depth},
+                                  {"heads", c.heads},
+                                  {"mlpRatio", c.mlp_ratio},
+                                  {"classes", c.classes},
+                                  {"dropPath", c.drop_path},
+                                  {"parameters", classifier->model.parameter_count()}});
+}
+
+Napi::Value classifier_weights(const Napi::CallbackInfo& info) {
+  return emit_named_tensors(info.Env(), Handle<Classifier>::get(info[0])->model.named_parameters());
+}
+
+Napi::Value save_classifier(const Napi::CallbackInfo& info) {
+  const auto classifier = Handle<Classifier>::get(info[0]);
+  const Fields fields(info[1], "options");
+  std::string path, dtype = "float32";
+  fields.read("path", path).read("dtype", dtype);
+  NamedTensors weights;
+  for (const auto& [name, value] : classifier->model.named_parameters()) weights.emplace_back(name, value.detach().to(dtype_from_name(dtype)));
+  write_safetensors(path, weights, {{"format", "pt"}});
+  return info.Env().Undefined();
+}
+
+Napi::Value train_classifier(const Napi::CallbackInfo& info) {
+  const auto classifier = Handle<Classifier>::get(info[0]);
+  const Fields fields(info[1], "options");
+  const auto data = Handle<ImageSet>::get(fields.required("train"));
+  const auto validation = fields.optional("validation") ? Handle<ImageSet>::get(fields.required("validation")) : nullptr;
+  const train::TrainOptions options = parse_train_options(fields);
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const train::TrainResult result = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool,
+                                                              report_to(context, options.steps));
+    return [result](Napi::Env env) { return emit_result(env, result); };
+  });
+}
+
+Napi::Value predict_classifier(const Napi::CallbackInfo& info) {
+  const auto classifier = Handle<Classifier>::get(info[0]);
+  const Fields fields(info[1], "options");
+  const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields));
+  const train::View view = parse_view(fields);
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext&) -> Emit {
+    WorkerPool pool(threads);
+    const at::Tensor logits = train::predict_logits(classifier->model, *images, view, pool);
+    return [logits](Napi::Env env) { return emit_tensor(env, logits); };
+  });
+}
+
+Napi::Value evaluate_classifier(const Napi::CallbackInfo& info) {
+  const auto classifier = Handle<Classifier>::get(info[0]);
+  const Fields fields(info[1], "options");
+  const auto data = Handle<ImageSet>::get(fields.required("data"));
+  const train::View view = parse_view(fields);
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext&) -> Emit {
+    WorkerPool pool(threads);
+    const train::Evaluation result = train::evaluate(classifier->model, data->data, view, pool);
+    return [result](Napi::Env env) {
+      const auto predictions = emit_list(env, result.predictions, [env](int64_t p) { return Napi::Number::New(env, static_cast<double>(p)); });
+      return emit_object(env, {{"loss", result.loss}, {"accuracy", result.accuracy}, {"predictions", predictions}});
+    };
+  });
+}
+
+bool dispose_classifier(const Napi::Value& value) { return Handle<Classifier>::dispose(value); }
+
+Napi::Value lr_at(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), train::lr_at(parse_lr_schedule(Fields(info[0], "schedule")), info[1].ToNumber().Int64Value()));
+}
+
+Napi::Value mix_batch(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels"), labels = parse_tensor(fields.required("labels"), "labels");
+  const train::Mix mix = parse_mix(fields);
+  double smoothing = 0;
+  int64_t classes = 1;
+  fields.read("smoothing", smoothing).read("classes", classes);
+  const int64_t B = pixels.size(0);
+  return emit_object(info.Env(), {{"pixels", emit_tensor(info.Env(), train::mix_rows(pixels, mix, 0, B))},
+                                  {"targets", emit_tensor(info.Env(), train::mix_targets(labels, mix, smoothing, classes, 0, B))}});
+}
+
+Napi::Value apply_augment_op(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  image::Image picture = parse_image(fields.required_object("image"));
+  double magnitude = 9;
+  bool negative = false;
+  uint8_t fill = 128;
+  fields.read("magnitude", magnitude).read("negative", negative).read("fill", fill);
+  image::apply_op(picture, parse_augment_op(fields), magnitude, negative, fill);
+  return emit_image(info.Env(), picture);
+}
+
+Napi::Value resize_image(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  int64_t width = 0, height = 0;
+  fields.read("width", width).read("height", height);
+  return emit_image(info.Env(), image::resize(parse_image(fields.required_object("image")), width, height, parse_filter(fields)));
+}
+
+Napi::Value augment_image(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  int64_t size = 32;
+  uint64_t seed = 0;
+  fields.read("size", size).read("seed", seed);
+  Rng rng(seed);
+  at::Tensor out = at::empty({3, size, size});
+  const auto augment = fields.object("augment");
+  image::augment_to(parse_image(fields.required_object("image")), augment ? parse_augment_options(*augment) : image::AugmentOptions{}, parse_view(fields).normalisation, size, rng,
+                    out.mutable_data_ptr<float>());
+  return emit_tensor(info.Env(), out);
+}
+
+}  // namespace seedbed::binding

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <napi.h>
+
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "fields.h"
+#include "image/image.h"
+#include "tensor/safetensors.h"
+
+// Tensors and images across the border.
+
+namespace seedbed::binding {
+
+// { data, shape, dtype }, copied: the caller may change its array afterwards.
+at::Tensor parse_tensor(const Napi::Value& value, const std::string& path);
+NamedTensors parse_named_tensors(const Napi::Value& value, const std::string& path);
+
+// { data, width, height, channels } with 1 or 3 channels of 8 bits, copied.
+image::Image parse_image(const Fields& fields);
+
+// float16 and bfloat16 come out as the bits in a Uint16Array, int64 as a BigInt64Array.
+Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor);
+Napi::Value emit_named_tensors(Napi::Env env, const NamedTensors& tensors);
+Napi::Value emit_image(Napi::Env env, const image::Image& image);
+
+// A plain object. Seeds are BigInts.
+using Value = std::variant<bool, int64_t, double, uint64_t, std::string, Napi::Value>;
+Napi::Object emit_object(Napi::Env env, std::initializer_list<std::pair<const char*, Value>> fields);
+
+template <typename Range, typename Emit>
+Napi::Array emit_list(Napi::Env env, const Range& range, Emit emit) {
+  Napi::Array list = Napi::Array::New(env, range.size());
+  uint32_t i = 0;
+  for (const auto& item : range) list.Set(i++, emit(item));
+  return list;
+}
+
+}  // namespace seedbed::binding

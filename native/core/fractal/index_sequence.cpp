@@ -1,0 +1,38 @@
+#include "fractal/index_sequence.h"
+
+#include <algorithm>
+#include <random>
+
+namespace seedbed::fractal {
+
+std::vector<double> mersenne_doubles(int64_t count, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<double> draws(count);
+  for (double& draw : draws) {
+    const uint32_t high = generator() >> 5, low = generator() >> 6;  // 27 and 26 bits
+    draw = (high * 67108864.0 + low) / 9007199254740992.0;
+  }
+  return draws;
+}
+
+std::vector<uint8_t> map_indices(const std::vector<double>& draws, const std::vector<double>& weights) {
+  std::vector<double> thresholds;
+  double sum = 0;
+  for (double weight : weights) thresholds.push_back(sum += weight);
+  thresholds.back() = 1;  // fixed: the reference repeats the previous point when the sum ends below a draw
+  std::vector<uint8_t> indices;
+  indices.reserve(draws.size());
+  for (double draw : draws) {
+    const auto first = std::ranges::find_if(thresholds, [draw](double threshold) { return draw <= threshold; });
+    indices.push_back(static_cast<uint8_t>(first - thresholds.begin()));
+  }
+  return indices;
+}
+
+IndexSequence::IndexSequence(const std::vector<double>& draws, const std::vector<double>& weights, int64_t points)
+    : points(points), chunk((points + kLanes - 1) / kLanes), steps(map_indices(draws, weights)), interleaved(chunk * kLanes, 0) {
+  steps.resize(points - 1);
+  for (int64_t t = 0; t < points - 1; ++t) interleaved[t % chunk * kLanes + t / chunk] = steps[t];
+}
+
+}  // namespace seedbed::fractal

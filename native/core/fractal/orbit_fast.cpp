@@ -1,0 +1,110 @@
+#include <algorithm>
+#include <cmath>
+
+#include "fractal/orbit.h"
+#include "fractal/orbit_frame.h"
+#include "fractal/orbit_kernel.h"
+
+namespace seedbed::fractal {
+
+namespace {
+
+constexpr int64_t kWarmUpRows = 512;        // steps that contract most systems to a point
+constexpr float kContracted = 1e-6F;        // largest entry of a composed linear part that counts as nothing
+constexpr double kSinglePrecision = 1e15;   // orbits beyond this go to the exact path
+
+const OrbitKernel& choose_kernel() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return kOrbitAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kOrbitAvx2;
+#endif
+  return kOrbitPortable;
+}
+
+const OrbitKernel& kernel() {
+  static const OrbitKernel& chosen = choose_kernel();
+  return chosen;
+}
+
+OrbitTables make_tables(const Ifs& ifs) {
+  OrbitTables tables{};
+  for (size_t j = 0; j < ifs.affine.size(); ++j) {
+    const AffineMap& m = ifs.affine[j];
+    tables.a[j] = static_cast<float>(m[0]);
+    tables.b[j] = static_cast<float>(m[1]);
+    tables.e[j] = static_cast<float>(m[2]);
+    tables.c[j] = static_cast<float>(m[3]);
+    tables.d[j] = static_cast<float>(m[4]);
+    tables.f[j] = static_cast<float>(m[5]);
+  }
+  return tables;
+}
+
+bool contracted(const ChunkMaps& maps) {
+  for (int lane = 0; lane < 16; ++lane)
+    for (float entry : {maps.a[lane], maps.b[lane], maps.c[lane], maps.d[lane]})
+      if (!(std::abs(entry) < kContracted)) return false;
+  return true;
+}
+
+struct Starts {
+  alignas(64) float x[16], y[16];
+};
+
+// Where each chunk begins: the composed map of the chunk before it, applied to that chunk's own start.
+Starts chunk_starts(const OrbitTables& tables, const Steps& steps, std::array<double, 2> start) {
+  ChunkMaps maps;
+  int64_t rows = std::min(kWarmUpRows, steps.chunk);
+  kernel().compose(tables, steps, rows, maps);
+  if (rows < steps.chunk && !contracted(maps)) kernel().compose(tables, steps, steps.chunk, maps);
+  Starts starts{};
+  starts.x[0] = static_cast<float>(start[0]);
+  starts.y[0] = static_cast<float>(start[1]);
+  for (int lane = 1; lane < 16; ++lane) {
+    const int before = lane - 1;
+    const double x = starts.x[before], y = starts.y[before];
+    starts.x[lane] = static_cast<float>(maps.a[before] * x + maps.b[before] * y + maps.e[before]);
+    starts.y[lane] = static_cast<float>(maps.c[before] * x + maps.d[before] * y + maps.f[before]);
+  }
+  return starts;
+}
+
+bool is_usable(const OrbitBox& box) {
+  for (const auto* bounds : {box.low_x, box.high_x, box.low_y, box.high_y, box.last_x, box.last_y})
+    for (int lane = 0; lane < 16; ++lane)
+      if (!(std::abs(bounds[lane]) < kSinglePrecision)) return false;
+  return true;
+}
+
+Range range_of(const float (&low)[16], const float (&high)[16]) { return {*std::ranges::min_element(low), *std::ranges::max_element(high)}; }
+
+Quantiser make_quantiser(const AxisPlacement& axis, int64_t size) {
+  const double scale = axis.extent > 0 ? axis.inner / axis.extent : 0;
+  return {static_cast<float>(axis.low), static_cast<float>(scale), static_cast<float>(axis.offset), static_cast<float>(size - 1)};
+}
+
+}  // namespace
+
+const char* orbit_kernel_name() { return kernel().name; }
+
+const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch) {
+  const int64_t places = sequence.chunk * IndexSequence::kLanes;
+  scratch.xs.resize(places);
+  scratch.ys.resize(places);
+  scratch.pixels.resize(places);
+  const OrbitTables tables = make_tables(ifs);
+  const Steps steps{sequence.interleaved.data(), sequence.chunk, sequence.points};
+  const Starts starts = chunk_starts(tables, steps, start_point(ifs, start));
+  OrbitBox box;
+  kernel().run(tables, steps, starts.x, starts.y, scratch.xs.data(), scratch.ys.data(), box);
+  if (!is_usable(box)) {
+    scratch.pixels = orbit_pixels_exact(ifs, sequence, start, frame);
+    return scratch.pixels;
+  }
+  const auto [across, down] = place_axes(range_of(box.low_x, box.high_x), range_of(box.low_y, box.high_y), frame);
+  kernel().quantise(scratch.xs.data(), scratch.ys.data(), places, make_quantiser(across, frame.size), make_quantiser(down, frame.size),
+                    static_cast<int32_t>(frame.stride), scratch.pixels.data());
+  return scratch.pixels;
+}
+
+}  // namespace seedbed::fractal

@@ -1,0 +1,38 @@
+#include "image/image.h"
+
+#include <algorithm>
+
+#include "tensor/error.h"
+
+namespace seedbed::image {
+
+Image crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t height) {
+  expect(left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= image.width && top + height <= image.height,
+         "Expected a crop inside {} x {}, received {} x {} at ({}, {})", image.width, image.height, width, height, left, top);
+  Image part(width, height, image.channels);
+  for (int64_t y = 0; y < height; ++y) std::copy_n(image.row(top + y) + left * image.channels, part.row_bytes(), part.row(y));
+  return part;
+}
+
+void flip_left_right(Image& image) {
+  for (int64_t y = 0; y < image.height; ++y) {
+    uint8_t* row = image.row(y);
+    for (int64_t l = 0, r = image.width - 1; l < r; ++l, --r) std::swap_ranges(row + l * image.channels, row + (l + 1) * image.channels, row + r * image.channels);
+  }
+}
+
+void flip_top_bottom(Image& image) {
+  for (int64_t t = 0, b = image.height - 1; t < b; ++t, --b) std::swap_ranges(image.row(t), image.row(t) + image.row_bytes(), image.row(b));
+}
+
+Image to_gray(const Image& image) {
+  if (image.channels == 1) return image;
+  Image gray(image.width, image.height, 1);
+  for (int64_t i = 0; i < image.width * image.height; ++i) {
+    const uint8_t* rgb = &image.pixels[i * 3];
+    gray.pixels[i] = static_cast<uint8_t>((rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 32768) >> 16);
+  }
+  return gray;
+}
+
+}  // namespace seedbed::image

@@ -1,0 +1,81 @@
+#include "nn/module.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/ranges.h>
+
+#include <unordered_map>
+
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::nn {
+
+namespace {
+
+constexpr size_t kNamesShown = 5;
+
+std::string listing(const char* title, const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  const std::vector<std::string> shown(names.begin(), names.begin() + std::min(names.size(), kNamesShown));
+  return fmt::format("; {} {}: {}{}", names.size(), title, fmt::join(shown, ", "), names.size() > kNamesShown ? ", ..." : "");
+}
+
+}  // namespace
+
+NamedTensors Module::named_parameters() const {
+  NamedTensors out;
+  collect("", out);
+  return out;
+}
+
+void Module::collect(const std::string& prefix, NamedTensors& out) const {
+  for (const auto& [name, value] : parameters_) out.emplace_back(prefix + name, value);
+  for (const auto& [name, child] : children_) child->collect(prefix + name + ".", out);
+}
+
+std::vector<at::Tensor> Module::parameters() const {
+  std::vector<at::Tensor> values;
+  for (auto& [name, value] : named_parameters()) values.push_back(value);
+  return values;
+}
+
+int64_t Module::parameter_count() const {
+  int64_t count = 0;
+  for (const at::Tensor& value : parameters()) count += value.numel();
+  return count;
+}
+
+at::Tensor Module::add_parameter(std::string name, at::Tensor value) {
+  value.requires_grad_(true);
+  parameters_.emplace_back(std::move(name), value);
+  return value;
+}
+
+void Module::add_child(std::string name, const Module& child) { children_.emplace_back(std::move(name), &child); }
+
+void load_parameters(const Module& module, const NamedTensors& tensors) {
+  std::unordered_map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
+  std::vector<std::string> missing, unexpected, reshaped;
+  const NamedTensors wanted = module.named_parameters();
+  for (const auto& [name, value] : wanted) {
+    const auto found = given.find(name);
+    if (found == given.end())
+      missing.push_back(name);
+    else if (found->second.sizes() != value.sizes())
+      reshaped.push_back(fmt::format("{} [{}] for [{}]", name, fmt::join(found->second.sizes(), ", "), fmt::join(value.sizes(), ", ")));
+  }
+  std::unordered_map<std::string, at::Tensor> known(wanted.begin(), wanted.end());
+  for (const auto& [name, value] : tensors)
+    if (!known.contains(name)) unexpected.push_back(name);
+  if (!missing.empty() || !unexpected.empty() || !reshaped.empty())
+    fail(ErrorCode::weights, "The weights do not fit the model{}{}{}", listing("missing", missing), listing("unexpected", unexpected),
+         listing("of another shape", reshaped));
+  const c10::NoGradGuard no_grad;
+  for (const auto& [name, value] : wanted) {
+    check_finite(given.at(name), name);
+    at::Tensor(value).copy_(given.at(name));
+  }
+}
+
+}  // namespace seedbed::nn

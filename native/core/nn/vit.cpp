@@ -1,0 +1,172 @@
+#include "nn/vit.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/ranges.h>
+
+#include <array>
+
+#include "nn/init.h"
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::nn {
+
+namespace {
+
+constexpr double kLayerNormEps = 1e-6;
+constexpr double kInitStd = 0.02;
+constexpr double kClassTokenStd = 1e-6;
+
+const VitConfig& checked(const VitConfig& c) {
+  check_range(c.image_size, "imageSize", 4, 4096);
+  check_range(c.patch_size, "patchSize", 1, c.image_size);
+  check_range(c.channels, "channels", 1, 16);
+  check_range(c.width, "width", 1, 65536);
+  check_range(c.depth, "depth", 1, 1024);
+  check_range(c.heads, "heads", 1, c.width);
+  check_range(c.mlp_ratio, "mlpRatio", 1, 64);
+  check_range(c.classes, "classes", 1, 10'000'000);
+  check_range(c.drop_path, "dropPath", 0.0, 0.99);
+  expect(c.image_size % c.patch_size == 0, "Expected imageSize to be a multiple of patchSize, received {} and {}", c.image_size, c.patch_size);
+  expect(c.width % c.heads == 0, "Expected width to be a multiple of heads, received {} and {}", c.width, c.heads);
+  return c;
+}
+
+// Leaves out whole residual branches, one draw per sample, and scales the rest (Huang et al. 2016).
+at::Tensor drop_path(const at::Tensor& branch, double probability, const Forward& forward) {
+  if (!forward.training || probability == 0) return branch;
+  const at::Tensor kept = at::empty({branch.size(0), 1, 1}, branch.options()).bernoulli_(1 - probability, *forward.generator);
+  return branch * kept.div_(1 - probability);
+}
+
+struct NamedConfig {
+  std::string_view name;
+  VitConfig config;
+};
+
+constexpr VitConfig sized(int64_t image, int64_t patch, int64_t width, int64_t depth, int64_t heads) {
+  return {.image_size = image, .patch_size = patch, .width = width, .depth = depth, .heads = heads};
+}
+
+constexpr std::array<NamedConfig, 7> kConfigs{{
+    {"vit_base_patch16_224", sized(224, 16, 768, 12, 12)},
+    {"vit_small_patch16_224", sized(224, 16, 384, 12, 6)},
+    {"vit_tiny_patch16_224", sized(224, 16, 192, 12, 3)},
+    {"vit_tiny_patch8_64", sized(64, 8, 192, 12, 3)},
+    {"vit_mini_patch8_64", sized(64, 8, 192, 6, 3)},
+    {"vit_mini_patch4_32", sized(32, 4, 192, 6, 3)},
+    {"vit_micro_patch4_32", sized(32, 4, 96, 4, 3)},
+}};
+
+}  // namespace
+
+PatchEmbed::Projection::Projection(const VitConfig& c)
+    : weight(add_parameter("weight", at::zeros({c.width, c.channels, c.patch_size, c.patch_size}))), bias(add_parameter("bias", at::zeros({c.width}))) {}
+
+PatchEmbed::PatchEmbed(const VitConfig& config) : proj_(config), patch_size_(config.patch_size) { add_child("proj", proj_); }
+
+at::Tensor PatchEmbed::operator()(const at::Tensor& pixels) const {
+  // A convolution whose stride is its kernel is a matrix product over patches, with a cheaper backward pass.
+  const int64_t B = pixels.size(0), C = pixels.size(1), rows = pixels.size(2) / patch_size_, columns = pixels.size(3) / patch_size_, p = patch_size_;
+  const at::Tensor patches = pixels.reshape({B, C, rows, p, columns, p}).permute({0, 2, 4, 1, 3, 5}).reshape({B, rows * columns, C * p * p});
+  return at::linear(patches, proj_.weight.flatten(1), proj_.bias);  // [B, L - 1, D]
+}
+
+Attention::Attention(int64_t width, int64_t heads) : heads_(heads), qkv_(width, 3 * width), proj_(width, width) {
+  add_child("qkv", qkv_);
+  add_child("proj", proj_);
+}
+
+at::Tensor Attention::operator()(const at::Tensor& x, int64_t queries) const {
+  const int64_t B = x.size(0), L = x.size(1), D = x.size(2), d = D / heads_;
+  at::Tensor q, k, v;  // [B, heads, L or queries, d]
+  if (queries == L) {
+    const auto qkv = qkv_(x).reshape({B, L, 3, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
+    std::tie(q, k, v) = std::tuple(qkv[0], qkv[1], qkv[2]);
+  } else {
+    const auto split = [D](const at::Tensor& t) { return std::pair(t.slice(0, 0, D), t.slice(0, D)); };
+    const auto [q_weight, kv_weight] = split(qkv_.weight);
+    const auto [q_bias, kv_bias] = split(qkv_.bias);
+    q = at::linear(x.slice(1, 0, queries), q_weight, q_bias).reshape({B, queries, heads_, d}).transpose(1, 2);
+    const auto kv = at::linear(x, kv_weight, kv_bias).reshape({B, L, 2, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
+    std::tie(k, v) = std::tuple(kv[0], kv[1]);
+  }
+  const at::Tensor mixed = at::scaled_dot_product_attention(q, k, v);  // [B, heads, queries, d]
+  return proj_(mixed.transpose(1, 2).reshape({B, queries, D}));
+}
+
+Mlp::Mlp(int64_t width, int64_t hidden) : fc1_(width, hidden), fc2_(hidden, width) {
+  add_child("fc1", fc1_);
+  add_child("fc2", fc2_);
+}
+
+at::Tensor Mlp::operator()(const at::Tensor& x) const { return fc2_(at::gelu(fc1_(x))); }
+
+Block::Block(const VitConfig& c, double drop_path)
+    : drop_path_(drop_path), norm1_(c.width, kLayerNormEps), attn_(c.width, c.heads), norm2_(c.width, kLayerNormEps), mlp_(c.width, c.width * c.mlp_ratio) {
+  add_child("norm1", norm1_);
+  add_child("attn", attn_);
+  add_child("norm2", norm2_);
+  add_child("mlp", mlp_);
+}
+
+at::Tensor Block::operator()(const at::Tensor& x, int64_t queries, const Forward& forward) const {
+  const at::Tensor y = x.slice(1, 0, queries) + drop_path(attn_(norm1_(x), queries), drop_path_, forward);
+  return y + drop_path(mlp_(norm2_(y)), drop_path_, forward);
+}
+
+VisionTransformer::VisionTransformer(const VitConfig& config)
+    : config_(checked(config)),
+      cls_token_(add_parameter("cls_token", at::zeros({1, 1, config.width}))),
+      pos_embed_(add_parameter("pos_embed", at::zeros({1, config.tokens(), config.width}))),
+      patch_embed_(config),
+      norm_(config.width, kLayerNormEps),
+      head_(config.width, config.classes) {
+  add_child("patch_embed", patch_embed_);
+  for (int64_t i = 0; i < config.depth; ++i) {
+    const double share = config.depth > 1 ? static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
+    blocks_.push_back(std::make_unique<Block>(config, config.drop_path * share));
+    add_child(fmt::format("blocks.{}", i), *blocks_.back());
+  }
+  add_child("norm", norm_);
+  add_child("head", head_);
+}
+
+void VisionTransformer::initialise(at::Generator& generator) {
+  const c10::NoGradGuard no_grad;
+  const int64_t patch_values = config_.channels * config_.patch_size * config_.patch_size;
+  for (auto& [name, value] : named_parameters()) {
+    if (name == "cls_token")
+      at::Tensor(value).normal_(0, kClassTokenStd, generator);
+    else if (name.starts_with("patch_embed"))
+      fan_in_uniform_(value, patch_values, generator);
+    else if (name == "pos_embed" || value.dim() == 2)
+      trunc_normal_(value, kInitStd, generator);
+  }
+}
+
+at::Tensor VisionTransformer::forward_features(const at::Tensor& pixels, const Forward& forward) const {
+  check_shape(pixels, "pixels", {-1, config_.channels, config_.image_size, config_.image_size});
+  at::Tensor x = patch_embed_(pixels);                                                                  // [B, L - 1, D]
+  x = at::cat({cls_token_.expand({x.size(0), 1, config_.width}).to(x.scalar_type()), x}, 1) + pos_embed_;  // [B, L, D]
+  // Only the class token is read at the end, so the last block computes no other.
+  for (const auto& block : blocks_) x = (*block)(x, block == blocks_.back() ? 1 : x.size(1), forward);
+  return norm_(x.select(1, 0));  // [B, D]
+}
+
+at::Tensor VisionTransformer::operator()(const at::Tensor& pixels, const Forward& forward) const { return head_(forward_features(pixels, forward)); }
+
+VitConfig vit_config(std::string_view name) {
+  for (const NamedConfig& row : kConfigs)
+    if (row.name == name) return row.config;
+  fail(ErrorCode::invalid_argument, "Expected model to be one of {}, received '{}'", fmt::join(vit_names(), ", "), name);
+}
+
+std::vector<std::string> vit_names() {
+  std::vector<std::string> names;
+  for (const NamedConfig& row : kConfigs) names.emplace_back(row.name);
+  return names;
+}
+
+}  // namespace seedbed::nn

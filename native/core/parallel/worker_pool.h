@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace seedbed {
+
+// Threads that run the items of a loop. Each worker keeps libtorch single-threaded inside, so one pool of `threads`
+// never takes more cores than that. What an item computes must not depend on which worker runs it: then results are
+// the same for any number of threads.
+class WorkerPool {
+ public:
+  explicit WorkerPool(int threads);
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  int threads() const { return threads_; }
+
+  // Calls `body(item, worker)` for item in [0, count) with worker in [0, threads). Returns when all are done. The first
+  // exception stops the hand-out of further items and is rethrown here.
+  void run(int64_t count, const std::function<void(int64_t item, int worker)>& body);
+
+ private:
+  struct State;
+  int threads_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace seedbed

@@ -1,0 +1,40 @@
+#include "train/evaluate.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+namespace seedbed::train {
+
+namespace {
+
+constexpr int64_t kBatch = 64;
+
+}  // namespace
+
+at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool) {
+  const auto count = static_cast<int64_t>(images.size()), size = model.config().image_size;
+  at::Tensor logits = at::empty({count, model.config().classes});
+  pool.run((count + kBatch - 1) / kBatch, [&](int64_t batch, int) {
+    const c10::NoGradGuard no_grad;
+    const int64_t begin = batch * kBatch, end = std::min(begin + kBatch, count);
+    at::Tensor pixels = at::empty({end - begin, 3, size, size});
+    for (int64_t i = begin; i < end; ++i)
+      image::centre_view_to(images[i], view.crop_share, view.normalisation, size, pixels[i - begin].mutable_data_ptr<float>());
+    logits.slice(0, begin, end).copy_(model(pixels));
+  });
+  return logits;
+}
+
+Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool) {
+  check_labelled_images(data, "evaluation data");
+  const at::Tensor logits = predict_logits(model, data.images, view, pool);
+  const at::Tensor labels = at::tensor(data.labels, at::kLong);
+  const at::Tensor predicted = logits.argmax(1);
+  Evaluation result;
+  result.loss = at::cross_entropy_loss(logits, labels).item<double>();
+  result.accuracy = predicted.eq(labels).to(at::kDouble).mean().item<double>();
+  result.predictions.assign(predicted.const_data_ptr<int64_t>(), predicted.const_data_ptr<int64_t>() + predicted.numel());
+  return result;
+}
+
+}  // namespace seedbed::train

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "image/augment.h"
+#include "nn/vit.h"
+#include "parallel/worker_pool.h"
+#include "train/labelled_images.h"
+
+namespace seedbed::train {
+
+// How pictures are prepared when nothing is random.
+struct View {
+  double crop_share = 1;  // of the resized picture that the centre crop shows
+  image::Normalisation normalisation;
+};
+
+// Class scores (before the softmax) [N, K], float32. Batches of 64 are spread over the pool; a picture's scores do not
+// depend on the number of threads.
+at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool);
+
+struct Evaluation {
+  double loss = 0;          // mean cross-entropy, nats
+  double accuracy = 0;      // share of right answers
+  std::vector<int64_t> predictions;  // [N]
+};
+
+Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool);
+
+}  // namespace seedbed::train

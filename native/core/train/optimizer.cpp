@@ -1,0 +1,58 @@
+#include "train/optimizer.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::train {
+
+Optimizer::Optimizer(NamedTensors parameters, const OptimizerOptions& options) : parameters_(std::move(parameters)), options_(options) {
+  check_range(options.weight_decay, "weightDecay", 0.0, 10.0);
+  check_range(options.beta1, "beta1", 0.0, 0.999999);
+  check_range(options.beta2, "beta2", 0.0, 0.999999);
+  check_range(options.momentum, "momentum", 0.0, 0.999999);
+  for (const auto& [name, value] : parameters_) {
+    first_.push_back(at::zeros_like(value.detach()));
+    if (options.kind == OptimizerKind::adamw) second_.push_back(at::zeros_like(value.detach()));
+  }
+}
+
+void Optimizer::step(const std::vector<at::Tensor>& gradients, double lr, WorkerPool& pool) {
+  ++steps_;
+  pool.run(static_cast<int64_t>(parameters_.size()), [&](int64_t i, int) { update(i, gradients[i], lr); });
+}
+
+void Optimizer::update(size_t i, const at::Tensor& gradient, double lr) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor value = parameters_[i].second;
+  const double decay = value.dim() > 1 ? options_.weight_decay : 0;
+  switch (options_.kind) {
+    case OptimizerKind::adamw: {
+      const at::Tensor steps = at::full({}, static_cast<float>(steps_));
+      at::_fused_adamw_({value}, {gradient}, {first_[i]}, {second_[i]}, {}, {steps}, lr, options_.beta1, options_.beta2, decay, options_.eps, false, false);
+      break;
+    }
+    case OptimizerKind::sgd:
+      at::_fused_sgd_({value}, {gradient}, {first_[i]}, decay, options_.momentum, lr, 0, true, false, steps_ == 1);
+      break;
+  }
+}
+
+NamedTensors Optimizer::state() const {
+  NamedTensors state;
+  const char* first_name = options_.kind == OptimizerKind::adamw ? "exp_avg." : "momentum_buffer.";
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    state.emplace_back(first_name + parameters_[i].first, first_[i]);
+    if (!second_.empty()) state.emplace_back("exp_avg_sq." + parameters_[i].first, second_[i]);
+  }
+  return state;
+}
+
+void Optimizer::load_state(const SafetensorsFile& file, const std::string& prefix, int64_t steps_done) {
+  for (const auto& [name, value] : state()) value.copy_(file.tensor(prefix + name));
+  steps_ = steps_done;
+}
+
+}  // namespace seedbed::train
