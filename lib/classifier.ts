@@ -21,6 +21,7 @@ export const MODEL_NAMES = [
   'vit_tiny_patch8_64',
   'vit_mini_patch8_64',
   'vit_mini_patch4_32',
+  'vit_nano_patch4_32',
   'vit_micro_patch4_32',
 ] as const;
 
@@ -41,8 +42,8 @@ const modelSchema = z.strictObject({
 
 export type ModelConfig = z.input<typeof modelSchema>;
 
-const range = z.tuple([z.number(), z.number()]);
-const three = z.tuple([z.number(), z.number(), z.number()]);
+const range = z.tuple([z.number(), z.number()]).readonly();
+const three = z.tuple([z.number(), z.number(), z.number()]).readonly();
 
 const randAugmentSchema = z.strictObject({
   /** Operations per picture. Default 2. */
@@ -73,6 +74,8 @@ const augmentSchema = z.strictObject({
   flip: share.optional(),
   /** Chance of a top-bottom flip. Default 0. */
   flipVertical: share.optional(),
+  /** Chance that a gray picture gets two random colours, one for black and one for white. Default 0. */
+  colourise: share.optional(),
   /** timm's `rand-m9-mstd0.5-inc1`, or its numbers. Default off. */
   randAugment: z.union([z.boolean(), randAugmentSchema]).optional(),
   /** Noise in a random box (Zhong et al. 2017). Default off. */
@@ -161,8 +164,8 @@ export const trainFields = {
 const trainSchema = z.strictObject({
   /** Architecture by name or numbers. Default: that of `init`, else `vit_mini_patch4_32`. */
   model: z.union([z.enum(MODEL_NAMES), modelSchema]).optional(),
-  /** Weights to start from: a folder written by `save`, or the name of a shipped one; its head is replaced. Default: random. */
-  init: z.string().min(1).optional(),
+  /** Weights to start from: a classifier, a folder written by `save`, or the name of a shipped one; its head is replaced. Default: random. */
+  init: z.union([z.string().min(1), z.custom<Classifier>((value) => value instanceof Classifier, { error: 'a folder, a name or a classifier' })]).optional(),
   train: z.custom<Dataset>((value) => isDataset(value), { error: 'a dataset' }),
   /** Data to watch the training on and to choose by; never the test part. */
   validate: z.custom<Dataset>((value) => isDataset(value), { error: 'a dataset' }).optional(),
@@ -290,6 +293,12 @@ export class Classifier implements Disposable {
     await writeFileWhole(join(folder, 'config.json'), `${JSON.stringify(toConfig(this.info, this.#head), null, 2)}\n`);
   }
 
+  /** A new network of the same sizes with this one's weights and a new head. @internal */
+  successor(extra: Record<string, unknown>): { handle: ClassifierHandle; name: string } {
+    const { parameters: _, ...sizes } = this.info;
+    return { handle: native().createClassifier({ ...sizes, ...extra, source: this.#handle, newHead: true }), name: this.name };
+  }
+
   dispose(): void {
     native().dispose(this.#handle);
   }
@@ -369,7 +378,7 @@ interface Saved {
 }
 
 /** Backbones that come with the package, by name. */
-export const SHIPPED_MODELS = ['fractal-vit-mini'] as const;
+export const SHIPPED_MODELS = ['fractal-vit-nano'] as const;
 
 function modelFolder(name: string): string {
   if ((SHIPPED_MODELS as readonly string[]).includes(name)) return join(packageRoot, 'models', name);
@@ -449,11 +458,17 @@ export function nativeTrainOptions(options: TrainFields): Record<string, unknown
   });
 }
 
-/** Where a new network begins: random, or a saved backbone with a new head. */
-async function createNetwork(options: { model?: ModelName | ModelConfig | undefined; init?: string | undefined }, extra: Record<string, unknown>): Promise<{ handle: ClassifierHandle; name: string }> {
+interface NetworkOptions {
+  model?: ModelName | ModelConfig | undefined;
+  init?: string | Classifier | undefined;
+}
+
+/** Where a new network begins: random, or another's backbone with a new head. */
+async function createNetwork(options: NetworkOptions, extra: Record<string, unknown>): Promise<{ handle: ClassifierHandle; name: string }> {
   const { model, init } = options;
   const numbers = (given: ModelName | ModelConfig): Record<string, unknown> => (typeof given === 'string' ? { name: given } : defined(given));
   if (init === undefined) return { handle: native().createClassifier({ ...numbers(model ?? 'vit_mini_patch4_32'), ...extra }), name: typeof model === 'string' ? model : 'vit' };
+  if (init instanceof Classifier) return init.successor(extra);
   const saved = await readSaved(init);
   return { handle: native().createClassifier({ ...numbers(model ?? saved.model), ...extra, weights: saved.weights, newHead: true }), name: saved.head.name };
 }
@@ -462,12 +477,12 @@ async function createNetwork(options: { model?: ModelName | ModelConfig | undefi
 export async function trainOnImageSet(
   set: ImageSetHandle,
   classes: readonly string[],
-  options: TrainFields & { model?: ModelName | ModelConfig | undefined; init?: string | undefined },
+  options: TrainFields & NetworkOptions,
   context: JobContext<TrainEvent>,
   validation?: ImageSetHandle,
 ): Promise<Classifier> {
   const { model, init, ...fields } = options;
-  const { handle, name } = await createNetwork({ model, init }, defined({ classes: classes.length, dropPath: fields.dropPath, seed: fields.seed }));
+  const { handle, name } = await createNetwork({ model, init }, defined({ classes: classes.length, dropPath: fields.dropPath ?? 0, seed: fields.seed }));
   try {
     const call = { ...nativeTrainOptions(fields), train: set, ...(validation && { validation }) };
     const record = await runNative<TrainEvent, NativeTrainResult>((listener) => native().trainClassifier(handle, call, listener), context.signal, context.emit);
@@ -483,7 +498,7 @@ export async function trainOnImageSet(
  *
  * @example
  * const data = (await openDataset('photos')).split({ validation: 0.2 });
- * using classifier = await trainClassifier({ init: 'fractal-vit-mini', train: data.train, validate: data.validation, steps: 500 });
+ * using classifier = await trainClassifier({ init: 'fractal-vit-nano', train: data.train, validate: data.validation, steps: 500 });
  */
 export function trainClassifier(options: TrainClassifierOptions): Job<TrainEvent, Classifier> {
   const { train, validate, ...rest } = checkOptions(trainSchema, options, 'trainClassifier');

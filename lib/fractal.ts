@@ -2,20 +2,11 @@ import { z } from 'zod';
 import type { Image } from './image.js';
 import { Job, runNative } from './job.js';
 import { native, type ImageProgress, type ImageSetHandle, type NativeFamily, type NativeIfs } from './native.js';
+import { loadFamily, saveFamily } from './fractal-file.js';
+import { ifsSchema, type FractalFamily, type Ifs } from './ifs.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
 import { row, type Tensor } from './tensor.js';
 import { threads } from './threads.js';
-
-/**
- * An iterated function system: N affine maps `[[a, b, e], [c, d, f]]`, (x, y) → (a x + b y + e, c x + d y + f), and the
- * chance of each, which sum to 1.
- */
-export type Ifs = Readonly<{ affine: readonly (readonly (readonly number[])[])[]; weights: readonly number[] }>;
-
-const ifsSchema = z.strictObject({
-  affine: z.array(z.tuple([z.tuple([z.number(), z.number(), z.number()]), z.tuple([z.number(), z.number(), z.number()])])).min(1).max(16),
-  weights: z.array(z.number().min(0).max(1)).min(1).max(16),
-});
 
 const sampleFields = {
   /** Affine maps, N. 2 to 8, default 2. */
@@ -96,18 +87,6 @@ export type PerturbIfsOptions = z.input<typeof perturbSchema>;
 export type RenderOptions = z.input<typeof renderSchema>;
 export type FamilyOptions = z.input<typeof familySchema>;
 
-/** One base system and L accepted perturbations of it: the 1p-frac data set as numbers. */
-export interface FractalFamily {
-  base: Ifs;
-  copies: readonly Ifs[];
-  /** Decides the patches of each copy. */
-  textureSeeds: readonly bigint[];
-  /** Base systems drawn, the accepted one included. */
-  baseTries: number;
-  /** Perturbations drawn for all copies. */
-  imageTries: number;
-}
-
 /** Draws a system with a given sigma-factor (Anderson & Farrell, WACV 2022). */
 function sample(options: SampleIfsOptions = {}): Ifs {
   return native().sampleIfs(defined(checkOptions(sampleSchema, options, 'fractals.sample')));
@@ -177,5 +156,5 @@ function checkIfs(ifs: Ifs): NativeIfs {
   return checkOptions(ifsSchema, ifs, 'an iterated function system');
 }
 
-/** Fractal systems: draw, perturb, render. */
-export const fractals = { sample, describe, perturb, weigh, family, render, sequence, image };
+/** Fractal systems: draw, perturb, render, save and load. */
+export const fractals = { sample, describe, perturb, weigh, family, render, sequence, image, save: saveFamily, load: loadFamily };

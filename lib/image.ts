@@ -67,3 +67,18 @@ export async function readImage(path: string): Promise<Image> {
   }
   return decodeImage(bytes, path);
 }
+
+/** The image inside a frame of one colour, `width` pixels wide. */
+export function framed(image: Image, width: number, colour: readonly [number, number, number]): Image {
+  const size = { width: image.width + 2 * width, height: image.height + 2 * width, channels: 3 };
+  const data = new Uint8Array(size.width * size.height * 3);
+  for (let y = 0; y < size.height; y++)
+    for (let x = 0; x < size.width; x++)
+      for (let c = 0; c < 3; c++) {
+        const inX = x - width;
+        const inY = y - width;
+        const inside = inX >= 0 && inY >= 0 && inX < image.width && inY < image.height;
+        data[(y * size.width + x) * 3 + c] = inside ? (image.data[(inY * image.width + inX) * image.channels + (image.channels === 1 ? 0 : c)] ?? 0) : (colour[c] ?? 0);
+      }
+  return { data, ...size };
+}

@@ -147,7 +147,7 @@ View parse_view(const Fields& fields) {
 image::AugmentOptions parse_augment_options(const Fields& fields) {
   image::AugmentOptions o;
   fields.read("min_scale", o.min_scale).read("max_scale", o.max_scale).read("min_ratio", o.min_ratio).read("max_ratio", o.max_ratio);
-  fields.read("flip", o.flip).read("flip_vertical", o.flip_vertical);
+  fields.read("flip", o.flip).read("flip_vertical", o.flip_vertical).read("colourise", o.colourise);
   if (const auto ra = fields.object("rand_augment")) {
     image::RandAugmentOptions& r = o.rand_augment.emplace();
     ra->read("ops", r.ops).read("magnitude", r.magnitude).read("magnitude_std", r.magnitude_std).read("probability", r.probability).read("fill", r.fill);

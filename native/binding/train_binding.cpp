@@ -64,6 +64,23 @@ train::TrainCallbacks report_to(JobContext& context, int64_t steps) {
   return callbacks;
 }
 
+NamedTensors tensors_of(const SafetensorsFile& file) {
+  NamedTensors tensors;
+  for (const std::string& name : file.names()) tensors.emplace_back(name, file.tensor(name));
+  return tensors;
+}
+
+// With `new_head`, the given head is left out and the model keeps its own.
+void load_weights(const nn::VisionTransformer& model, const NamedTensors& given, bool new_head) {
+  const auto is_head = [](const std::string& name) { return name.starts_with("head."); };
+  NamedTensors weights;
+  for (const auto& [name, value] : given)
+    if (!new_head || !is_head(name)) weights.emplace_back(name, value);
+  for (const auto& [name, value] : model.named_parameters())
+    if (new_head && is_head(name)) weights.emplace_back(name, value.detach().clone());
+  nn::load_parameters(model, weights);
+}
+
 }  // namespace
 
 Napi::Value create_image_set(const Napi::CallbackInfo& info) {
@@ -89,15 +106,8 @@ Napi::Value create_classifier(const Napi::CallbackInfo& info) {
   fields.read("seed", seed).read("weights", path).read("new_head", new_head);
   at::Generator generator = make_generator(seed);
   classifier->model.initialise(generator);
-  if (!path.empty()) {
-    const SafetensorsFile file(path);
-    NamedTensors weights;
-    for (const std::string& name : file.names())
-      if (!new_head || !name.starts_with("head.")) weights.emplace_back(name, file.tensor(name));
-    for (const auto& [name, value] : classifier->model.named_parameters())
-      if (new_head && name.starts_with("head.")) weights.emplace_back(name, value.detach().clone());
-    nn::load_parameters(classifier->model, weights);
-  }
+  if (!path.empty()) load_weights(classifier->model, tensors_of(SafetensorsFile(path)), new_head);
+  if (const auto source = fields.optional("source")) load_weights(classifier->model, Handle<Classifier>::get(*source)->model.named_parameters(), new_head);
   return Handle<Classifier>::make(info.Env(), classifier, classifier->bytes());
 }
 

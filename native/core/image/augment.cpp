@@ -47,6 +47,28 @@ void normalise_to(const Image& image, const Normalisation& normalisation, float*
   }
 }
 
+// The colour of black and of white per channel, in [0, 1].
+struct TwoColours {
+  std::array<float, 3> black{0, 0, 0};
+  std::array<float, 3> white{1, 1, 1};
+};
+
+TwoColours draw_colours(Rng& rng) {
+  TwoColours colours;
+  for (float& channel : colours.black) channel = static_cast<float>(rng.uniform());
+  for (float& channel : colours.white) channel = static_cast<float>(rng.uniform());
+  return colours;
+}
+
+void paint_to(const Image& gray, const TwoColours& colours, const Normalisation& normalisation, float* out) {
+  const int64_t area = gray.width * gray.height;
+  for (int64_t c = 0; c < 3; ++c) {
+    const float black = (colours.black[c] - normalisation.mean[c]) / normalisation.std[c];
+    const float step = (colours.white[c] - colours.black[c]) / (255 * normalisation.std[c]);
+    for (int64_t i = 0; i < area; ++i) out[c * area + i] = black + step * static_cast<float>(gray.pixels[i]);
+  }
+}
+
 void erase(const RandomErasingOptions& options, int64_t size, Rng& rng, float* out) {
   if (!rng.chance(options.probability)) return;
   const double area = static_cast<double>(size * size), log_aspect = std::log(options.min_aspect);
@@ -70,7 +92,10 @@ void augment_to(const Image& image, const AugmentOptions& options, const Normali
   if (rng.chance(options.flip)) flip_left_right(view);
   if (rng.chance(options.flip_vertical)) flip_top_bottom(view);
   if (options.rand_augment) rand_augment(view, *options.rand_augment, rng);
-  normalise_to(view, normalisation, out);
+  if (view.channels == 1 && options.colourise > 0 && rng.chance(options.colourise))
+    paint_to(view, draw_colours(rng), normalisation, out);
+  else
+    normalise_to(view, normalisation, out);
   if (options.random_erasing) erase(*options.random_erasing, size, rng, out);
 }
 

@@ -24,6 +24,7 @@ struct AugmentOptions {
   double max_ratio = 4.0 / 3;
   double flip = 0.5;           // chance of a left-right flip
   double flip_vertical = 0;
+  double colourise = 0;        // chance that a gray picture gets two random colours, one for black and one for white
   std::optional<RandAugmentOptions> rand_augment;
   std::optional<RandomErasingOptions> random_erasing;
 };

@@ -74,7 +74,7 @@ void load_parameters(const Module& module, const NamedTensors& tensors) {
   const c10::NoGradGuard no_grad;
   for (const auto& [name, value] : wanted) {
     check_finite(given.at(name), name);
-    at::Tensor(value).copy_(given.at(name));
+    at::Tensor(value).copy_(given.at(name).detach());
   }
 }
 

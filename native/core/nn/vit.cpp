@@ -49,13 +49,14 @@ constexpr VitConfig sized(int64_t image, int64_t patch, int64_t width, int64_t d
   return {.image_size = image, .patch_size = patch, .width = width, .depth = depth, .heads = heads};
 }
 
-constexpr std::array<NamedConfig, 7> kConfigs{{
+constexpr std::array<NamedConfig, 8> kConfigs{{
     {"vit_base_patch16_224", sized(224, 16, 768, 12, 12)},
     {"vit_small_patch16_224", sized(224, 16, 384, 12, 6)},
     {"vit_tiny_patch16_224", sized(224, 16, 192, 12, 3)},
     {"vit_tiny_patch8_64", sized(64, 8, 192, 12, 3)},
     {"vit_mini_patch8_64", sized(64, 8, 192, 6, 3)},
     {"vit_mini_patch4_32", sized(32, 4, 192, 6, 3)},
+    {"vit_nano_patch4_32", sized(32, 4, 128, 6, 2)},
     {"vit_micro_patch4_32", sized(32, 4, 96, 4, 3)},
 }};
 

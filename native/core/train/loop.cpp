@@ -168,11 +168,11 @@ class Run {
     const MixupOptions m = o.mixup.value_or(MixupOptions{.probability = 0});
     return fmt::format(
         "steps {} batch {} shard {} | optimizer {} {} {} {} {} {} | lr {} {} {} {} | smoothing {} clip {} precision {} seed {} evaluate {} keep {} | mix {} {} {} {} | crop {} {} {} {} "
-        "flip {} {} | ra {} {} {} {} {} | re {} {} {} {} | view {} {} {} | model {} {} {} {} {} {} {} {} {} | data {:x} {:x}",
+        "flip {} {} colourise {} | ra {} {} {} {} {} | re {} {} {} {} | view {} {} {} | model {} {} {} {} {} {} {} {} {} | data {:x} {:x}",
         o.steps, o.batch_size, o.shard_size, static_cast<int>(o.optimizer.kind), o.optimizer.weight_decay, o.optimizer.beta1, o.optimizer.beta2, o.optimizer.eps,
         o.optimizer.momentum, o.schedule.base, o.schedule.warmup, o.schedule.min, o.schedule.warmup_steps, o.label_smoothing, o.clip_norm,
         static_cast<int>(o.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
-        a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
+        a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
         e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], c.image_size, c.patch_size, c.channels, c.width, c.depth, c.heads,
         c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_));
   }

@@ -1,0 +1,163 @@
+import { readFile } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import type { Dataset } from './data/dataset.js';
+import { openDataset } from './data/open.js';
+import { fewShotStudy, type FewShotResult } from './experiment/few-shot.js';
+import { fractals } from './fractal.js';
+import type { FractalFamily } from './ifs.js';
+import { contactSheet, encodePng, framed, scaleImage, type Image } from './image.js';
+import { follow, Job } from './job.js';
+import { onePFrac } from './methods/one-p-frac.js';
+import { packageRoot } from './setup/find.js';
+import type { DemoRecord, Origin, Part } from './report/record.js';
+import { threads } from './threads.js';
+
+export interface DemoOptions {
+  /** Runs of each start. Default 3. */
+  seeds?: number | undefined;
+  /** Pictures per class. Default 8. */
+  shots?: number | undefined;
+  /** Steps of each fine-tuning run. Default 150. */
+  steps?: number | undefined;
+  /** Steps of the live pre-training. Default 150. */
+  pretrainSteps?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export type DemoEvent = { type: 'part'; name: string; detail: string } | { type: 'progress'; done: number; total: number; detail: string };
+
+const BACKBONE = 'fractal-vit-nano';
+const MODEL = 'vit_nano_patch4_32';
+const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, fractalSeed: 2 } as const;
+const SHOWN_COPIES = 8;
+const SHOWN_ANSWERS = 12; // per class
+
+/** How every arm is trained after its start; fixed on held-out concepts of the training vendors. */
+const FINE_TUNING = {
+  batchSize: 32,
+  shardSize: 16,
+  lr: 1e-3,
+  minLr: 1e-6,
+  labelSmoothing: 0.1,
+  clipNorm: 1,
+  augment: { scale: [0.5, 1], flip: 0.5 },
+} as const;
+
+/** The live pre-training: short, and easy enough to be seen to learn. */
+const LIVE_TRAINING = {
+  model: MODEL,
+  batchSize: 64,
+  shardSize: 32,
+  lr: 1e-3,
+  warmupSteps: 20,
+  clipNorm: 1,
+  labelSmoothing: 0,
+  mixup: false,
+  dropPath: 0,
+  augment: { scale: [0.5, 1], flip: 0.5, flipVertical: 0.5, colourise: 0.9 },
+} as const;
+
+/** Version, machine and time, for a record. */
+export async function originOf(): Promise<Origin> {
+  const { version } = JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+  return { seedbed: version, created: new Date().toISOString(), cpu: cpus()[0]?.model ?? 'unknown processor', threads: threads() };
+}
+
+/** The demo's pictures: real emoji art, two vendors to learn from, a third to test on. */
+export async function openDemoData(): Promise<{ pool: Dataset; test: Dataset }> {
+  const folder = join(packageRoot, 'models', 'emoji');
+  return { pool: await openDataset(join(folder, 'train.tar'), { role: 'train' }), test: await openDataset(join(folder, 'test.tar'), { role: 'test' }) };
+}
+
+/** From a formula to a trained classifier on real images, in minutes; the record says what it was worth. */
+export function demo(options: DemoOptions = {}): Job<DemoEvent, DemoRecord> {
+  const { seeds = 3, shots = 8, steps = 150, pretrainSteps = 150, signal } = options;
+  return new Job<DemoEvent, DemoRecord>(
+    async ({ emit, signal: inner }) => {
+      const parts: Part[] = [];
+      const timed = async <T>(name: string, detail: string, work: () => Promise<T>): Promise<T> => {
+        emit({ type: 'part', name, detail });
+        const begin = performance.now();
+        const result = await work();
+        parts.push({ name, seconds: (performance.now() - begin) / 1000 });
+        return result;
+      };
+
+      const { pool, test } = await timed('read the emoji', 'real pictures of three vendors', openDemoData);
+      const live = await timed('pre-train live', `one fractal, ${FRACTAL.count} perturbed copies`, () =>
+        follow(onePFrac({ ...FRACTAL, ...LIVE_TRAINING, steps: pretrainSteps, signal: inner }), (event) => {
+          if (event.type === 'step') emit({ type: 'progress', done: event.step, total: event.steps, detail: `loss ${event.loss.toFixed(2)}` });
+        }),
+      );
+      const arms = [{ name: 'from scratch' }, { name: 'after the live pre-training', init: live.backbone }, { name: 'from the shipped backbone', init: BACKBONE }];
+      const train = { ...FINE_TUNING, model: MODEL, steps, warmupSteps: Math.round(steps / 10) } as const;
+      const parameters = live.backbone.info.parameters;
+      const study = await timed('learn from few pictures', `${arms.length} starts, ${seeds} runs each, ${shots} pictures per class`, () =>
+        follow(fewShotStudy({ pool, test, shots, seeds, arms, train, signal: inner }), (event) => {
+          if (event.type === 'run') emit({ type: 'progress', done: event.done, total: event.total, detail: `${event.arm}: ${(100 * event.accuracy).toFixed(1)} % right` });
+        }),
+      );
+      live.backbone.dispose();
+      const pictures = await timed('draw the pictures', 'for the report', async () => ({
+        fractals: await fractalStrip(live.family),
+        shots: await shotSheet(pool.subset({ shots, seed: 0 })),
+        answers: await answerSheet(test, study),
+      }));
+      return {
+        kind: 'demo',
+        origin: await originOf(),
+        study,
+        fineTuning: { steps, batchSize: FINE_TUNING.batchSize, model: MODEL, parameters },
+        live: { samples: live.samples, copies: live.family.copies.length, losses: live.losses, sigmaFactor: fractals.describe(live.family.base).sigmaFactor, delta: FRACTAL.delta },
+        shipped: await shippedRecord(),
+        pictures,
+        confusion: confusionOf(test, study),
+        parts,
+      };
+    },
+    { signal },
+  );
+}
+
+async function shippedRecord(): Promise<DemoRecord['shipped']> {
+  const { stages } = JSON.parse(await readFile(join(packageRoot, 'models', BACKBONE, 'training.json'), 'utf8')) as { stages: DemoRecord['shipped']['stages'] };
+  return { samples: stages.reduce((sum, stage) => sum + stage.samples, 0), stages };
+}
+
+async function dataUri(image: Image): Promise<string> {
+  return `data:image/png;base64,${(await encodePng(image)).toString('base64')}`;
+}
+
+async function fractalStrip(family: FractalFamily): Promise<string> {
+  const { size, points, padding } = FRACTAL;
+  const copies = family.copies.slice(0, SHOWN_COPIES);
+  const scale = 2; // twice the pixels for the eye, from the same numbers
+  const images = await fractals.render(copies, { size: size * scale, points: points * scale ** 2, padding: padding * scale, value: 255, textureSeeds: family.textureSeeds.slice(0, SHOWN_COPIES) });
+  return dataUri(contactSheet(copies.map((_, i) => fractals.image(images, i)), SHOWN_COPIES / 2, 6));
+}
+
+async function shotSheet(shots: Dataset): Promise<string> {
+  const samples = (await shots.load()).sort((a, b) => a.label - b.label);
+  return dataUri(contactSheet(samples.map((sample) => sample.image), samples.length / shots.classes.length, 8));
+}
+
+async function answerSheet(test: Dataset, study: FewShotResult): Promise<string> {
+  const answers = study.arms.at(-1)?.runs[0]?.predictions ?? [];
+  const samples = (await test.load()).map((sample, i) => ({ ...sample, right: answers[i] === sample.label }));
+  const shown = test.classes.flatMap((_, label) => samples.filter((sample) => sample.label === label).slice(0, SHOWN_ANSWERS));
+  const images = await Promise.all(shown.map(async ({ image, right }) => framed(await scaleImage(image, 56), 4, right ? [0, 158, 115] : [213, 94, 0])));
+  return dataUri(contactSheet(images, SHOWN_ANSWERS, 4));
+}
+
+function confusionOf(test: Dataset, study: FewShotResult): number[][] {
+  const confusion = test.classes.map(() => test.classes.map(() => 0));
+  const labels = test.labels;
+  for (const { predictions } of study.arms.at(-1)?.runs ?? [])
+    for (const [i, answer] of predictions.entries()) {
+      const line = confusion[labels[i] ?? 0];
+      if (line !== undefined) line[answer] = (line[answer] ?? 0) + 1;
+    }
+  return confusion;
+}
+

@@ -1,0 +1,159 @@
+import { z } from 'zod';
+import { Classifier, MODEL_NAMES, trainFields, trainOnImageSet } from '../classifier.js';
+import { follow, Job } from '../job.js';
+import { fractals, renderImageSet, type RenderOptions } from '../fractal.js';
+import type { FractalFamily } from '../ifs.js';
+import { native, type TrainEvent } from '../native.js';
+import { checkOptions, defined, positiveInt, seed, share, abortSignal } from '../options.js';
+
+/** Training loss within this of ln L, after this share of the steps, means that nothing was learnt. */
+const COLLAPSE_MARGIN = 0.02;
+const COLLAPSE_CHECK_STEPS = 300;
+
+const fractalFields = {
+  /** Perturbed copies of the one system, each its own class: L. Default 1000. */
+  count: positiveInt.max(100_000).optional(),
+  /** Width of the perturbation, Δ. Default 0.1. */
+  delta: z.number().min(0).max(2).optional(),
+  /** Default `multiplicative`, as the released code; the paper says `additive`. */
+  perturbation: z.enum(['multiplicative', 'additive']).optional(),
+  /** Default 3.5. */
+  sigmaFactor: z.number().optional(),
+  /** Pixels of the rendered pictures. Default 512; small models do well with twice their own size. */
+  size: z.int().min(16).max(8192).optional(),
+  /** Points of the orbit. Default 100,000; scale it with the area. */
+  points: positiveInt.optional(),
+  /** Default 6. */
+  padding: z.int().min(0).optional(),
+  /** Default `random`. */
+  mask: z.enum(['random', 'fill']).optional(),
+  /** Gray level of lit pixels. Default 127. */
+  value: z.int().min(1).max(255).optional(),
+  /** The share of lit pixels must exceed this. Default 0.05. */
+  fillThreshold: share.optional(),
+  /** Seed of the fractal and its copies. Default: `seed`. */
+  fractalSeed: seed.optional(),
+};
+
+const { signal: _signal, ...stageTrainFields } = trainFields;
+
+const stageSchema = z.strictObject({ ...fractalFields, ...stageTrainFields });
+
+const schema = z.strictObject({
+  /** Default `vit_tiny_patch16_224`. */
+  model: z.enum(MODEL_NAMES).optional(),
+  /** A backbone to go on from. */
+  init: z.union([z.string().min(1), z.instanceof(Classifier)]).optional(),
+  /** A curriculum: each stage overrides the options around it and starts from the backbone of the stage before. Default: one stage. */
+  stages: z.array(stageSchema).min(1).optional(),
+  ...fractalFields,
+  ...stageTrainFields,
+  signal: abortSignal.optional(),
+});
+
+export type OnePFracOptions = z.input<typeof schema>;
+type Stage = z.output<typeof stageSchema>;
+
+export type OnePFracEvent =
+  | (TrainEvent & { stage: number })
+  /** The systems of a stage are drawn and rendered. */
+  | { type: 'fractals'; stage: number; family: FractalFamily; milliseconds: number }
+  /** The loss has not left ln L: this perturbation cannot be told apart, or the steps are far too few. */
+  | { type: 'collapse'; stage: number; step: number; loss: number; expected: number };
+
+export interface OnePFracResult {
+  /** The pre-trained network; its classes are the copies. Give it to `trainClassifier` as `init`. */
+  backbone: Classifier;
+  /** Augmented pictures seen in all stages. */
+  samples: number;
+  /** Loss of every step, stages end to end. */
+  losses: number[];
+  /** Of the last stage. */
+  family: FractalFamily;
+}
+
+/** The paper's recipe (arXiv 2408.00677 and its code), in steps instead of epochs. */
+const PAPER = {
+  steps: 240_000,
+  batchSize: 256,
+  lr: 5e-4,
+  warmupLr: 5e-7,
+  minLr: 5e-6,
+  warmupSteps: 15,
+  labelSmoothing: 0.1,
+  mixup: true,
+  dropPath: 0.1,
+  optimizer: { type: 'adamw', weightDecay: 0.05 },
+  augment: { scale: [0.08, 1], flip: 0.5, flipVertical: 0.5, randAugment: true, randomErasing: true },
+} as const;
+
+/**
+ * Pre-trains a vision transformer on one fractal: L perturbed copies of a single iterated function system, told apart by
+ * cross-entropy ("Scaling Backwards", ECCV 2024, arXiv 2408.00677). Defaults are the paper's code's; they take GPU-days.
+ *
+ * @example
+ * const { backbone } = await onePFrac({ model: 'vit_mini_patch4_32', count: 64, size: 64, points: 6000, steps: 2000, batchSize: 64 });
+ */
+export function onePFrac(options: OnePFracOptions = {}): Job<OnePFracEvent, OnePFracResult> {
+  const { model = 'vit_tiny_patch16_224', init, stages = [{}], signal, ...common } = checkOptions(schema, options, 'onePFrac');
+  return new Job<OnePFracEvent, OnePFracResult>(
+    async (context) => {
+      let backbone: Classifier | undefined;
+      let family: FractalFamily | undefined;
+      let samples = 0;
+      const losses: number[] = [];
+      try {
+        for (const [stage, overrides] of stages.entries()) {
+          const merged = defined({ ...PAPER, ...defined(common), ...defined(overrides) }) as Stage;
+          const before: Classifier | undefined = backbone;
+          const done = await runStage(stage, merged, { model, init: before ?? init }, context.signal, context.emit);
+          before?.dispose();
+          ({ backbone, family } = done);
+          samples += backbone.training?.samples ?? 0;
+          losses.push(...(backbone.training?.losses ?? []));
+        }
+      } catch (error) {
+        backbone?.dispose();
+        throw error;
+      }
+      return { backbone: backbone as Classifier, family: family as FractalFamily, samples, losses };
+    },
+    { signal },
+  );
+}
+
+function renderOptionsOf(stage: Stage): RenderOptions {
+  const { size, points, padding, mask, value, threads } = stage;
+  return defined({ size, points, padding, mask, value, threads });
+}
+
+async function runStage(
+  stage: number,
+  options: Stage,
+  start: { model: (typeof MODEL_NAMES)[number]; init: string | Classifier | undefined },
+  signal: AbortSignal,
+  emit: (event: OnePFracEvent) => void,
+): Promise<{ backbone: Classifier; family: FractalFamily }> {
+  const { count, delta, perturbation, sigmaFactor, size, points, padding, mask, value, fillThreshold, fractalSeed = options.seed, ...train } = options;
+  const begin = performance.now();
+  const family = await follow(fractals.family({ ...renderOptionsOf(options), ...defined({ count, delta, perturbation, sigmaFactor, fillThreshold, seed: fractalSeed }), signal }), () => {});
+  const set = await renderImageSet(family.copies, { ...renderOptionsOf(options), textureSeeds: [...family.textureSeeds], signal });
+  emit({ type: 'fractals', stage, family, milliseconds: performance.now() - begin });
+  try {
+    const names = family.copies.map((_, i) => `copy-${i}`);
+    const expected = Math.log(names.length);
+    let recent = 0;
+    const onEvent = (event: TrainEvent): void => {
+      emit({ ...event, stage });
+      if (event.type !== 'step') return;
+      recent += event.loss / COLLAPSE_CHECK_STEPS;
+      if (event.step % COLLAPSE_CHECK_STEPS !== 0) return;
+      if (event.step === COLLAPSE_CHECK_STEPS && recent > expected - COLLAPSE_MARGIN) emit({ type: 'collapse', stage, step: event.step, loss: recent, expected });
+      recent = 0;
+    };
+    const backbone = await trainOnImageSet(set, names, { ...train, ...start }, { signal, emit: onEvent });
+    return { backbone, family };
+  } finally {
+    native().dispose(set);
+  }
+}

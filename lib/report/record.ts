@@ -1,0 +1,75 @@
+import { readFile } from 'node:fs/promises';
+import { errorFromFile, SeedbedError } from '../errors.js';
+import { writeFileWhole } from '../files.js';
+import type { FewShotResult } from '../experiment/few-shot.js';
+import type { EvaluationEvent } from '../native.js';
+import type { ClassifierEvaluation } from '../classifier.js';
+
+/** The machine and program that made a record. */
+export interface Origin {
+  seedbed: string;
+  created: string;
+  cpu: string;
+  threads: number;
+}
+
+export interface Part {
+  name: string;
+  seconds: number;
+}
+
+/** Everything the demo's report shows; numbers come from the run, pictures are data URIs. */
+export interface DemoRecord {
+  kind: 'demo';
+  origin: Origin;
+  study: FewShotResult;
+  /** How each arm was trained after its start. */
+  fineTuning: { steps: number; batchSize: number; model: string; parameters: number };
+  /** The pre-training shown live. */
+  live: { samples: number; copies: number; losses: number[]; sigmaFactor: number; delta: number };
+  /** The shipped backbone's own record. */
+  shipped: { samples: number; stages: { count: number; samples: number; finalLoss: number; chance: number }[] };
+  pictures: { fractals: string; shots: string; answers: string };
+  /** Summed over seeds for the last arm: confusion[i][j], class i called j. */
+  confusion: number[][];
+  parts: Part[];
+}
+
+export interface TrainRecord {
+  kind: 'train';
+  origin: Origin;
+  data: { name: string; classes: readonly string[]; trainCounts: number[]; validationCounts: number[]; shots?: number | undefined };
+  options: Record<string, unknown>;
+  init: string | undefined;
+  parameters: number;
+  losses: number[];
+  evaluations: EvaluationEvent[];
+  /** On the validation pictures, after training. */
+  evaluation: ClassifierEvaluation | undefined;
+  parts: Part[];
+}
+
+export type RunRecord = DemoRecord | TrainRecord;
+
+export function writeRecord(path: string, record: RunRecord): Promise<void> {
+  return writeFileWhole(path, `${JSON.stringify(record)}\n`);
+}
+
+/** Reads what `seedbed demo` or `seedbed train --record` wrote. Throws `ERR_FILE_FORMAT` for anything else. */
+export async function readRecord(path: string): Promise<RunRecord> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw errorFromFile(error, 'read', path);
+  }
+  let record: unknown;
+  try {
+    record = JSON.parse(text);
+  } catch (error) {
+    throw new SeedbedError('ERR_FILE_FORMAT', `Expected the JSON record of a run in '${path}', found something else`, { cause: error });
+  }
+  const kind = (record as { kind?: unknown } | null)?.kind;
+  if (kind !== 'demo' && kind !== 'train') throw new SeedbedError('ERR_FILE_FORMAT', `Expected the record of a run (kind demo or train) in '${path}', found kind ${String(kind)}`);
+  return record as RunRecord;
+}

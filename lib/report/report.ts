@@ -1,0 +1,160 @@
+import { intervalChart, lineChart, smooth, toSvg } from './chart.js';
+import { escape, figure, page, picture, section, table } from './html.js';
+import type { DemoRecord, Origin, Part, RunRecord, TrainRecord } from './record.js';
+import type { Comparison } from '../experiment/few-shot.js';
+
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(100 * share).toFixed(1)}`;
+const count = (value: number): string => Math.round(value).toLocaleString('en-US');
+const interval = ({ low, high }: { low: number; high: number }): string => `${points(low)} to ${points(high)}`;
+
+/** A run's record as one self-contained page. */
+export function renderReport(record: RunRecord): Promise<string> {
+  return record.kind === 'demo' ? demoPage(record) : trainPage(record);
+}
+
+/** What a difference with this interval allows one to say. */
+export function verdict({ interval: { mean, low, high } }: Comparison): 'better' | 'worse' | 'undecided' {
+  return low > 0 && mean > 0 ? 'better' : high < 0 && mean < 0 ? 'worse' : 'undecided';
+}
+
+function sentence(comparison: Comparison): string {
+  const { interval: difference } = comparison;
+  const gap = `<b>${points(difference.mean)} points</b> (95 % interval ${interval(difference)}, ${comparison.differences.length} paired runs)`;
+  const says = { better: 'That is better than starting from scratch.', worse: 'That is worse than starting from scratch.', undecided: 'The interval includes zero: these runs do not decide it.' };
+  return `${escape(capital(comparison.arm))}: ${gap}. ${says[verdict(comparison)]}`;
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+function originLine({ seedbed, created, cpu, threads }: Origin): string {
+  return `<footer>seedbed ${escape(seedbed)} · ${escape(created.slice(0, 16).replace('T', ' '))} UTC · ${escape(cpu)}, ${threads} threads · every number on this page was measured in this run unless it says otherwise</footer>`;
+}
+
+function timeTable(parts: readonly Part[]): string {
+  const total = parts.reduce((sum, part) => sum + part.seconds, 0);
+  return table(
+    ['part', 'seconds'],
+    [...parts.map(({ name, seconds }) => [escape(name), seconds.toFixed(1)]), ['<b>all</b>', `<b>${total.toFixed(1)}</b>`]],
+  );
+}
+
+async function demoPage(record: DemoRecord): Promise<string> {
+  const { study, live, shipped, pictures, fineTuning } = record;
+  const chance = 1 / study.classes.length;
+  const [baseline] = study.arms;
+  const bars = study.arms.map(({ name, accuracy, runs }) => ({ name, ...accuracy, runs: runs.map((run) => run.accuracy) }));
+  const lead = study.comparisons.map((comparison) => `<p class="lead">${sentence(comparison)}</p>`).join('');
+  const liveCurve = await lineChart([{ name: 'loss', points: smooth(live.losses, 10) }], {
+    x: 'step',
+    y: 'cross-entropy, nats',
+    rule: { y: Math.log(live.copies), label: `guessing among ${live.copies} copies` },
+  });
+  const fineCurves = await lineChart(
+    study.arms.map(({ name, runs }) => ({ name, points: smooth(meanCurve(runs.map((run) => run.losses)), 10) })),
+    { x: 'step', y: 'training loss, nats' },
+  );
+  const body = [
+    '<h1>Does looking at one fractal help to learn from a few pictures?</h1>',
+    `<p class="soft">A small vision transformer (${count(fineTuning.parameters)} parameters) learns ${study.classes.length} kinds of emoji from ${study.shots} pictures each, drawn by two vendors,
+     and is tested on ${study.testPictures} pictures of <em>other</em> things by a third vendor. Started from scratch it gets ${percent(baseline?.accuracy.mean ?? 0)} right; guessing gets ${percent(chance)}.</p>`,
+    lead,
+    figure(
+      await intervalChart(bars, { x: 'right answers on the test pictures, %', rule: { x: chance, label: 'guessing' } }),
+      `Large dot: mean over ${study.arms[0]?.runs.length ?? 0} runs; bar: its 95 % interval (Student's t over runs); small dots: single runs. Run k has the same shots in every row. Each network was looked at on the test pictures once, after its last step.`,
+    ),
+    section(
+      'The one fractal',
+      `<p>All pre-training pictures come from one formula: two affine maps, drawn at random (sigma-factor ${live.sigmaFactor.toFixed(2)}), whose twelve numbers are each changed by up to ${percent(live.delta)}.
+       Every changed copy is a class of its own, and the network learns to tell the copies apart. No photograph, no label, no licence is involved.</p>`,
+      figure(picture(pictures.fractals, 'Perturbed copies of one fractal'), 'Perturbed copies of the system, as they are rendered for training.'),
+      `<p><b>Live, just now:</b> ${count(live.samples)} augmented pictures of ${live.copies} copies. This shows how it works; it is far too short to gain much.</p>`,
+      figure(liveCurve, 'Loss of the live pre-training, averaged over 10 steps.'),
+      `<p><b>The shipped backbone</b> was made the same way, once and for longer: ${count(shipped.samples)} pictures, in stages that grow harder.</p>`,
+      table(
+        ['copies told apart', 'pictures seen', 'final loss', 'loss of guessing'],
+        shipped.stages.map((stage) => [count(stage.count), count(stage.samples), stage.finalLoss.toFixed(2), stage.chance.toFixed(2)]),
+      ),
+    ),
+    section(
+      'The few pictures',
+      figure(picture(pictures.shots, 'The training pictures of the first run'), `What the first run learns from: ${study.shots} pictures of each of ${study.classes.map(escape).join(', ')}, one class a row.`),
+      figure(fineCurves, `Training loss after each start, mean over runs (${fineTuning.steps} steps of ${fineTuning.batchSize} pictures).`),
+    ),
+    section(
+      'The answers',
+      figure(picture(pictures.answers, 'Test pictures, framed by right or wrong'), `Test pictures of the first run that started from “${escape(study.arms.at(-1)?.name ?? '')}”: green frame right, red frame wrong. One class a row.`),
+      figure(await confusionChart(record.confusion, study.classes), 'Which class (rows) was called what (columns), all runs of that start together.'),
+      table(
+        ['start', ...(baseline?.runs ?? []).map((run) => `run ${run.seed}`), 'mean', '95 % interval'],
+        study.arms.map(({ name, runs, accuracy }) => [escape(name), ...runs.map((run) => percent(run.accuracy)), percent(accuracy.mean), `${percent(Math.max(0, accuracy.low))} to ${percent(Math.min(1, accuracy.high))}`]),
+      ),
+    ),
+    section(
+      'How to read this',
+      `<ul><li>Differences are paired: the same shots, order and augmentation in every row of a run.</li>
+       <li>${study.arms[0]?.runs.length ?? 0} runs make wide intervals. For narrower ones: <code>npm run demo -- --seeds 10</code>.</li>
+       <li>The published method saw 61 million pictures; the shipped backbone saw ${count(shipped.samples)}. Nothing here speaks about the published result.</li>
+       <li>The recipe was fixed on a part of the training vendors' pictures before the test pictures were looked at.</li></ul>`,
+    ),
+    section('Time', timeTable(record.parts)),
+    originLine(record.origin),
+  ];
+  return page('seedbed demo: one fractal, a few pictures', body.join('\n'));
+}
+
+function meanCurve(curves: readonly (readonly number[])[]): number[] {
+  const [first = []] = curves;
+  return first.map((_, step) => curves.reduce((sum, curve) => sum + (curve[step] ?? 0), 0) / curves.length);
+}
+
+function confusionChart(confusion: readonly (readonly number[])[], classes: readonly string[]): Promise<string> {
+  const values = confusion.flatMap((line, i) => {
+    const total = line.reduce((a, b) => a + b, 0);
+    return line.map((n, j) => ({ truth: classes[i], answer: classes[j], share: total === 0 ? 0 : (100 * n) / total }));
+  });
+  const axis = (field: string, title: string): object => ({ field, type: 'nominal', title, sort: [...classes], axis: { ticks: false, domain: false, labelAngle: field === 'answer' ? -40 : 0 } });
+  return toSvg({
+    width: { step: 44 },
+    height: { step: 26 },
+    data: { values },
+    encoding: { y: axis('truth', null as unknown as string), x: axis('answer', 'answer') },
+    layer: [
+      { mark: { type: 'rect', stroke: '#fbfaf7', strokeWidth: 1 }, encoding: { color: { field: 'share', type: 'quantitative', scale: { range: ['#f3f0e9', '#0072b2'], domain: [0, 100] }, legend: null } } },
+      {
+        transform: [{ filter: 'datum.share >= 0.5' }],
+        mark: { type: 'text', fontSize: 11 },
+        encoding: { text: { field: 'share', type: 'quantitative', format: '.0f' }, color: { condition: { test: 'datum.share > 55', value: 'white' }, value: '#4a463e' } },
+      },
+    ],
+  });
+}
+
+async function trainPage(record: TrainRecord): Promise<string> {
+  const { data, losses, evaluations, evaluation } = record;
+  const lead =
+    evaluation === undefined
+      ? '<p class="lead">Trained without validation pictures, so nothing is said about how well it does on new ones.</p>'
+      : `<p class="lead"><b>${percent(evaluation.accuracy)}</b> of ${evaluation.count} validation pictures named right (95 % interval ${percent(evaluation.interval.low)} to ${percent(evaluation.interval.high)}); mean over classes ${percent(evaluation.balancedAccuracy)}.</p>`;
+  const rows = data.classes.map((name, i) => [escape(name), String(data.trainCounts[i] ?? 0), String(data.validationCounts[i] ?? 0), classAccuracy(evaluation?.confusion[i], i)]);
+  const body = [
+    `<h1>${escape(data.name)}</h1>`,
+    `<p class="soft">${count(record.parameters)} parameters, started from ${escape(record.init ?? 'random weights')}${data.shots === undefined ? '' : `, ${data.shots} pictures per class`}.</p>`,
+    lead,
+    figure(await lineChart([{ name: 'loss', points: smooth(losses, Math.max(1, Math.floor(losses.length / 50))) }], { x: 'step', y: 'training loss, nats' }), 'Training loss, moving average.'),
+    evaluations.length > 1
+      ? figure(await lineChart([{ name: 'accuracy', points: evaluations.map(({ step, accuracy }) => [step, 100 * accuracy]) }], { x: 'step', y: 'validation accuracy, %' }), 'Accuracy on the validation pictures during training.')
+      : '',
+    section('Classes', table(['class', 'training pictures', 'validation pictures', 'named right'], rows)),
+    ...(evaluation === undefined ? [] : [section('Answers', figure(await confusionChart(evaluation.confusion, data.classes), 'Which class (rows) was called what (columns), per cent of the row.'))]),
+    section('Options', `<pre>${escape(JSON.stringify(record.options, null, 2))}</pre>`),
+    section('Time', timeTable(record.parts)),
+    originLine(record.origin),
+  ];
+  return page(`seedbed: ${data.name}`, body.join('\n'));
+}
+
+function classAccuracy(line: readonly number[] | undefined, i: number): string {
+  const total = line?.reduce((a, b) => a + b, 0) ?? 0;
+  return total === 0 ? '–' : percent((line?.[i] ?? 0) / total);
+}
