@@ -55,7 +55,7 @@ const LIVE_TRAINING = {
   labelSmoothing: 0,
   mixup: false,
   dropPath: 0,
-  augment: { scale: [0.5, 1], flip: 0.5, flipVertical: 0.5, colourise: 0.9 },
+  augment: { scale: [0.5, 1], flip: 0.5, flipVertical: 0.5 },
 } as const;
 
 /** Version, machine and time, for a record. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Image } from './image.js';
 import { Job, runNative } from './job.js';
-import { native, type ImageProgress, type ImageSetHandle, type NativeFamily, type NativeIfs } from './native.js';
+import { native, type ImageProgress, type ImageSetHandle } from './native.js';
 import { loadFamily, saveFamily } from './fractal-file.js';
 import { ifsSchema, type FractalFamily, type Ifs } from './ifs.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
@@ -114,7 +114,7 @@ function weigh(affine: Ifs['affine']): Ifs {
 function family(options: FamilyOptions = {}): Job<ImageProgress, FractalFamily> {
   const { signal, ...checked } = checkOptions(familySchema, options, 'fractals.family');
   const call = defined({ ...checked, threads: threads(checked.threads) });
-  return new Job<ImageProgress, FractalFamily>((context) => runNative<ImageProgress, NativeFamily>((listener) => native().makeFamily(call, listener), context.signal, context.emit), {
+  return new Job<ImageProgress, FractalFamily>((context) => runNative<ImageProgress, FractalFamily>((listener) => native().makeFamily(call, listener), context.signal, context.emit), {
     signal,
   });
 }
@@ -152,7 +152,7 @@ function image(images: Tensor<'uint8'>, i: number): Image {
   return { data: row(images, i), width, height, channels: 1 };
 }
 
-function checkIfs(ifs: Ifs): NativeIfs {
+function checkIfs(ifs: Ifs): Ifs {
   return checkOptions(ifsSchema, ifs, 'an iterated function system');
 }
 

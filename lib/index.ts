@@ -9,7 +9,7 @@ export type { WriteDatasetOptions } from './data/write.js';
 export { ArgumentError, CancelledError, ERROR_CODES, SeedbedError } from './errors.js';
 export type { ErrorCode } from './errors.js';
 export { fractals } from './fractal.js';
-export type { FractalFamily, Ifs } from './ifs.js';
+export type { AffineMap, AffineRow, FractalFamily, Ifs } from './ifs.js';
 export type { FamilyOptions, PerturbIfsOptions, RenderOptions, SampleIfsOptions } from './fractal.js';
 export { contactSheet, decodeImage, encodePng, readImage, scaleImage } from './image.js';
 export type { Image } from './image.js';

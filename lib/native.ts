@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { errorFromNative, SeedbedError } from './errors.js';
 import type { Image } from './image.js';
+import type { AffineMap, FractalFamily, Ifs } from './ifs.js';
 import type { Dtype, Tensor } from './tensor.js';
 import { findAddon, findLibtorch, LIBTORCH_LIBRARIES } from './setup/find.js';
 import { TORCH_VERSION } from './setup/manifest.js';
@@ -12,16 +13,6 @@ export type NativeHandle = ImageSetHandle | ClassifierHandle;
 
 export type JobListener<Event, Result> = (kind: 'event' | 'done' | 'error', value: Event | Result | { code: string; message: string }) => void;
 type Options = Readonly<Record<string, unknown>>;
-
-export type NativeIfs = { affine: number[][][]; weights: number[] };
-
-export interface NativeFamily {
-  base: NativeIfs;
-  copies: NativeIfs[];
-  textureSeeds: bigint[];
-  baseTries: number;
-  imageTries: number;
-}
 
 export interface ImageProgress {
   type: 'image';
@@ -89,16 +80,17 @@ export interface NativeBinding {
   nameTables(): { errorCodes: string[]; models: string[]; enums: Record<string, string[]> };
   measureMatmul(dtype: Dtype): number;
   cancelJob(job: number): void;
+  stopJobs(): void;
   dispose(handle: NativeHandle): void;
   readSafetensors(path: string): { tensors: Record<string, Tensor>; metadata: Record<string, string> };
   writeSafetensors(path: string, tensors: Readonly<Record<string, Tensor>>, metadata?: Readonly<Record<string, string>>): void;
 
-  sampleIfs(options: Options): NativeIfs;
+  sampleIfs(options: Options): Ifs;
   describeIfs(ifs: Options): { sigmaFactor: number; singularValues: [number, number][] };
-  perturbIfs(ifs: Options, options: Options): NativeIfs;
-  weighIfs(affine: readonly (readonly (readonly number[])[])[]): number[];
+  perturbIfs(ifs: Options, options: Options): Ifs;
+  weighIfs(affine: readonly AffineMap[]): number[];
   mapSequence(options: Options): Tensor<'uint8'>;
-  makeFamily(options: Options, listener: JobListener<ImageProgress, NativeFamily>): number;
+  makeFamily(options: Options, listener: JobListener<ImageProgress, FractalFamily>): number;
   renderFractals<Result extends Tensor<'uint8'> | ImageSetHandle>(options: Options, listener: JobListener<ImageProgress, Result>): number;
 
   createImageSet(options: { images: readonly Image[]; labels: readonly number[]; classes: number }): ImageSetHandle;
@@ -133,7 +125,9 @@ function load(): NativeBinding {
   try {
     const preload = require(addon.preload) as { openLibrary(path: string): void };
     for (const library of LIBTORCH_LIBRARIES) preload.openLibrary(`${libtorch.folder}/lib/${library}`);
-    return convertErrors(require(addon.main) as NativeBinding);
+    const binding = convertErrors(require(addon.main) as NativeBinding);
+    process.once('exit', () => binding.stopJobs()); // exit() must not meet running threads
+    return binding;
   } catch (error) {
     const reason = (error as Error).message.split('\n')[0] ?? '';
     throw new SeedbedError(

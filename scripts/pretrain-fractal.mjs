@@ -19,13 +19,15 @@ mkdirSync(values.work, { recursive: true });
 
 const FRACTAL = { size: 128, points: 25_000, padding: 4, sigmaFactor: 3.5, delta: 0.1, value: 255, fractalSeed: 2 };
 const COMMON = { ...FRACTAL, batchSize: 64, shardSize: 32, clipNorm: 1, lr: 1e-3, minLr: 1e-5, warmupLr: 1e-6, warmupSteps: 100, mixup: false, dropPath: 0, labelSmoothing: 0, seed: 0 };
-const always = { flip: 0.5, flipVertical: 0.5, colourise: 0.9 }; // colours: not in the paper, whose pictures stay gray
+const flips = { flip: 0.5, flipVertical: 0.5 };
 
+// `colourise` is not in the paper, whose pictures stay gray; with it from the start, nothing is learnt for a long time.
 const STAGES = [
-  { count: 16, steps: 1_500, augment: { scale: [0.5, 1], ...always } },
-  { count: 64, steps: 6_000, augment: { scale: [0.3, 1], ...always, randAugment: true } },
-  { count: 256, steps: 15_000, labelSmoothing: 0.1, augment: { scale: [0.2, 1], ...always, randAugment: true } },
-  { count: 1000, steps: 60_000, labelSmoothing: 0.1, dropPath: 0.05, mixup: { probability: 0.5 }, augment: { scale: [0.08, 1], ...always, randAugment: true, randomErasing: true } },
+  { count: 16, steps: 1_500, augment: { scale: [0.5, 1], ...flips } },
+  { count: 32, steps: 3_000, augment: { scale: [0.4, 1], ...flips, colourise: 0.5 } },
+  { count: 64, steps: 6_000, augment: { scale: [0.3, 1], ...flips, randAugment: true, colourise: 0.7 } },
+  { count: 256, steps: 15_000, labelSmoothing: 0.1, augment: { scale: [0.2, 1], ...flips, randAugment: true, colourise: 0.8 } },
+  { count: 1000, steps: 60_000, labelSmoothing: 0.1, dropPath: 0.05, mixup: { probability: 0.5 }, augment: { scale: [0.08, 1], ...flips, randAugment: true, randomErasing: true, colourise: 0.8 } },
 ];
 
 const wanted = values.stages === undefined ? STAGES.map((_, i) => i) : values.stages.split(',').map(Number);

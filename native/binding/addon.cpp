@@ -23,6 +23,7 @@ constexpr Export kExports[] = {
     {"nameTables", name_tables},
     {"measureMatmul", measure_matmul},
     {"cancelJob", cancel_job},
+    {"stopJobs", stop_jobs},
     {"dispose", dispose_handle},
     {"readSafetensors", read_safetensors},
     {"writeSafetensors", write_safetensors},

@@ -1,8 +1,5 @@
 #include "job.h"
 
-#include <cstdlib>
-#include <set>
-
 #include "errors.h"
 #include "tensor/error.h"
 
@@ -42,49 +39,16 @@ Emit emit_error(ErrorInfo info) {
   };
 }
 
-// `process.exit()` does not run environment clean-up hooks on the main thread; it ends in exit(), which would destroy
-// libtorch's statics under running threads. So all Jobs of the process stop there first.
-struct LiveJobs {
-  std::mutex mutex;
-  std::set<Jobs*> all;
-};
-
-LiveJobs& live_jobs() {
-  static auto* live = new LiveJobs;  // never destroyed: used during exit
-  return *live;
-}
-
 }  // namespace
 
-void Jobs::stop_all_at_exit() {
-  std::set<Jobs*> all;
-  {
-    const std::lock_guard lock(live_jobs().mutex);
-    all.swap(live_jobs().all);
-  }
-  for (Jobs* jobs : all) jobs->stop_threads();
-}
-
 Jobs::Jobs(Napi::Env env) : lanes_{std::make_unique<Executor>(), std::make_unique<Executor>()} {
-  static const int registered = std::atexit(&Jobs::stop_all_at_exit);
-  (void)registered;
-  {
-    const std::lock_guard lock(live_jobs().mutex);
-    live_jobs().all.insert(this);
-  }
   channel_ = Channel::New(env, "seedbed", 0, 1, this);
   channel_.Unref(env);
   // Registered after the channel's own hook, so it runs before it: threads are gone when the channel closes.
   env.AddCleanupHook(&Jobs::close, this);
 }
 
-Jobs::~Jobs() {
-  const std::lock_guard lock(live_jobs().mutex);
-  live_jobs().all.erase(this);
-}
-
-// Waits for the current step of what runs; drops what is queued.
-void Jobs::stop_threads() {
+void Jobs::stop() {
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -94,13 +58,14 @@ void Jobs::stop_threads() {
 }
 
 void Jobs::close(Jobs* jobs) {
-  jobs->stop_threads();
+  jobs->stop();
   jobs->mailbox_.clear();
   jobs->running_.clear();
   jobs->channel_.Release();
 }
 
 Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener, Work work) {
+  expect(!closed_, "Expected a running process for a new job, it is exiting");
   auto job = std::make_shared<Job>(*this, next_id_++, lane, listener);
   job->task = std::make_shared<std::function<void()>>([this, job = job.get(), work = std::move(work)] {
     const char* kind = "done";
@@ -125,7 +90,7 @@ void Jobs::cancel(uint64_t id) {
   if (found == running_.end()) return;
   const std::shared_ptr<Job> job = found->second;
   job->cancel_requested = true;
-  if (!lanes_[static_cast<int>(job->lane)]->remove(job->task)) return;
+  if (closed_ || !lanes_[static_cast<int>(job->lane)]->remove(job->task)) return;
   post([this, id](Napi::Env env) { finish(env, id, "error", emit_error(describe(std::make_exception_ptr(Cancelled())))); });
 }
 

@@ -36,11 +36,13 @@ enum class Lane { compute, training };
 class Jobs {
  public:
   explicit Jobs(Napi::Env env);
-  ~Jobs();
 
   // Starts work and returns its handle. `listener(kind, value)` is called with ("event", value) any number of times,
   // then once with ("done", result) or ("error", { code, message }).
   Napi::Value start(Napi::Env env, Lane lane, const Napi::Function& listener, Work work);
+  // Stops everything: waits for the current step of what runs, drops what is queued. To be called before the process
+  // exits, since exit() destroys libtorch's statics under running threads.
+  void stop();
   // Asks a job to stop at its next step; one that has not begun ends at once. Nothing happens when it is done.
   void cancel(uint64_t id);
 
@@ -49,8 +51,6 @@ class Jobs {
 
   static void deliver(Napi::Env env, Napi::Function, Jobs* jobs, void*);
   static void close(Jobs* jobs);
-  static void stop_all_at_exit();
-  void stop_threads();
   void post(std::function<void(Napi::Env)> message);
   void finish(Napi::Env env, uint64_t id, const char* kind, const Emit& value);
 

@@ -77,6 +77,11 @@ Napi::Value cancel_job(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value stop_jobs(const Napi::CallbackInfo& info) {
+  Environment::of(info.Env()).jobs.stop();
+  return info.Env().Undefined();
+}
+
 Napi::Value dispose_handle(const Napi::CallbackInfo& info) {
   expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]), "Expected a handle to dispose");
   return info.Env().Undefined();

@@ -63,8 +63,9 @@ BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vect
   std::vector<double> squares(parameters.size());
   pool.run(static_cast<int64_t>(parameters.size()), [&](int64_t i, int) {
     const c10::NoGradGuard no_grad;
+    // Gradients may share storage (a batch of one hands the same tensor to several parameters): none is changed in place.
     at::Tensor sum = parts[0].gradients[i];
-    for (int64_t shard = 1; shard < shards; ++shard) sum.add_(parts[shard].gradients[i]);
+    for (int64_t shard = 1; shard < shards; ++shard) sum = sum + parts[shard].gradients[i];
     squares[i] = at::linalg_vector_norm(sum).square().item<double>();
     total.gradients[i] = sum;
   });

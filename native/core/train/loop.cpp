@@ -96,7 +96,7 @@ class Run {
            std::isfinite(batch.loss) ? "gradient" : "loss", std::isfinite(batch.loss) ? batch.norm : batch.loss, step + 1, step,
            options_.checkpoint.empty() ? "" : ", the last checkpoint stands");
     if (options_.clip_norm > 0 && batch.norm > options_.clip_norm)
-      for (at::Tensor& gradient : batch.gradients) gradient.mul_(options_.clip_norm / batch.norm);
+      for (at::Tensor& gradient : batch.gradients) gradient = gradient * (options_.clip_norm / batch.norm);
     const double lr = lr_at(options_.schedule, step);
     optimizer_.step(batch.gradients, lr, pool_);
     result.steps = step + 1;
