@@ -33,7 +33,7 @@ export async function runTasks<Context extends object>(context: Context, tasks: 
         });
       },
     })),
-    { renderer, exitOnError: true, collectErrors: false, rendererOptions: { collapseErrors: false, showErrorMessage: false } } as never,
+    { renderer, exitOnError: true, collectErrors: false, registerSignalListeners: false, rendererOptions: { collapseErrors: false, showErrorMessage: false } } as never,
   );
   return list.run(context);
 }

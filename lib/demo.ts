@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Dataset } from './data/dataset.js';
 import { openDataset } from './data/open.js';
 import { fewShotStudy, type FewShotResult } from './experiment/few-shot.js';
@@ -9,27 +10,31 @@ import type { FractalFamily } from './ifs.js';
 import { contactSheet, encodePng, framed, scaleImage, type Image } from './image.js';
 import { follow, Job } from './job.js';
 import { onePFrac } from './methods/one-p-frac.js';
+import { abortSignal, checkOptions, positiveInt } from './options.js';
 import { packageRoot } from './setup/find.js';
 import type { DemoRecord, Origin, Part } from './report/record.js';
 import { threads } from './threads.js';
 
-export interface DemoOptions {
+const schema = z.strictObject({
   /** Runs of each start. Default 3. */
-  seeds?: number | undefined;
-  /** Pictures per class. Default 8. */
-  shots?: number | undefined;
+  seeds: positiveInt.max(1000).default(3),
+  /** Pictures per class, at most 24. Default 8. */
+  shots: positiveInt.max(24).default(8),
   /** Steps of each fine-tuning run. Default 150. */
-  steps?: number | undefined;
+  steps: positiveInt.default(150),
   /** Steps of the live pre-training. Default 150. */
-  pretrainSteps?: number | undefined;
-  signal?: AbortSignal | undefined;
-}
+  pretrainSteps: positiveInt.default(150),
+  signal: abortSignal.optional(),
+});
+
+export type DemoOptions = z.input<typeof schema>;
 
 export type DemoEvent = { type: 'part'; name: string; detail: string } | { type: 'progress'; done: number; total: number; detail: string };
 
 const BACKBONE = 'fractal-vit-nano';
 const MODEL = 'vit_nano_patch4_32';
 const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, fractalSeed: 2 } as const;
+const WARMUP_PART = 10; // a tenth of the steps
 const SHOWN_COPIES = 8;
 const SHOWN_ANSWERS = 12; // per class
 
@@ -50,7 +55,6 @@ const LIVE_TRAINING = {
   batchSize: 64,
   shardSize: 32,
   lr: 1e-3,
-  warmupSteps: 20,
   clipNorm: 1,
   labelSmoothing: 0,
   mixup: false,
@@ -72,7 +76,7 @@ export async function openDemoData(): Promise<{ pool: Dataset; test: Dataset }> 
 
 /** From a formula to a trained classifier on real images, in minutes; the record says what it was worth. */
 export function demo(options: DemoOptions = {}): Job<DemoEvent, DemoRecord> {
-  const { seeds = 3, shots = 8, steps = 150, pretrainSteps = 150, signal } = options;
+  const { seeds, shots, steps, pretrainSteps, signal } = checkOptions(schema, options, 'demo');
   return new Job<DemoEvent, DemoRecord>(
     async ({ emit, signal: inner }) => {
       const parts: Part[] = [];
@@ -86,12 +90,12 @@ export function demo(options: DemoOptions = {}): Job<DemoEvent, DemoRecord> {
 
       const { pool, test } = await timed('read the emoji', 'real pictures of three vendors', openDemoData);
       const live = await timed('pre-train live', `one fractal, ${FRACTAL.count} perturbed copies`, () =>
-        follow(onePFrac({ ...FRACTAL, ...LIVE_TRAINING, steps: pretrainSteps, signal: inner }), (event) => {
+        follow(onePFrac({ ...FRACTAL, ...LIVE_TRAINING, steps: pretrainSteps, warmupSteps: Math.round(pretrainSteps / WARMUP_PART), signal: inner }), (event) => {
           if (event.type === 'step') emit({ type: 'progress', done: event.step, total: event.steps, detail: `loss ${event.loss.toFixed(2)}` });
         }),
       );
       const arms = [{ name: 'from scratch' }, { name: 'after the live pre-training', init: live.backbone }, { name: 'from the shipped backbone', init: BACKBONE }];
-      const train = { ...FINE_TUNING, model: MODEL, steps, warmupSteps: Math.round(steps / 10) } as const;
+      const train = { ...FINE_TUNING, model: MODEL, steps, warmupSteps: Math.round(steps / WARMUP_PART) } as const;
       const parameters = live.backbone.info.parameters;
       const study = await timed('learn from few pictures', `${arms.length} starts, ${seeds} runs each, ${shots} pictures per class`, () =>
         follow(fewShotStudy({ pool, test, shots, seeds, arms, train, signal: inner }), (event) => {

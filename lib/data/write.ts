@@ -1,7 +1,7 @@
 import { createWriteStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { finished } from 'node:stream/promises';
+import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
 import { z } from 'zod';
 import { SeedbedError } from '../errors.js';
@@ -60,10 +60,16 @@ async function writeShards(root: string, samples: Samples, perShard: number): Pr
   let pack: tar.Pack | undefined;
   let done: Promise<void> | undefined;
   let count = 0;
-  const add = (name: string, content: Buffer): Promise<void> =>
-    new Promise((resolve, reject) => {
+  const add = async (name: string, content: Buffer): Promise<void> => {
+    const written = new Promise<void>((resolve, reject) => {
       pack?.entry({ name, mtime: EPOCH, uid: 0, gid: 0, mode: 0o644 }, content, (error) => (error ? reject(error) : resolve()));
     });
+    // When the file fails, the pack only says that it was destroyed; `done` knows why.
+    await Promise.race([written, done]).catch(async (error: unknown) => {
+      await done;
+      throw error;
+    });
+  };
   const close = async (): Promise<void> => {
     pack?.finalize();
     await done;
@@ -72,14 +78,13 @@ async function writeShards(root: string, samples: Samples, perShard: number): Pr
     if (count % perShard === 0) {
       await close();
       pack = tar.pack();
-      const file = createWriteStream(join(root, `shard-${String(count / perShard).padStart(6, '0')}.tar`));
-      done = finished(pack.pipe(file));
+      done = pipeline(pack, createWriteStream(join(root, `shard-${String(count / perShard).padStart(6, '0')}.tar`)));
       done.catch(() => {}); // awaited by close()
     }
     classes[sample.label] = sample.className;
     const key = String(count++).padStart(8, '0');
-    await Promise.race([add(`${key}.png`, await encodePng(sample.image)), done]);
-    await Promise.race([add(`${key}.cls`, Buffer.from(String(sample.label))), done]);
+    await add(`${key}.png`, await encodePng(sample.image));
+    await add(`${key}.cls`, Buffer.from(String(sample.label)));
   }
   await close();
   await writeFile(join(root, 'classes.txt'), Array.from(classes, (name) => name ?? '').join('\n') + '\n');
