@@ -2,6 +2,8 @@
 
 #include <ATen/ops/from_blob.h>
 
+#include <chrono>
+
 #include "environment.h"
 #include "handle.h"
 #include "image_set.h"
@@ -33,11 +35,15 @@ uint64_t parse_seed(const Napi::Value& options) {
   return seed;
 }
 
-// Tells of finished images, at most 100 times a run.
+constexpr auto kReportEvery = std::chrono::milliseconds(50);
+
+// Tells of finished images now and then, and of the last one.
 auto report_images(JobContext& context, int64_t total) {
-  return [&context, total](int64_t done) {
+  return [&context, total, last = std::chrono::steady_clock::now()](int64_t done) mutable {
     context.throw_if_cancelled();
-    if (done % std::max<int64_t>(1, total / 100) != 0 && done != total) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < kReportEvery && done != total) return;
+    last = now;
     context.progress([done, total](Napi::Env env) { return emit_object(env, {{"type", std::string("image")}, {"done", done}, {"total", total}}); });
   };
 }

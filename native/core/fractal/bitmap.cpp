@@ -1,56 +1,40 @@
 #include "fractal/bitmap.h"
 
-#include <array>
-#include <bit>
-#include <cstring>
+#include <algorithm>
 
+#include "fractal/bitmap_kernel.h"
 #include "tensor/rng.h"
 
 namespace seedbed::fractal {
 
 namespace {
 
-// The row moved towards larger x by `bits` (1 to 63).
-uint64_t shifted_word(const uint64_t* row, int64_t word, int bits) {
-  const uint64_t carry = word > 0 ? row[word - 1] >> (64 - bits) : 0;
-  return row[word] << bits | carry;
+const BitmapKernel& kernel() {
+#if defined(__x86_64__)
+  static const bool avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi2");
+  if (avx512) return kBitmapAvx512;
+#endif
+  return kBitmapPortable;
 }
-
-// Byte b of the result is 0xFF where bit b of `byte` is set.
-constexpr std::array<uint64_t, 256> make_spread_table() {
-  std::array<uint64_t, 256> table{};
-  for (int byte = 0; byte < 256; ++byte)
-    for (int bit = 0; bit < 8; ++bit)
-      if (byte >> bit & 1) table[byte] |= uint64_t{0xFF} << (8 * bit);
-  return table;
-}
-
-constexpr std::array<uint64_t, 256> kSpread = make_spread_table();
 
 }  // namespace
 
-int64_t count_set(const Bitmap& bitmap) {
-  int64_t count = 0;
-  for (uint64_t word : bitmap.words) count += std::popcount(word);
-  return count;
+void set_pixels(Bitmap& bitmap, const std::vector<int32_t>& bits) {
+  std::vector<uint64_t> spare(bitmap.words.size(), 0);
+  kernel().set(bitmap.words.data(), spare.data(), static_cast<int64_t>(spare.size()), bits.data(), static_cast<int64_t>(bits.size()));
 }
 
+int64_t count_set(const Bitmap& bitmap) { return kernel().count(bitmap.words.data(), static_cast<int64_t>(bitmap.words.size())); }
+
 void dilate_to_patches(Bitmap& bitmap) {
+  const int64_t W = bitmap.row_words;
   std::vector<uint64_t> wide(bitmap.words.size());
-  for (int64_t y = 0; y < bitmap.size; ++y) {
-    const uint64_t* row = &bitmap.words[y * bitmap.row_words];
-    for (int64_t w = 0; w < bitmap.row_words; ++w)
-      wide[y * bitmap.row_words + w] = shifted_word(row, w, 1) | shifted_word(row, w, 2) | shifted_word(row, w, 3);
-  }
+  for (int64_t y = 0; y < bitmap.size; ++y) kernel().smear(&wide[y * W], &bitmap.words[y * W], W);
+  std::ranges::fill(bitmap.words, 0);
+  for (int64_t shift = 1; shift <= 3; ++shift) kernel().merge(&bitmap.words[shift * W], wide.data(), (bitmap.size - shift) * W);
   const int tail = bitmap.size % 64;
-  const uint64_t last_word = tail == 0 ? ~uint64_t{0} : (uint64_t{1} << tail) - 1;
-  for (int64_t y = 0; y < bitmap.size; ++y) {
-    uint64_t* row = &bitmap.words[y * bitmap.row_words];
-    std::memset(row, 0, bitmap.row_words * sizeof(uint64_t));
-    for (int64_t above = std::max<int64_t>(0, y - 3); above < y; ++above)
-      for (int64_t w = 0; w < bitmap.row_words; ++w) row[w] |= wide[above * bitmap.row_words + w];
-    row[bitmap.row_words - 1] &= last_word;
-  }
+  if (tail == 0) return;
+  for (int64_t y = 0; y < bitmap.size; ++y) bitmap.words[y * W + W - 1] &= (uint64_t{1} << tail) - 1;
 }
 
 void thin_by_coin(Bitmap& bitmap, uint64_t seed) {
@@ -67,16 +51,12 @@ void thin_by_coin(Bitmap& bitmap, uint64_t seed) {
 }
 
 void expand_flipped(const Bitmap& bitmap, uint8_t value, uint8_t* pixels) {
-  const uint64_t values = 0x0101010101010101ULL * value;
+  const int64_t whole = bitmap.size / 64;
   for (int64_t y = 0; y < bitmap.size; ++y) {
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&bitmap.words[y * bitmap.row_words]);  // little endian
+    const uint64_t* words = &bitmap.words[y * bitmap.row_words];
     uint8_t* row = pixels + (bitmap.size - 1 - y) * bitmap.size;
-    int64_t x = 0;
-    for (; x + 8 <= bitmap.size; x += 8) {
-      const uint64_t eight = kSpread[bytes[x / 8]] & values;
-      std::memcpy(row + x, &eight, 8);
-    }
-    for (; x < bitmap.size; ++x) row[x] = bytes[x / 8] >> (x % 8) & 1 ? value : 0;
+    kernel().expand(words, whole, value, row);
+    for (int64_t x = whole * 64; x < bitmap.size; ++x) row[x] = words[whole] >> (x - whole * 64) & 1 ? value : 0;
   }
 }
 

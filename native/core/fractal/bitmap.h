@@ -9,13 +9,15 @@ namespace seedbed::fractal {
 struct Bitmap {
   explicit Bitmap(int64_t size) : size(size), row_words((size + 63) / 64), words(size * row_words, 0) {}
 
-  void set(int64_t bit) { words[bit >> 6] |= uint64_t{1} << (bit & 63); }
   int64_t stride() const { return row_words * 64; }  // bits from one row to the next
 
   int64_t size;
   int64_t row_words;
   std::vector<uint64_t> words;  // [size, row_words]
 };
+
+// Sets bits y * stride + x.
+void set_pixels(Bitmap& bitmap, const std::vector<int32_t>& bits);
 
 int64_t count_set(const Bitmap& bitmap);
 

@@ -1,9 +1,25 @@
 #include "fractal/index_sequence.h"
 
 #include <algorithm>
+#include <deque>
+#include <mutex>
 #include <random>
 
 namespace seedbed::fractal {
+
+namespace {
+
+constexpr size_t kKept = 16;
+constexpr int64_t kLargestKept = 4'000'000;  // points
+
+struct Kept {
+  int64_t points;
+  uint32_t seed;
+  std::vector<double> weights;
+  std::shared_ptr<const IndexSequence> sequence;
+};
+
+}  // namespace
 
 std::vector<double> mersenne_doubles(int64_t count, uint32_t seed) {
   std::mt19937 generator(seed);
@@ -33,6 +49,18 @@ IndexSequence::IndexSequence(const std::vector<double>& draws, const std::vector
     : points(points), chunk((points + kLanes - 1) / kLanes), steps(map_indices(draws, weights)), interleaved(chunk * kLanes, 0) {
   steps.resize(points - 1);
   for (int64_t t = 0; t < points - 1; ++t) interleaved[t % chunk * kLanes + t / chunk] = steps[t];
+}
+
+std::shared_ptr<const IndexSequence> IndexSequence::frozen(int64_t points, uint32_t seed, const std::vector<double>& weights) {
+  static std::mutex mutex;
+  static std::deque<Kept> kept;
+  const std::lock_guard lock(mutex);
+  for (const Kept& entry : kept)
+    if (entry.points == points && entry.seed == seed && entry.weights == weights) return entry.sequence;
+  auto sequence = std::make_shared<const IndexSequence>(mersenne_doubles(points - 1, seed), weights, points);
+  if (points > kLargestKept) return sequence;
+  if (kept.size() == kKept) kept.pop_front();
+  return kept.emplace_back(points, seed, weights, std::move(sequence)).sequence;
 }
 
 }  // namespace seedbed::fractal

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace seedbed::fractal {
@@ -17,6 +18,10 @@ std::vector<uint8_t> map_indices(const std::vector<double>& draws, const std::ve
 // by side: lane c of row t belongs to point c * chunk + t.
 struct IndexSequence {
   static constexpr int kLanes = 16;
+
+  // The sequence of `points` points for these weights. The few used last in the process are kept: drawing one costs as
+  // much as rendering ten pictures.
+  static std::shared_ptr<const IndexSequence> frozen(int64_t points, uint32_t seed, const std::vector<double>& weights);
 
   IndexSequence(const std::vector<double>& draws, const std::vector<double>& weights, int64_t points);
 

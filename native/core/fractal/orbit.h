@@ -28,8 +28,7 @@ std::vector<int32_t> orbit_pixels_exact(const Ifs& ifs, const IndexSequence& seq
 // chunk). The result does not depend on the processor. Falls back to the exact orbit when a point is not finite.
 // `scratch` is reused from call to call.
 struct OrbitScratch {
-  std::vector<float> xs, ys;  // [chunk, 16]
-  std::vector<int32_t> pixels;
+  std::vector<int32_t> pixels;  // [chunk, 16]
 };
 const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch);
 

@@ -9,7 +9,9 @@ namespace seedbed::fractal {
 
 namespace {
 
-constexpr int64_t kWarmUpRows = 512;        // steps that contract most systems to a point
+// Steps that contract many systems to a point, most, nearly all. No more than needed: entries that went on shrinking
+// would become denormal numbers, which processors compute slowly.
+constexpr int64_t kWarmUpRows[] = {64, 192, 512, 1536};
 constexpr float kContracted = 1e-6F;        // largest entry of a composed linear part that counts as nothing
 constexpr double kSinglePrecision = 1e15;   // orbits beyond this go to the exact path
 
@@ -47,16 +49,20 @@ bool contracted(const ChunkMaps& maps) {
   return true;
 }
 
-struct Starts {
-  alignas(64) float x[16], y[16];
-};
+// Composes the last steps of each chunk if that is enough to forget where the chunk began.
+bool compose_warm_up(const OrbitTables& tables, const Steps& steps, ChunkMaps& maps) {
+  for (int64_t rows : kWarmUpRows) {
+    if (rows >= steps.chunk) return false;
+    kernel().compose(tables, steps, rows, maps);
+    if (contracted(maps)) return true;
+  }
+  return false;
+}
 
 // Where each chunk begins: the composed map of the chunk before it, applied to that chunk's own start.
 Starts chunk_starts(const OrbitTables& tables, const Steps& steps, std::array<double, 2> start) {
   ChunkMaps maps;
-  int64_t rows = std::min(kWarmUpRows, steps.chunk);
-  kernel().compose(tables, steps, rows, maps);
-  if (rows < steps.chunk && !contracted(maps)) kernel().compose(tables, steps, steps.chunk, maps);
+  if (!compose_warm_up(tables, steps, maps)) kernel().compose(tables, steps, steps.chunk, maps);
   Starts starts{};
   starts.x[0] = static_cast<float>(start[0]);
   starts.y[0] = static_cast<float>(start[1]);
@@ -88,22 +94,19 @@ Quantiser make_quantiser(const AxisPlacement& axis, int64_t size) {
 const char* orbit_kernel_name() { return kernel().name; }
 
 const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch) {
-  const int64_t places = sequence.chunk * IndexSequence::kLanes;
-  scratch.xs.resize(places);
-  scratch.ys.resize(places);
-  scratch.pixels.resize(places);
+  scratch.pixels.resize(sequence.chunk * IndexSequence::kLanes);
   const OrbitTables tables = make_tables(ifs);
   const Steps steps{sequence.interleaved.data(), sequence.chunk, sequence.points};
   const Starts starts = chunk_starts(tables, steps, start_point(ifs, start));
   OrbitBox box;
-  kernel().run(tables, steps, starts.x, starts.y, scratch.xs.data(), scratch.ys.data(), box);
+  kernel().bounds(tables, steps, starts, box);
   if (!is_usable(box)) {
     scratch.pixels = orbit_pixels_exact(ifs, sequence, start, frame);
     return scratch.pixels;
   }
   const auto [across, down] = place_axes(range_of(box.low_x, box.high_x), range_of(box.low_y, box.high_y), frame);
-  kernel().quantise(scratch.xs.data(), scratch.ys.data(), places, make_quantiser(across, frame.size), make_quantiser(down, frame.size),
-                    static_cast<int32_t>(frame.stride), scratch.pixels.data());
+  const PixelMap map{make_quantiser(across, frame.size), make_quantiser(down, frame.size), static_cast<int32_t>(frame.stride)};
+  kernel().pixels(tables, steps, starts, map, scratch.pixels.data());
   return scratch.pixels;
 }
 

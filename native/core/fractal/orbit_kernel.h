@@ -23,6 +23,10 @@ struct ChunkMaps {
   alignas(64) float a[16], b[16], e[16], c[16], d[16], f[16];
 };
 
+struct Starts {
+  alignas(64) float x[16], y[16];  // where each chunk begins
+};
+
 struct OrbitBox {
   alignas(64) float low_x[16], high_x[16], low_y[16], high_y[16];
   alignas(64) float last_x[16], last_y[16];
@@ -32,13 +36,19 @@ struct Quantiser {
   float low, scale, offset, largest;
 };
 
+// pixel = int(min((y - low) * scale + offset, largest)) * stride + the same of x.
+struct PixelMap {
+  Quantiser x, y;
+  int32_t stride;
+};
+
 struct OrbitKernel {
   const char* name;
   void (*compose)(const OrbitTables&, const Steps&, int64_t rows, ChunkMaps& out);
-  // Starts lane c at (start_x[c], start_y[c]); writes xs, ys [chunk, 16]. Places past the last point repeat the first.
-  void (*run)(const OrbitTables&, const Steps&, const float* start_x, const float* start_y, float* xs, float* ys, OrbitBox& out);
-  // pixels[i] = int(min((y - low) * scale + offset, largest)) * stride + the same of x, for `count` (a multiple of 16).
-  void (*quantise)(const float* xs, const float* ys, int64_t count, Quantiser x, Quantiser y, int32_t stride, int32_t* pixels);
+  // The orbit is run twice, which is cheaper than to store it: once for its bounds, once for its pixels [chunk, 16].
+  // Places past the last point repeat the first point.
+  void (*bounds)(const OrbitTables&, const Steps&, const Starts&, OrbitBox& out);
+  void (*pixels)(const OrbitTables&, const Steps&, const Starts&, const PixelMap&, int32_t* out);
 };
 
 extern const OrbitKernel kOrbitPortable;
@@ -78,34 +88,43 @@ void compose_chunks(const OrbitTables& tables, const Steps& steps, int64_t rows,
   f.store(out.f);
 }
 
-// Moves lanes that are past the last point back to the first one.
-inline void repeat_first_point(const Steps& steps, int64_t t, float first_x, float first_y, float* xs, float* ys) {
+// One step of all chunks.
+template <typename Lanes>
+inline void advance(const Coefficients<Lanes>& m, const typename Lanes::Index& k, Lanes& x, Lanes& y) {
+  const Lanes next_x = fma(Lanes::select(m.a, k), x, fma(Lanes::select(m.b, k), y, Lanes::select(m.e, k)));
+  y = fma(Lanes::select(m.c, k), x, fma(Lanes::select(m.d, k), y, Lanes::select(m.f, k)));
+  x = next_x;
+}
+
+// Rows in which every chunk has a point.
+inline int64_t full_rows(const Steps& steps) {
+  const int64_t rows = steps.points - steps.chunk * 15;
+  return rows < 0 ? 0 : rows;
+}
+
+// Values of row t, with those past the last point replaced by `first`.
+template <typename Lanes>
+inline Lanes existing(const Steps& steps, int64_t t, const Lanes& values, float first) {
+  alignas(64) float lanes[16];
+  values.store(lanes);
   for (int lane = 0; lane < 16; ++lane)
-    if (lane * steps.chunk + t >= steps.points) {
-      xs[lane] = first_x;
-      ys[lane] = first_y;
-    }
+    if (lane * steps.chunk + t >= steps.points) lanes[lane] = first;
+  return Lanes::load(lanes);
 }
 
 template <typename Lanes>
-void run_orbit(const OrbitTables& tables, const Steps& steps, const float* start_x, const float* start_y, float* xs, float* ys, OrbitBox& out) {
+void orbit_bounds(const OrbitTables& tables, const Steps& steps, const Starts& starts, OrbitBox& out) {
   const Coefficients<Lanes> m(tables);
-  Lanes x = Lanes::load(start_x), y = Lanes::load(start_y);
-  Lanes low_x = Lanes::all(start_x[0]), high_x = low_x, low_y = Lanes::all(start_y[0]), high_y = low_y;
-  const int64_t full_rows = steps.chunk - (steps.chunk * 16 - steps.points);  // rows in which every lane has a point
+  Lanes x = Lanes::load(starts.x), y = Lanes::load(starts.y);
+  Lanes low_x = Lanes::all(starts.x[0]), high_x = low_x, low_y = Lanes::all(starts.y[0]), high_y = low_y;
+  const int64_t full = full_rows(steps);
   for (int64_t t = 0; t < steps.chunk; ++t) {
-    x.store(xs + t * 16);
-    y.store(ys + t * 16);
-    if (t >= full_rows) repeat_first_point(steps, t, start_x[0], start_y[0], xs + t * 16, ys + t * 16);
-    const Lanes seen_x = t >= full_rows ? Lanes::load(xs + t * 16) : x, seen_y = t >= full_rows ? Lanes::load(ys + t * 16) : y;
+    const Lanes seen_x = t < full ? x : existing(steps, t, x, starts.x[0]), seen_y = t < full ? y : existing(steps, t, y, starts.y[0]);
     low_x = min(low_x, seen_x);
     high_x = max(high_x, seen_x);
     low_y = min(low_y, seen_y);
     high_y = max(high_y, seen_y);
-    const auto k = Lanes::index(steps.interleaved + t * 16);
-    const Lanes next_x = fma(Lanes::select(m.a, k), x, fma(Lanes::select(m.b, k), y, Lanes::select(m.e, k)));
-    y = fma(Lanes::select(m.c, k), x, fma(Lanes::select(m.d, k), y, Lanes::select(m.f, k)));
-    x = next_x;
+    advance(m, Lanes::index(steps.interleaved + t * 16), x, y);
   }
   low_x.store(out.low_x);
   high_x.store(out.high_x);
@@ -116,17 +135,23 @@ void run_orbit(const OrbitTables& tables, const Steps& steps, const float* start
 }
 
 template <typename Lanes>
-void quantise_points(const float* xs, const float* ys, int64_t count, Quantiser qx, Quantiser qy, int32_t stride, int32_t* pixels) {
-  const auto place = [](Lanes v, const Quantiser& q) {
+void orbit_pixels(const OrbitTables& tables, const Steps& steps, const Starts& starts, const PixelMap& map, int32_t* out) {
+  const Coefficients<Lanes> m(tables);
+  const auto place = [](const Lanes& v, const Quantiser& q) {
     return min(fma(v - Lanes::all(q.low), Lanes::all(q.scale), Lanes::all(q.offset)), Lanes::all(q.largest));
   };
-  for (int64_t i = 0; i < count; i += 16)
-    Lanes::store_pixels(place(Lanes::load(xs + i), qx), place(Lanes::load(ys + i), qy), stride, pixels + i);
+  Lanes x = Lanes::load(starts.x), y = Lanes::load(starts.y);
+  const int64_t full = full_rows(steps);
+  for (int64_t t = 0; t < steps.chunk; ++t) {
+    const Lanes seen_x = t < full ? x : existing(steps, t, x, starts.x[0]), seen_y = t < full ? y : existing(steps, t, y, starts.y[0]);
+    Lanes::store_pixels(place(seen_x, map.x), place(seen_y, map.y), map.stride, out + t * 16);
+    advance(m, Lanes::index(steps.interleaved + t * 16), x, y);
+  }
 }
 
 template <typename Lanes>
 constexpr OrbitKernel make_orbit_kernel(const char* name) {
-  return {name, compose_chunks<Lanes>, run_orbit<Lanes>, quantise_points<Lanes>};
+  return {name, compose_chunks<Lanes>, orbit_bounds<Lanes>, orbit_pixels<Lanes>};
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <ATen/ops/empty.h>
 
 #include <cstring>
-#include <map>
 #include <mutex>
 
 #include "fractal/bitmap.h"
@@ -13,8 +12,6 @@
 namespace seedbed::fractal {
 
 namespace {
-
-constexpr size_t kCachedSequences = 16;
 
 void check_options(const RenderOptions& o) {
   check_range(o.size, "size", 16, 8192);
@@ -43,7 +40,7 @@ double paste_patches(const std::vector<int32_t>& offsets, const RenderOptions& o
 
 double draw_bitmap(const std::vector<int32_t>& offsets, const RenderOptions& options, uint64_t seed, uint8_t* pixels) {
   Bitmap bitmap(options.size);
-  for (int32_t offset : offsets) bitmap.set(offset);
+  set_pixels(bitmap, offsets);
   if (options.draw == Draw::patch) {
     dilate_to_patches(bitmap);
     if (options.mask == Mask::random) thin_by_coin(bitmap, seed);
@@ -54,34 +51,12 @@ double draw_bitmap(const std::vector<int32_t>& offsets, const RenderOptions& opt
 
 }  // namespace
 
-struct Renderer::Cache {
-  std::vector<double> draws;
-  std::mutex mutex;
-  std::map<std::vector<double>, std::shared_ptr<const IndexSequence>> sequences;
-};
-
-Renderer::Renderer(const RenderOptions& options) : options_(options), cache_(std::make_unique<Cache>()) {
-  check_options(options);
-  cache_->draws = mersenne_doubles(options.points - 1, options.index_seed);
-}
-
-Renderer::~Renderer() = default;
-
-std::shared_ptr<const IndexSequence> Renderer::sequence_for(const std::vector<double>& weights) const {
-  {
-    const std::lock_guard lock(cache_->mutex);
-    if (const auto found = cache_->sequences.find(weights); found != cache_->sequences.end()) return found->second;
-  }
-  auto sequence = std::make_shared<const IndexSequence>(cache_->draws, weights, options_.points);
-  const std::lock_guard lock(cache_->mutex);
-  if (cache_->sequences.size() >= kCachedSequences) cache_->sequences.clear();
-  return cache_->sequences.emplace(weights, std::move(sequence)).first->second;
-}
+Renderer::Renderer(const RenderOptions& options) : options_(options) { check_options(options); }
 
 double Renderer::render(const Ifs& ifs, uint64_t texture_seed, uint8_t* pixels) const {
   check_ifs(ifs);
   thread_local OrbitScratch scratch;
-  const auto sequence = sequence_for(ifs.weights);
+  const auto sequence = IndexSequence::frozen(options_.points, options_.index_seed, ifs.weights);
   const bool pasting = options_.draw == Draw::patch && options_.texture == Texture::paste;
   const Frame frame{options_.size, options_.padding, pasting ? options_.size : (options_.size + 63) / 64 * 64, options_.aspect};
   if (options_.precision == Precision::exact)

@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
-#include <memory>
 #include <vector>
 
 #include "fractal/orbit.h"
@@ -31,16 +30,13 @@ struct RenderOptions {
   uint8_t value = 127;                    // gray level of lit pixels, 1 to 255
 };
 
-// Renders systems by the chaos game. Keeps the frozen draws, so make one and use it for many images.
+// Renders systems by the chaos game.
 class Renderer {
  public:
+  // Throws ERR_INVALID_ARGUMENT for options out of range.
   explicit Renderer(const RenderOptions& options);
-  ~Renderer();
 
   const RenderOptions& options() const { return options_; }
-
-  // The frozen sequence of maps for these weights.
-  std::shared_ptr<const IndexSequence> sequence_for(const std::vector<double>& weights) const;
 
   // One picture [size, size] of 0 and `value` into `pixels`. `texture_seed` decides the patches. Returns the share of
   // lit pixels. Safe to call from many threads.
@@ -52,9 +48,7 @@ class Renderer {
                         const std::function<void(int64_t done)>& on_image = {}) const;
 
  private:
-  struct Cache;
   RenderOptions options_;
-  std::unique_ptr<Cache> cache_;
 };
 
 }  // namespace seedbed::fractal
