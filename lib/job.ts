@@ -6,7 +6,7 @@ export interface JobContext<Event> {
   /** Aborted when the job is to stop; its reason is what the job rejects with. */
   readonly signal: AbortSignal;
   /** Queues an event for whoever iterates the job. */
-  emit(event: Event): void;
+  readonly emit: (event: Event) => void;
 }
 
 /**
@@ -73,7 +73,7 @@ export class Job<Event, Result> implements PromiseLike<Result>, AsyncIterable<Ev
     this.#iterated = true;
     this.#result.catch(() => {}); // thrown below instead
     try {
-      while (true) {
+      for (;;) {
         const events = this.#events;
         this.#events = [];
         yield* events;
@@ -99,9 +99,15 @@ export function runNative<Event, Result>(start: (listener: JobListener<Event, Re
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const job = start((kind, value) => {
-      if (kind === 'event') return onEvent(value as Event);
+      if (kind === 'event') {
+        onEvent(value as Event);
+        return;
+      }
       signal.removeEventListener('abort', cancel);
-      if (kind === 'done') return resolve(value as Result);
+      if (kind === 'done') {
+        resolve(value as Result);
+        return;
+      }
       const error = errorFromNative(value as { code: string; message: string });
       reject(error.code === 'ERR_CANCELLED' && signal.aborted ? (signal.reason as Error) : error);
     });

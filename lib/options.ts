@@ -52,7 +52,7 @@ const quantity = (origin: string): string => (origin === 'array' ? 'a list with 
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 60 ? `${value.slice(0, 60)}…` : value}'`;
   if (Array.isArray(value)) return `a list of ${value.length}`;
-  if (typeof value === 'object' && value !== null) return value.constructor === Object ? 'an object' : `a ${value.constructor?.name ?? 'value'}`;
+  if (typeof value === 'object' && value !== null) return value.constructor === Object ? 'an object' : `a ${value.constructor.name}`;
   return String(value);
 }
 

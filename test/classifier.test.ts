@@ -21,7 +21,7 @@ interface Golden {
   randn: number[];
 }
 
-const reference = golden<Golden>('vit');
+const reference = golden('vit') as Golden;
 
 /** The weights of scripts/golden/vit.py. */
 async function goldenFolder(folder: string): Promise<string> {
@@ -86,7 +86,8 @@ t.test('logits equal timm', async (t) => {
   t.same(logits.shape, [images.length, reference.config.classes]);
   t.ok(worst(logits.data, reference.logits.flat(), { atol: 2e-6 }) <= 1);
   const [first] = await classifier.predict(images.slice(0, 1));
-  t.equal(first?.label, reference.logits[0]?.indexOf(Math.max(...(reference.logits[0] ?? []))));
+  const row = reference.logits[0] ?? [];
+  t.equal(first?.label, row.indexOf(Math.max(...row)));
   t.ok(Math.abs([...(first?.probabilities ?? [])].reduce((a, b) => a + b, 0) - 1) < 1e-6);
 });
 
@@ -103,7 +104,7 @@ t.test('optimiser steps equal PyTorch', async (t) => {
     ['SGD', { ...constant(1e-2), optimizer: { type: 'sgd', momentum: 0.9, weightDecay: 1e-2 } }, reference.sgd],
   ] as const) {
     for (const shardSize of [4, 1]) {
-      const classifier = await continueFrom(init, { ...still, ...options, shardSize, train } as TrainClassifierOptions);
+      const classifier = await continueFrom(init, { ...still, ...options, shardSize, train });
       t.ok(worst(classifier.losses, expected.losses) <= 1, `${name}: losses, shards of ${shardSize}`);
       for (const [parameter, values] of Object.entries(expected.parameters)) {
         // Adam divides by a square root of the gradient's square: rounding in tiny gradients shows in the update (lr 1e-3).
@@ -122,7 +123,7 @@ async function continueFrom(folder: string, options: TrainClassifierOptions): Pr
   const samples = await train.load();
   const set = native().createImageSet({ images: samples.map((s) => s.image), labels: train.labels, classes: train.classes.length });
   const losses = await new Promise<number[]>((resolve, reject) => {
-    native().trainClassifier(handle, { ...nativeTrainOptions(rest as never), train: set }, (kind, value) => {
+    native().trainClassifier(handle, { ...nativeTrainOptions(rest), train: set }, (kind, value) => {
       if (kind === 'done') resolve((value as { losses: number[] }).losses);
       if (kind === 'error') reject(new Error((value as { message: string }).message));
     });
@@ -137,7 +138,7 @@ t.test('schedules, mixing and smoothing equal timm', async (t) => {
     cutmix: { lambda: number; box: [number, number, number, number]; pixels: number[]; targets: number[][] };
     smoothing: number[];
   }
-  const parts = golden<Parts>('train_parts');
+  const parts = golden('train_parts') as Parts;
   for (const { schedule, rates } of parts.schedules)
     for (const [step, rate] of rates) t.ok(Math.abs(native().lrAt(schedule, step) - rate) <= 1e-12 + 1e-9 * rate, `rate at ${step} of ${schedule['steps']}`);
 
@@ -240,7 +241,7 @@ t.test('weights that do not fit', async (t) => {
     ['reshaped', { ...others, 'head.bias': ramp(1, [9]) }, 'ERR_WEIGHTS', /1 of another shape: head\.bias \[9\] for \[5\]$/],
     ['NaN', { ...others, 'head.bias': { ...(bias as ReturnType<typeof ramp>), data: new Float32Array(5).fill(NaN) } }, 'ERR_NOT_FINITE', /head\.bias, received 5 of 5/],
   ] as const) {
-    writeSafetensors(path, changed as never);
+    writeSafetensors(path, changed);
     const error = await thrown(() => loadClassifier(folder));
     t.equal(error.code, code, `${name}: ${error.message}`);
     t.match(error.message, message, name);
@@ -305,7 +306,7 @@ t.test('one fractal: its copies can be learnt, and give a start', async (t) => {
   t.equal(losses.length, 70);
   t.equal(family.copies.length, 6);
   t.ok((losses[59] ?? Infinity) < Math.log(4) - 0.3, `loss ${losses[59]} after stage 0, guessing ${Math.log(4)}`);
-  const classifier = await trainClassifier({ ...short(), model: undefined, init: backbone } as TrainClassifierOptions);
+  const classifier = await trainClassifier({ ...short(), model: undefined, init: backbone });
   t.equal(classifier.info.width, 96, 'the sizes of the backbone');
   t.equal(classifier.info.classes, 2, 'a head of its own');
   const collapsed: unknown[] = [];

@@ -11,7 +11,7 @@ interface Golden {
   systems: Record<string, { affine: AffineMap[]; weights: number[]; sigmaFactor: number; lit: number; covered: number; rows: number[]; columns: number[] }>;
 }
 
-const reference = golden<Golden>('fractal');
+const reference = golden('fractal') as Golden;
 const small = { size: 64, points: 3000, padding: 2 };
 
 t.test('errors', async (t) => {

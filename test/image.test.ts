@@ -10,7 +10,7 @@ interface Golden {
   ops: { from: [number, number, number]; cases: { op: string; magnitude: number; negative: boolean; sha256: string }[] };
 }
 
-const reference = golden<Golden>('image');
+const reference = golden('image') as Golden;
 const digest = (image: Image): string => createHash('sha256').update(image.data).digest('hex');
 
 t.test('resizing equals Pillow bit for bit', async (t) => {

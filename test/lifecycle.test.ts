@@ -106,6 +106,18 @@ t.test('handles: disposed twice, used after, disposed during a run', async (t) =
   }
 });
 
+t.test('predictions can be aborted between batches', async (t) => {
+  const entries = Array.from({ length: 4 }, (_, i) => ({ key: `p${i}`, label: i % 2, read: (): Promise<Image> => Promise.resolve(picture(32, 32, 3, i)) }));
+  const classifier = await trainClassifier({ model: 'vit_mini_patch4_32', train: new Dataset({ name: 'tiny', classes: ['a', 'b'], entries }), steps: 1, batchSize: 4 });
+  const images = Array.from({ length: 6400 }, () => picture(32, 32, 3));
+  const controller = new AbortController();
+  const job = classifier.logits(images, { signal: controller.signal });
+  const begin = performance.now();
+  setTimeout(() => controller.abort(new Error('enough')), 50);
+  t.equal((await thrown(() => job)).message, 'enough');
+  t.ok(performance.now() - begin < 3_000, 'long before all 100 batches are done');
+});
+
 t.test('memory is given back', async (t) => {
   const { code, stdout, stderr } = await runScript(
     `import { fractals } from 'seedbed';

@@ -77,7 +77,7 @@ t.test('bad files are refused whole, with a code and one line', async (t) => {
 });
 
 t.test('reads what the Python library wrote', async (t) => {
-  const reference = golden<Golden>('safetensors');
+  const reference = golden('safetensors') as Golden;
   const path = join(t.testdir(), 'x.safetensors');
   await writeFile(path, Buffer.from(reference.base64, 'base64'));
   const { tensors, metadata } = readSafetensors(path);
@@ -100,7 +100,7 @@ t.test('misaligned tensors are read too', async (t) => {
 
 t.test('what is written is read back, and is what the Python library would write', async (t) => {
   const folder = t.testdir();
-  const reference = golden<Golden>('safetensors');
+  const reference = golden('safetensors') as Golden;
   const first = join(folder, 'first.safetensors');
   const second = join(folder, 'second.safetensors');
   await writeFile(first, Buffer.from(reference.base64, 'base64'));

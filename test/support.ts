@@ -8,8 +8,8 @@ import { writeSafetensors, type Image, type Tensor } from 'seedbed';
 export const run = promisify(execFile);
 
 /** A golden file, made by the script of the same name in scripts/golden. */
-export function golden<T>(name: string): T {
-  return JSON.parse(readFileSync(join(packageRoot, 'test', 'golden', `${name}.json`), 'utf8')) as T;
+export function golden(name: string): unknown {
+  return JSON.parse(readFileSync(join(packageRoot, 'test', 'golden', `${name}.json`), 'utf8'));
 }
 
 /** The formula of scripts/golden/common.py. */
@@ -54,7 +54,7 @@ export async function runScript(source: string, options: { args?: string[]; flag
     const done = await run(process.execPath, [...flags, '--input-type=module', '-e', source, ...args], { cwd: packageRoot, timeout, env: { ...process.env, ...env } });
     return { code: 0, ...done };
   } catch (error) {
-    const { code, stdout, stderr, signal } = error as { code?: number; stdout: string; stderr: string; signal?: string };
+    const { code, stdout, stderr, signal } = error as { code?: number; stdout: string; stderr: string; signal: string | null };
     return { code: code ?? (signal === null ? 1 : -1), stdout, stderr: `${stderr}${signal ?? ''}` };
   }
 }

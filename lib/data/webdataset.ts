@@ -50,7 +50,7 @@ async function readShard(path: string, budget: { bytes: number }): Promise<TarSa
   source.pipe(extract);
   try {
     for await (const entry of extract) {
-      const { name, type, size = 0 } = entry.header;
+      const { name, type, size } = entry.header;
       const { key, field } = splitName(name);
       const isImage = isImageName(`x.${field}`);
       if (type !== 'file' || (!isImage && field !== 'cls')) {

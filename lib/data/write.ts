@@ -87,6 +87,6 @@ async function writeShards(root: string, samples: Samples, perShard: number): Pr
     await add(`${key}.cls`, Buffer.from(String(sample.label)));
   }
   await close();
-  await writeFile(join(root, 'classes.txt'), Array.from(classes, (name) => name ?? '').join('\n') + '\n');
+  await writeFile(join(root, 'classes.txt'), `${Array.from({ length: classes.length }, (_, label) => classes[label] ?? '').join('\n')}\n`);
   return count;
 }

@@ -1,4 +1,4 @@
-import { Classifier, trainClassifier, type TrainClassifierOptions } from '../classifier.js';
+import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../classifier.js';
 import type { Dataset } from '../data/dataset.js';
 import { ArgumentError, SeedbedError } from '../errors.js';
 import { follow, Job } from '../job.js';

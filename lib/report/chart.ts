@@ -1,4 +1,4 @@
-import { parse, View, type Spec } from 'vega';
+import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 
 const FONT = 'Inter, "Helvetica Neue", Helvetica, Arial, sans-serif';
@@ -17,7 +17,7 @@ const CONFIG = {
 /** A Vega-Lite chart as an SVG element, drawn on the server. */
 export async function toSvg(spec: Record<string, unknown>): Promise<string> {
   const { spec: vegaSpec } = compile({ $schema: 'https://vega.github.io/schema/vega-lite/v6.json', config: CONFIG, ...spec } as unknown as TopLevelSpec);
-  const view = new View(parse(vegaSpec as Spec), { renderer: 'none' });
+  const view = new View(parse(vegaSpec), { renderer: 'none' });
   try {
     return await view.toSVG();
   } finally {

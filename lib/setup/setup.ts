@@ -124,7 +124,12 @@ async function pip(folder: string, signal: AbortSignal): Promise<void> {
   const child = spawn('python3', ['-m', 'pip', ...args, '--dest', folder, '--disable-pip-version-check', '--progress-bar', 'off'], { signal, stdio: ['ignore', 'ignore', 'pipe'] });
   let errors = '';
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
-  const status = await new Promise<number | null>((resolve) => child.on('error', (error) => ((errors += error.message), resolve(null))).on('close', resolve));
+  const status = await new Promise<number | null>((resolve) => {
+    child.on('close', resolve).on('error', (error) => {
+      errors += error.message;
+      resolve(null);
+    });
+  });
   signal.throwIfAborted();
   const reason = errors.split('\n').filter((line) => line.startsWith('ERROR')).at(-1) ?? errors.trim().split('\n').at(-1) ?? '';
   if (status !== 0) throw new SeedbedError('ERR_DOWNLOAD', `'${PIP_COMMAND.join(' ')}' failed: ${reason}`);

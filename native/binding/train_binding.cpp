@@ -161,9 +161,9 @@ Napi::Value predict_classifier(const Napi::CallbackInfo& info) {
   const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields));
   const train::View view = parse_view(fields);
   const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext&) -> Emit {
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const at::Tensor logits = train::predict_logits(classifier->model, *images, view, pool);
+    const at::Tensor logits = train::predict_logits(classifier->model, *images, view, pool, [&context] { context.throw_if_cancelled(); });
     return [logits](Napi::Env env) { return emit_tensor(env, logits); };
   });
 }
@@ -174,9 +174,9 @@ Napi::Value evaluate_classifier(const Napi::CallbackInfo& info) {
   const auto data = Handle<ImageSet>::get(fields.required("data"));
   const train::View view = parse_view(fields);
   const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext&) -> Emit {
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const train::Evaluation result = train::evaluate(classifier->model, data->data, view, pool);
+    const train::Evaluation result = train::evaluate(classifier->model, data->data, view, pool, [&context] { context.throw_if_cancelled(); });
     return [result](Napi::Env env) {
       const auto predictions = emit_list(env, result.predictions, [env](int64_t p) { return Napi::Number::New(env, static_cast<double>(p)); });
       return emit_object(env, {{"loss", result.loss}, {"accuracy", result.accuracy}, {"predictions", predictions}});

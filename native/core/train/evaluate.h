@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "image/augment.h"
 #include "nn/vit.h"
 #include "parallel/worker_pool.h"
@@ -14,8 +16,9 @@ struct View {
 };
 
 // Class scores (before the softmax) [N, K], float32. Batches of 64 are spread over the pool; a picture's scores do not
-// depend on the number of threads.
-at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool);
+// depend on the number of threads. `on_batch` is called before each batch, on any thread, and may throw `Cancelled`.
+at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
+                          const std::function<void()>& on_batch = {});
 
 struct Evaluation {
   double loss = 0;          // mean cross-entropy, nats
@@ -23,6 +26,6 @@ struct Evaluation {
   std::vector<int64_t> predictions;  // [N]
 };
 
-Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool);
+Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch = {});
 
 }  // namespace seedbed::train

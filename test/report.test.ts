@@ -1,0 +1,124 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { chromium } from 'playwright-core';
+import t from 'tap';
+import { readRecord, type DemoRecord, type TrainRecord } from '#lib/report/record.js';
+import { renderReport, verdict } from '#lib/report/report.js';
+import { smooth } from '#lib/report/chart.js';
+import { escape } from '#lib/report/html.js';
+import { writeFileWhole } from '#lib/files.js';
+import { metrics } from 'seedbed';
+import { thrown } from './support.js';
+
+const PIXEL = 'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+const origin = { seedbed: '0.0.0', created: '2026-01-02T03:04:05.000Z', cpu: 'a <processor>', threads: 2 };
+const run = (seed: number, accuracy: number): DemoRecord['study']['arms'][0]['runs'][0] => ({ seed, accuracy, losses: [2, 1.5, 1], predictions: [0, 1], seconds: 1 });
+
+const demo: DemoRecord = {
+  kind: 'demo',
+  origin,
+  study: {
+    shots: 2,
+    testPictures: 4,
+    classes: ['cat & dog', 'bird'],
+    arms: [
+      { name: 'from scratch', runs: [run(0, 0.5), run(1, 0.25)], accuracy: metrics.meanInterval([0.5, 0.25]) },
+      { name: 'from the shipped backbone', runs: [run(0, 0.75), run(1, 0.5)], accuracy: metrics.meanInterval([0.75, 0.5]) },
+    ],
+    comparisons: [{ arm: 'from the shipped backbone', baseline: 'from scratch', differences: [0.25, 0.25], interval: metrics.meanInterval([0.25, 0.25]) }],
+  },
+  fineTuning: { steps: 3, batchSize: 2, model: 'm', parameters: 1234 },
+  live: { samples: 100, copies: 4, losses: [1.4, 1.3, 1.2], sigmaFactor: 3.5, delta: 0.1 },
+  shipped: { samples: 500, stages: [{ count: 4, samples: 500, finalLoss: 1, chance: 1.39 }] },
+  pictures: { fractals: PIXEL, shots: PIXEL, answers: PIXEL },
+  confusion: [[1, 1], [0, 2]],
+  parts: [{ name: 'all of it', seconds: 1.25 }],
+};
+
+const train: TrainRecord = {
+  kind: 'train',
+  origin,
+  data: { name: 'photos', classes: ['a', 'b'], trainCounts: [3, 4], validationCounts: [1, 1], shots: 3 },
+  options: { steps: 10 },
+  init: undefined,
+  parameters: 10,
+  losses: [1, 0.5],
+  evaluations: [{ type: 'evaluation', step: 5, loss: 1, accuracy: 0.5 }, { type: 'evaluation', step: 10, loss: 0.5, accuracy: 1 }],
+  evaluation: { accuracy: 1, interval: { low: 0.3, high: 1 }, loss: 0.5, balancedAccuracy: 1, confusion: [[1, 0], [0, 1]], predictions: [0, 1], count: 2 },
+  parts: [],
+};
+
+t.test('a page says what the record says', async (t) => {
+  const html = await renderReport(demo);
+  for (const text of ['+25.0 points', '95 % interval +25.0 to +25.0, 2 paired runs', 'better than starting from scratch', 'cat &#38; dog', 'a &#60;processor&#62;', '1,234 parameters', '2026-01-02 03:04', '37.5 %']) t.ok(html.includes(text), text);
+  t.equal(html.match(/<svg/g)?.length, 4, 'four charts');
+  t.notMatch(html, /<script|(src|href)="(?!data:)/, 'nothing from outside, nothing that runs');
+  const page = await renderReport(train);
+  for (const text of ['started from random weights, 3 pictures per class', '100.0 %</b> of 2 validation pictures']) t.ok(page.includes(text), text);
+  t.match(await renderReport({ ...train, evaluation: undefined, evaluations: [] }), /without validation pictures, so nothing is said/);
+});
+
+t.test('verdicts follow the interval', async (t) => {
+  const comparison = (mean: number, low: number, high: number): Parameters<typeof verdict>[0] => ({ arm: 'x', baseline: 'y', differences: [], interval: { mean, low, high } });
+  t.equal(verdict(comparison(0.1, 0.02, 0.2)), 'better');
+  t.equal(verdict(comparison(-0.1, -0.2, -0.02)), 'worse');
+  t.equal(verdict(comparison(0.1, -0.02, 0.2)), 'undecided');
+  t.equal(verdict(comparison(0.1, -Infinity, Infinity)), 'undecided', 'one run decides nothing');
+});
+
+t.test('intervals and averages', async (t) => {
+  // Student's t for 2 degrees of freedom is 4.303: mean 2, deviation 1, half width 4.303 / sqrt(3).
+  const { mean, low, high } = metrics.meanInterval([1, 2, 3]);
+  t.equal(mean, 2);
+  t.ok(Math.abs(high - low - (2 * 4.303) / Math.sqrt(3)) < 1e-3);
+  // Wilson (1927) for 8 of 10: 0.4902 to 0.9433.
+  const wilson = metrics.wilson(8, 10);
+  t.ok(Math.abs(wilson.low - 0.4902) < 1e-4 && Math.abs(wilson.high - 0.9433) < 1e-4);
+  t.same(metrics.wilson(0, 0), { low: 0, high: 1 });
+  t.same(smooth([1, 3, 5], 2), [[2, 2], [3, 4]]);
+  t.equal(escape(`<a b="c" d='e'>&`), '&#60;a b=&#34;c&#34; d=&#39;e&#39;&#62;&#38;');
+});
+
+t.test('records that are none', async (t) => {
+  const path = join(t.testdir(), 'record.json');
+  for (const [content, message] of [
+    ['{', /Expected the JSON record of a run/],
+    ['{"kind": "other"}', /kind demo or train.*found kind other/],
+    ['null', /found kind undefined/],
+  ] as const) {
+    await writeFileWhole(path, content);
+    const error = await thrown(() => readRecord(path));
+    t.equal(error.code, 'ERR_FILE_FORMAT');
+    t.match(error.message, message);
+  }
+});
+
+const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+
+t.test('a browser shows the page whole, on a wide and on a narrow screen', { skip: browser === undefined && 'no Chromium in /usr/bin' }, async (t) => {
+  const path = join(t.testdir(), 'report.html');
+  await writeFileWhole(path, await renderReport(demo));
+  const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+  const chrome = await chromium.launch({ executablePath: browser as string, args: flags });
+  try {
+    for (const width of [1200, 390]) {
+      const page = await chrome.newPage({ viewport: { width, height: 800 } });
+      const complaints: string[] = [];
+      const requests: string[] = [];
+      page.on('console', (message) => complaints.push(message.text()));
+      page.on('pageerror', (error) => complaints.push(error.message));
+      page.on('request', (request) => requests.push(request.url()));
+      await page.goto(pathToFileURL(path).href);
+      t.same(complaints, [], `${width}: no complaints`);
+      t.same(requests.filter((url) => !/^(file|data):/.test(url)), [], `${width}: nothing is fetched`);
+      t.equal(await page.locator('svg').count(), 4);
+      t.equal(await page.locator('h1').innerText(), 'Does looking at one fractal help to learn from a few pictures?');
+      const overflow = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+      t.equal(overflow, 0, `${width}: the page does not scroll sideways`);
+      await page.close();
+    }
+  } finally {
+    await chrome.close();
+  }
+});
