@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'build/', 'node_modules/', '.tap/', 'scripts/', 'bench/', 'eslint.config.mjs'] },
+  { ignores: ['dist/', 'build/', 'node_modules/', '.tap/', 'scripts/', 'bench/', 'examples/', 'eslint.config.mjs'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { project: ['tsconfig.json', 'tsconfig.test.json'], tsconfigRootDir: import.meta.dirname } },
