@@ -25,6 +25,12 @@ const program = new Command('seedbed')
 for (const add of [addDemo, addSetup, addDoctor, addFractal, addTrain, addEvaluate, addReport]) add(program);
 for (const command of program.commands) command.exitOverride();
 
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

@@ -33,7 +33,7 @@ export type DemoEvent = { type: 'part'; name: string; detail: string } | { type:
 
 const BACKBONE = 'fractal-vit-nano';
 const MODEL = 'vit_nano_patch4_32';
-const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, fractalSeed: 2 } as const;
+const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, mask: 'fill', fractalSeed: 2 } as const;
 const WARMUP_PART = 10; // a tenth of the steps
 const SHOWN_COPIES = 8;
 const SHOWN_ANSWERS = 12; // per class
@@ -134,10 +134,10 @@ async function dataUri(image: Image): Promise<string> {
 }
 
 async function fractalStrip(family: FractalFamily): Promise<string> {
-  const { size, points, padding } = FRACTAL;
+  const { size, points, padding, mask } = FRACTAL;
   const copies = family.copies.slice(0, SHOWN_COPIES);
   const scale = 2; // twice the pixels for the eye, from the same numbers
-  const images = await fractals.render(copies, { size: size * scale, points: points * scale ** 2, padding: padding * scale, value: 255, textureSeeds: family.textureSeeds.slice(0, SHOWN_COPIES) });
+  const images = await fractals.render(copies, { size: size * scale, points: points * scale ** 2, padding: padding * scale, value: 255, mask, textureSeeds: family.textureSeeds.slice(0, SHOWN_COPIES) });
   return dataUri(contactSheet(copies.map((_, i) => fractals.image(images, i)), SHOWN_COPIES / 2, 6));
 }
 

@@ -1,5 +1,8 @@
-export { Classifier, loadClassifier, MODEL_NAMES, SHIPPED_MODELS, trainClassifier } from './classifier.js';
-export type { ClassifierEvaluation, ModelConfig, ModelName, Prediction, TrainClassifierOptions, TrainingRecord } from './classifier.js';
+export { Classifier, loadClassifier, trainClassifier } from './classifier.js';
+export type { ClassifierEvaluation, Prediction, TrainClassifierOptions, TrainingRecord } from './classifier.js';
+export { SHIPPED_MODELS } from './saved-classifier.js';
+export { MODEL_NAMES } from './train-options.js';
+export type { ModelConfig, ModelName } from './train-options.js';
 export { Dataset } from './data/dataset.js';
 export type { Entry, Role, Sample, Skipped, SplitOptions, SubsetOptions } from './data/dataset.js';
 export { openDataset } from './data/open.js';

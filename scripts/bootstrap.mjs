@@ -44,7 +44,7 @@ function whenChanged(stamp, inputs, work) {
 
 function installPackages() {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-  console.log(`Installing up to ${Object.keys(packages).length - 1} npm packages (about 110 MB to download, 300 MB on disk)`);
+  console.log(`Installing up to ${Object.keys(packages).length - 1} npm packages (about 150 MB to download, 300 MB on disk)`);
   const { status } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: 'inherit' });
   if (status !== 0) throw new Stop('npm could not install the packages; its message stands above. Run again when the cause is mended: npm ci');
 }

@@ -2,7 +2,7 @@ import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { Dataset, fractals, loadClassifier, onePFrac, openDataset, readSafetensors, trainClassifier, writeSafetensors, type Classifier, type Image, type TrainClassifierOptions, type TrainEvent } from 'seedbed';
-import { MODEL_NAMES } from '#lib/classifier.js';
+import { MODEL_NAMES, nativeTrainOptions } from '#lib/train-options.js';
 import { native } from '#lib/native.js';
 import { golden, picture, ramp, thrown, worst, writeClassifierFolder } from './support.js';
 
@@ -117,7 +117,6 @@ t.test('optimiser steps equal PyTorch', async (t) => {
 
 /** Trains on from a folder with its head: `init` would replace it, so the weights are put in place by name. */
 async function continueFrom(folder: string, options: TrainClassifierOptions): Promise<{ losses: number[]; weights: ReturnType<Classifier['weights']> }> {
-  const { nativeTrainOptions } = await import('#lib/classifier.js');
   const { train, ...rest } = options;
   const handle = native().createClassifier({ ...reference.config, weights: join(folder, 'model.safetensors') });
   const samples = await train.load();

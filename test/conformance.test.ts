@@ -32,7 +32,7 @@ t.test('every native error code is known here', async (t) => {
 t.test('enums have the same names on both sides', async (t) => {
   const { enums } = native().nameTables();
   const fractal = read('lib/fractal.ts');
-  const classifier = read('lib/classifier.ts');
+  const training = read('lib/train-options.ts');
   const pairs: Record<string, string[]> = {
     perturbation: unionOf(fractal, 'perturbation'),
     probabilities: unionOf(fractal, 'probabilities'),
@@ -42,9 +42,9 @@ t.test('enums have the same names on both sides', async (t) => {
     renderPrecision: unionOf(fractal, 'precision'),
     start: unionOf(fractal, 'start'),
     aspect: unionOf(fractal, 'aspect'),
-    optimizer: lines(classifier, /type: z\.literal\('(\w+)'\)/g),
-    trainPrecision: unionOf(classifier, 'precision'),
-    keep: unionOf(classifier, 'keep'),
+    optimizer: lines(training, /type: z\.literal\('(\w+)'\)/g),
+    trainPrecision: unionOf(training, 'precision'),
+    keep: unionOf(training, 'keep'),
   };
   for (const [name, names] of Object.entries(pairs)) t.same(names, enums[name], name);
   const internal = ['filter', 'augmentOp']; // reached from tests only

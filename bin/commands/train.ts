@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { MODEL_NAMES, trainClassifier, type ModelName } from '../../lib/classifier.js';
+import { trainClassifier } from '../../lib/classifier.js';
+import { MODEL_NAMES, type ModelName } from '../../lib/train-options.js';
 import { openDataset } from '../../lib/data/open.js';
 import type { Dataset } from '../../lib/data/dataset.js';
 import { originOf } from '../../lib/demo.js';

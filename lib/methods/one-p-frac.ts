@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { Classifier, MODEL_NAMES, trainFields, trainOnImageSet } from '../classifier.js';
+import { Classifier, trainOnImageSet } from '../classifier.js';
+import { MODEL_NAMES, trainFields } from '../train-options.js';
 import { follow, Job } from '../job.js';
 import { fractals, renderImageSet, type RenderOptions } from '../fractal.js';
 import type { FractalFamily } from '../ifs.js';

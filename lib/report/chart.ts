@@ -10,8 +10,8 @@ const CONFIG = {
   font: FONT,
   background: 'transparent',
   view: { stroke: 'transparent' },
-  axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', gridColor: '#e6e3dc', domainColor: '#b8b3a8', tickColor: '#b8b3a8', labelColor: '#4a463e', titleColor: '#4a463e' },
-  legend: { labelFontSize: 12, titleFontSize: 12, orient: 'bottom', title: null, symbolStrokeWidth: 3 },
+  axis: { labelFontSize: 12, labelLimit: 400, titleFontSize: 12, titleFontWeight: 'normal', gridColor: '#e6e3dc', domainColor: '#b8b3a8', tickColor: '#b8b3a8', labelColor: '#4a463e', titleColor: '#4a463e' },
+  legend: { labelFontSize: 12, labelLimit: 400, titleFontSize: 12, orient: 'bottom', title: null, symbolStrokeWidth: 3 },
 } as const;
 
 /** A Vega-Lite chart as an SVG element, drawn on the server. */
@@ -70,7 +70,7 @@ export function intervalChart(bars: readonly Bar[], axes: { x: string; rule?: { 
   const percent = (value: number): number => 100 * Math.min(1, Math.max(0, value));
   const rows = bars.map(({ name, mean, low, high }) => ({ name, mean: percent(mean), low: percent(low), high: percent(high), text: `${percent(mean).toFixed(1)} %` }));
   const dots = bars.flatMap(({ name, runs }) => runs.map((run) => ({ name, run: percent(run) })));
-  const y = { field: 'name', type: 'nominal', title: null, sort: bars.map((bar) => bar.name), axis: { labelLimit: 260, labelFontSize: 13, ticks: false, domain: false, labelPadding: 10 } };
+  const y = { field: 'name', type: 'nominal', title: null, sort: bars.map((bar) => bar.name), axis: { labelFontSize: 13, ticks: false, domain: false, labelPadding: 10 } };
   const colour = { field: 'name', type: 'nominal', scale: { domain: bars.map((b) => b.name), range: COLOURS.slice(0, bars.length) }, legend: null };
   const x = (field: string): object => ({ field, type: 'quantitative', title: axes.x, scale: { domain: [0, 100] } });
   const rule = axes.rule === undefined ? [] : [

@@ -1,0 +1,166 @@
+import { z } from 'zod';
+import { abortSignal, defined, positiveInt, seed, share } from './options.js';
+import { threads } from './threads.js';
+
+/** Architectures by name. The first three are timm's; the others are the same design for small pictures. */
+export const MODEL_NAMES = [
+  'vit_base_patch16_224',
+  'vit_small_patch16_224',
+  'vit_tiny_patch16_224',
+  'vit_tiny_patch8_64',
+  'vit_mini_patch8_64',
+  'vit_mini_patch4_32',
+  'vit_nano_patch4_32',
+  'vit_micro_patch4_32',
+] as const;
+
+export type ModelName = (typeof MODEL_NAMES)[number];
+
+export const modelSchema = z.strictObject({
+  /** Pixels, both sides; a multiple of `patchSize`. */
+  imageSize: positiveInt,
+  patchSize: positiveInt,
+  /** Token width, a multiple of `heads`. */
+  width: positiveInt,
+  /** Blocks. */
+  depth: positiveInt,
+  heads: positiveInt,
+  /** Hidden width of the MLP over `width`. Default 4. */
+  mlpRatio: positiveInt.optional(),
+});
+
+export type ModelConfig = z.input<typeof modelSchema>;
+
+const range = z.tuple([z.number(), z.number()]).readonly();
+export const three = z.tuple([z.number(), z.number(), z.number()]).readonly();
+
+const randAugmentSchema = z.strictObject({
+  /** Operations per picture. Default 2. */
+  ops: z.int().min(0).max(15).optional(),
+  /** 0 to 10, default 9. */
+  magnitude: z.number().min(0).max(10).optional(),
+  /** Spread of the magnitude. Default 0.5. */
+  magnitudeStd: z.number().min(0).optional(),
+  /** Chance of each operation. Default 0.5. */
+  probability: share.optional(),
+  /** Gray level of what geometry uncovers. Default 128. */
+  fill: z.int().min(0).max(255).optional(),
+});
+
+const randomErasingSchema = z.strictObject({
+  probability: share.optional(),
+  minArea: share.optional(),
+  maxArea: share.optional(),
+  minAspect: z.number().min(0.01).max(1).optional(),
+});
+
+const augmentSchema = z.strictObject({
+  /** Area of the random crop, share of the picture. Default [0.08, 1]. */
+  scale: range.optional(),
+  /** Width over height of the crop. Default [3/4, 4/3]. */
+  ratio: range.optional(),
+  /** Chance of a left-right flip. Default 0.5. */
+  flip: share.optional(),
+  /** Chance of a top-bottom flip. Default 0. */
+  flipVertical: share.optional(),
+  /** Chance that a gray picture gets two random colours, one for black and one for white. Default 0. */
+  colourise: share.optional(),
+  /** timm's `rand-m9-mstd0.5-inc1`, or its numbers. Default off. */
+  randAugment: z.union([z.boolean(), randAugmentSchema]).optional(),
+  /** Noise in a random box (Zhong et al. 2017). Default off. */
+  randomErasing: z.union([z.boolean(), randomErasingSchema]).optional(),
+});
+
+const mixupSchema = z.strictObject({
+  /** Beta parameter of mixup, 0: off. Default 0.8. */
+  mixupAlpha: z.number().min(0).optional(),
+  /** Beta parameter of CutMix, 0: off. Default 1. */
+  cutmixAlpha: z.number().min(0).optional(),
+  /** Chance that a batch is mixed. Default 1. */
+  probability: share.optional(),
+  /** Chance of CutMix when both are on. Default 0.5. */
+  switchToCutmix: share.optional(),
+});
+
+const optimizerSchema = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('adamw'),
+    /** Default 0.05; on parameters with more than one dimension. */
+    weightDecay: z.number().min(0).optional(),
+    beta1: z.number().min(0).max(0.999999).optional(),
+    beta2: z.number().min(0).max(0.999999).optional(),
+    eps: z.number().min(0).optional(),
+  }),
+  z.strictObject({
+    type: z.literal('sgd'),
+    weightDecay: z.number().min(0).optional(),
+    /** Nesterov. Default 0.9. */
+    momentum: z.number().min(0).max(0.999999).optional(),
+  }),
+]);
+
+/** Options of training, without the data. */
+export const trainFields = {
+  /** Optimiser steps. Default 1000. */
+  steps: positiveInt.max(100_000_000).optional(),
+  /** Pictures per step; may exceed the dataset. Default 64. */
+  batchSize: positiveInt.max(65536).optional(),
+  /** Pictures whose gradient one thread computes at a time. Part of the result: equal seeds with another value differ by rounding. Default 16. */
+  shardSize: positiveInt.max(65536).optional(),
+  /** Highest learning rate. Default 1e-3. */
+  lr: z.number().min(0).optional(),
+  /** Rate at step 0 of the warm-up. Default 1e-6. */
+  warmupLr: z.number().min(0).optional(),
+  /** Rate at the end of the cosine. Default 1e-5. */
+  minLr: z.number().min(0).optional(),
+  /** Default 0. */
+  warmupSteps: z.int().min(0).optional(),
+  /** Default `{ type: 'adamw' }`. */
+  optimizer: optimizerSchema.optional(),
+  /** Default 0. */
+  labelSmoothing: z.number().min(0).max(0.999).optional(),
+  /** Mixup and CutMix; `true` for the defaults. Default off. */
+  mixup: z.union([z.boolean(), mixupSchema]).optional(),
+  augment: augmentSchema.optional(),
+  /** Stochastic depth of the last block (Huang et al. 2016). Default 0. */
+  dropPath: z.number().min(0).max(0.99).optional(),
+  /** Largest norm of the whole gradient, 0: no limit. Default 0. */
+  clipNorm: z.number().min(0).optional(),
+  /** `bfloat16`: autocast. Default `float32`; `seedbed doctor` says which is faster here. */
+  precision: z.enum(['float32', 'bfloat16']).optional(),
+  /** Per channel, of pixels in [0, 1]. Default 0.5. */
+  mean: three.optional(),
+  std: three.optional(),
+  /** Share of the resized picture that evaluation looks at. Default 1. */
+  cropShare: z.number().min(0.1).max(1).optional(),
+  /** Everything random follows from it. Default 0. */
+  seed: seed.optional(),
+  /** Steps between evaluations on `validate`. Default 0: at the end only. */
+  evaluateEvery: z.int().min(0).optional(),
+  /** Weights to keep: the `last` (default) or those with the `best` validation accuracy. */
+  keep: z.enum(['last', 'best']).optional(),
+  /** A file to save the state of the run to, and to go on from. */
+  checkpoint: z.string().min(1).optional(),
+  /** Steps between checkpoints. Default 500. */
+  checkpointEvery: positiveInt.optional(),
+  /** Go on from `checkpoint` if it exists; the result equals an unbroken run bit for bit. Default false. */
+  resume: z.boolean().optional(),
+  /** Threads; the result does not depend on them. Default: all cores. */
+  threads: positiveInt.max(1024).optional(),
+  signal: abortSignal.optional(),
+};
+
+export type TrainFields = z.output<z.ZodObject<typeof trainFields>>;
+
+/** Options as the addon reads them: unions and pairs taken apart. */
+export function nativeTrainOptions(options: TrainFields): Record<string, unknown> {
+  const { signal: _, augment = {}, mixup, threads: requested, dropPath: __, ...rest } = options;
+  const { scale = [], ratio = [], randAugment, randomErasing, ...flips } = augment;
+  const switched = (value: boolean | object | undefined): object | undefined => (value === true ? {} : value === false ? undefined : value && defined(value as Record<string, unknown>));
+  return defined({
+    ...rest,
+    threads: threads(requested),
+    mixup: switched(mixup),
+    augment: defined({ ...flips, minScale: scale[0], maxScale: scale[1], minRatio: ratio[0], maxRatio: ratio[1], randAugment: switched(randAugment), randomErasing: switched(randomErasing) }),
+  });
+}
