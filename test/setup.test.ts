@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import { doctor } from 'seedbed';
 import { download } from '#lib/setup/download.js';
@@ -15,8 +16,8 @@ import { run, runScript, thrown } from './support.js';
 const CONTENT = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) % 251));
 
 interface Behaviour {
-  /** Close the connection after this many bytes. */
-  cutAt?: number;
+  /** Send this many bytes, and close the connection once `when` resolves. */
+  cut?: { at: number; when: () => Promise<void> };
   ranges?: boolean;
   status?: number;
   content?: Buffer;
@@ -26,13 +27,14 @@ async function serve(behaviour: Behaviour): Promise<{ url: string; requests: (st
   const requests: (string | undefined)[] = [];
   const server = createServer((request, response) => {
     requests.push(request.headers.range);
-    const { cutAt, ranges = true, status, content = CONTENT } = behaviour;
+    const { cut, ranges = true, status, content = CONTENT } = behaviour;
     const from = ranges ? Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0) : 0;
     if (status !== undefined) return void response.writeHead(status).end();
     response.writeHead(from > 0 ? 206 : 200, { 'content-length': content.length - from });
     const body = content.subarray(from);
-    if (cutAt === undefined) return void response.end(body);
-    response.write(body.subarray(0, cutAt), () => response.destroy());
+    if (cut === undefined) return void response.end(body);
+    response.write(body.subarray(0, cut.at));
+    void cut.when().then(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/file`, requests, server };
@@ -54,12 +56,15 @@ t.test('downloads', async (t) => {
 
   t.test('interrupted, then continued from where it stopped', async (t) => {
     const folder = t.testdir();
-    const behaviour: Behaviour = { cutAt: 100_000 };
+    const arrived = async (): Promise<void> => {
+      while (!((await stat(join(folder, 'file.part')).catch(() => undefined))?.size ?? 0)) await setTimeout(5);
+    };
+    const behaviour: Behaviour = { cut: { at: 100_000, when: arrived } };
     const { url, requests, server } = await serve(behaviour);
     const error = await thrown(() => download(manifest(url), join(folder, 'file')));
     t.equal(error.code, 'ERR_DOWNLOAD');
     t.same(await readdir(folder), ['file.part'], 'no half file under the real name');
-    delete behaviour.cutAt;
+    delete behaviour.cut;
     await download(manifest(url), join(folder, 'file'));
     server.close();
     t.match(requests[1], /^bytes=\d+-$/);
@@ -97,7 +102,7 @@ t.test('downloads', async (t) => {
 
   t.test('aborted', async (t) => {
     const folder = t.testdir();
-    const { url, server } = await serve({ cutAt: 1000 });
+    const { url, server } = await serve({});
     const reason = new Error('enough');
     t.equal(await thrown(() => download(manifest(url), join(folder, 'file'), { signal: AbortSignal.abort(reason) })), reason);
     server.close();
