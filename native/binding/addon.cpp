@@ -1,5 +1,6 @@
 #include <napi.h>
 
+#include "diffusion_binding.h"
 #include "environment.h"
 #include "errors.h"
 #include "fractal_binding.h"
@@ -45,6 +46,15 @@ constexpr Export kExports[] = {
     {"trainClassifier", train_classifier},
     {"predictClassifier", predict_classifier},
     {"evaluateClassifier", evaluate_classifier},
+
+    {"loadDiffusion", load_diffusion},
+    {"diffusionInfo", diffusion_info},
+    {"diffusionWeights", diffusion_weights},
+    {"encodeText", encode_text},
+    {"encodeVision", encode_vision},
+    {"predictNoise", predict_noise},
+    {"encodePixels", encode_pixels},
+    {"decodeLatents", decode_latents},
 
     {"lrAt", lr_at},
     {"mixBatch", mix_batch},

@@ -92,16 +92,20 @@ const Fields& Fields::read(std::string_view name, uint32_t& target) const {
   return *this;
 }
 
-const Fields& Fields::read(std::string_view name, uint64_t& target) const {
-  const auto value = optional(name);
-  if (!value) return *this;
-  if (!value->IsBigInt()) {
-    target = static_cast<uint64_t>(integer(name, 0, kMaxSafeInteger, 0));
-    return *this;
+uint64_t Fields::unsigned_integer(const Napi::Value& value, std::string_view name) const {
+  if (value.IsBigInt()) {
+    bool lossless = false;
+    const uint64_t read = value.As<Napi::BigInt>().Uint64Value(&lossless);
+    expect(lossless, "Expected an integer below 2^64 for {}", path_of(name));
+    return read;
   }
-  bool lossless = false;
-  target = value->As<Napi::BigInt>().Uint64Value(&lossless);
-  expect(lossless, "Expected an integer below 2^64 for {}", path_of(name));
+  const double read = number(value, name);
+  expect(read >= 0 && read <= kMaxSafeInteger && read == std::floor(read), "Expected an integer of at least 0 for {}, received {}", path_of(name), read);
+  return static_cast<uint64_t>(read);
+}
+
+const Fields& Fields::read(std::string_view name, uint64_t& target) const {
+  if (const auto value = optional(name)) target = unsigned_integer(*value, name);
   return *this;
 }
 
@@ -129,6 +133,25 @@ const Fields& Fields::read(std::string_view name, std::vector<int64_t>& target) 
   for (double value : numbers) {
     expect(value == std::floor(value) && std::abs(value) <= kMaxSafeInteger, "Expected integers for {}, received {}", path_of(name), value);
     target.push_back(static_cast<int64_t>(value));
+  }
+  return *this;
+}
+
+const Fields& Fields::read(std::string_view name, std::vector<uint64_t>& target) const {
+  const auto value = optional(name);
+  if (!value) return *this;
+  target.clear();
+  for (const Napi::Value& element : elements(*value, path_of(name))) target.push_back(unsigned_integer(element, name));
+  return *this;
+}
+
+const Fields& Fields::read(std::string_view name, std::vector<std::string>& target) const {
+  const auto value = optional(name);
+  if (!value) return *this;
+  target.clear();
+  for (const Napi::Value& element : elements(*value, path_of(name))) {
+    if (!element.IsString()) wrong_type("strings", path_of(name));
+    target.push_back(element.As<Napi::String>().Utf8Value());
   }
   return *this;
 }

@@ -34,6 +34,8 @@ class Fields {
   const Fields& read(std::string_view name, std::string& target) const;
   const Fields& read(std::string_view name, std::vector<double>& target) const;
   const Fields& read(std::string_view name, std::vector<int64_t>& target) const;
+  const Fields& read(std::string_view name, std::vector<uint64_t>& target) const;
+  const Fields& read(std::string_view name, std::vector<std::string>& target) const;
 
   template <typename Enum>
   const Fields& read(std::string_view name, EnumNames<Enum> names, Enum& target) const {
@@ -61,6 +63,7 @@ class Fields {
 
  private:
   double number(const Napi::Value& value, std::string_view name) const;
+  uint64_t unsigned_integer(const Napi::Value& value, std::string_view name) const;
   int64_t integer(std::string_view name, double low, double high, int64_t missing) const;
 
   Napi::Object object_;

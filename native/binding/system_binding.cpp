@@ -7,6 +7,7 @@
 
 #include <chrono>
 
+#include "diffusion_binding.h"
 #include "environment.h"
 #include "fractal/orbit.h"
 #include "handle.h"
@@ -83,7 +84,7 @@ Napi::Value stop_jobs(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value dispose_handle(const Napi::CallbackInfo& info) {
-  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]), "Expected a handle to dispose");
+  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]), "Expected a handle to dispose");
   return info.Env().Undefined();
 }
 

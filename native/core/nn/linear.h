@@ -4,13 +4,24 @@
 
 namespace seedbed::nn {
 
-// y = x W^T + b.
+// y = x W^T + b. The weight is not initialised.
 class Linear : public Module {
  public:
-  Linear(int64_t in, int64_t out);
+  Linear(int64_t in, int64_t out, bool with_bias = true);
   at::Tensor operator()(const at::Tensor& x) const;  // [*, in] -> [*, out]
 
   at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out], undefined without
+};
+
+// A linear layer over the positions of a feature map. Some checkpoints store it as a 1 x 1 convolution; only the shape of
+// the weight differs.
+class Projection : public Module {
+ public:
+  Projection(int64_t in, int64_t out, bool stored_as_convolution);
+  at::Tensor operator()(const at::Tensor& tokens) const;  // [B, L, in] -> [B, L, out]
+
+  at::Tensor weight;  // [out, in] or [out, in, 1, 1]
   at::Tensor bias;    // [out]
 };
 

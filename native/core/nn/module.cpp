@@ -21,6 +21,35 @@ std::string listing(const char* title, const std::vector<std::string>& names) {
   return fmt::format("; {} {}: {}{}", names.size(), title, fmt::join(shown, ", "), names.size() > kNamesShown ? ", ..." : "");
 }
 
+struct Match {
+  std::string name;
+  at::Tensor parameter, given;
+};
+
+// Pairs each parameter with the tensor of its name and shape, or lists all that does not fit.
+std::vector<Match> match_parameters(const Module& module, const NamedTensors& tensors) {
+  const std::unordered_map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
+  const NamedTensors wanted = module.named_parameters();
+  std::vector<std::string> missing, unexpected, reshaped;
+  std::vector<Match> matches;
+  for (const auto& [name, value] : wanted) {
+    const auto found = given.find(name);
+    if (found == given.end())
+      missing.push_back(name);
+    else if (found->second.sizes() != value.sizes())
+      reshaped.push_back(fmt::format("{} [{}] for [{}]", name, fmt::join(found->second.sizes(), ", "), fmt::join(value.sizes(), ", ")));
+    else
+      matches.push_back({name, value, found->second});
+  }
+  const std::unordered_map<std::string, at::Tensor> known(wanted.begin(), wanted.end());
+  for (const auto& [name, value] : tensors)
+    if (!known.contains(name)) unexpected.push_back(name);
+  if (!missing.empty() || !unexpected.empty() || !reshaped.empty())
+    fail(ErrorCode::weights, "The weights do not fit the model{}{}{}", listing("missing", missing), listing("unexpected", unexpected),
+         listing("of another shape", reshaped));
+  return matches;
+}
+
 }  // namespace
 
 NamedTensors Module::named_parameters() const {
@@ -55,26 +84,19 @@ at::Tensor Module::add_parameter(std::string name, at::Tensor value) {
 void Module::add_child(std::string name, const Module& child) { children_.emplace_back(std::move(name), &child); }
 
 void load_parameters(const Module& module, const NamedTensors& tensors) {
-  std::unordered_map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
-  std::vector<std::string> missing, unexpected, reshaped;
-  const NamedTensors wanted = module.named_parameters();
-  for (const auto& [name, value] : wanted) {
-    const auto found = given.find(name);
-    if (found == given.end())
-      missing.push_back(name);
-    else if (found->second.sizes() != value.sizes())
-      reshaped.push_back(fmt::format("{} [{}] for [{}]", name, fmt::join(found->second.sizes(), ", "), fmt::join(value.sizes(), ", ")));
-  }
-  std::unordered_map<std::string, at::Tensor> known(wanted.begin(), wanted.end());
-  for (const auto& [name, value] : tensors)
-    if (!known.contains(name)) unexpected.push_back(name);
-  if (!missing.empty() || !unexpected.empty() || !reshaped.empty())
-    fail(ErrorCode::weights, "The weights do not fit the model{}{}{}", listing("missing", missing), listing("unexpected", unexpected),
-         listing("of another shape", reshaped));
   const c10::NoGradGuard no_grad;
-  for (const auto& [name, value] : wanted) {
-    check_finite(given.at(name), name);
-    at::Tensor(value).copy_(given.at(name).detach());
+  for (auto& [name, parameter, given] : match_parameters(module, tensors)) {
+    check_finite(given, name);
+    parameter.copy_(given.detach());
+  }
+}
+
+void adopt_parameters(const Module& module, const NamedTensors& tensors, at::ScalarType dtype) {
+  const c10::NoGradGuard no_grad;
+  for (auto& [name, parameter, given] : match_parameters(module, tensors)) {
+    check_finite(given, name);
+    parameter.requires_grad_(false);
+    parameter.set_data(given.detach().to(dtype));
   }
 }
 

@@ -41,6 +41,10 @@ class Module {
 // ERR_WEIGHTS that lists names that are missing, unexpected or of another shape, and ERR_NOT_FINITE for NaN.
 void load_parameters(const Module& module, const NamedTensors& tensors);
 
+// Puts tensors in place of the parameters of the same name, as frozen ones, without a copy where the element type is
+// `dtype` already (a memory-mapped file stays mapped). Strict as `load_parameters`.
+void adopt_parameters(const Module& module, const NamedTensors& tensors, at::ScalarType dtype);
+
 // What a forward pass needs to know beside its input.
 struct Forward {
   bool training = false;      // applies dropout-like layers

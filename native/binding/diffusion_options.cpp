@@ -1,0 +1,97 @@
+#include "diffusion_options.h"
+
+#include <array>
+
+#include "tensor/dtype.h"
+
+namespace seedbed::binding {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, nn::Activation>, 2> kActivation{{{"quick_gelu", nn::Activation::quick_gelu}, {"gelu", nn::Activation::gelu}}};
+
+// Whether each block type attends to the prompt.
+std::vector<bool> read_attention(const Fields& fields, std::string_view name) {
+  std::vector<std::string> types;
+  fields.read(name, types);
+  std::vector<bool> attention;
+  for (const std::string& type : types) attention.push_back(type.starts_with("CrossAttn"));
+  return attention;
+}
+
+nn::UnetConfig parse_unet_config(const Fields& fields) {
+  nn::UnetConfig c;
+  fields.read("sample_size", c.sample_size).read("in_channels", c.in_channels).read("out_channels", c.out_channels);
+  fields.read("block_out_channels", c.block_out_channels).read("attention_heads", c.attention_heads).read("layers_per_block", c.layers_per_block);
+  fields.read("cross_attention_dim", c.cross_attention_dim).read("use_linear_projection", c.use_linear_projection);
+  fields.read("norm_groups", c.norm_groups).read("norm_eps", c.norm_eps).read("flip_sin_to_cos", c.flip_sin_to_cos).read("freq_shift", c.freq_shift);
+  c.down_attention = read_attention(fields, "down_block_types");
+  c.up_attention = read_attention(fields, "up_block_types");
+  return c;
+}
+
+nn::VaeConfig parse_vae_config(const Fields& fields) {
+  nn::VaeConfig c;
+  fields.read("in_channels", c.in_channels).read("out_channels", c.out_channels).read("latent_channels", c.latent_channels);
+  fields.read("block_out_channels", c.block_out_channels).read("layers_per_block", c.layers_per_block).read("norm_groups", c.norm_groups);
+  fields.read("scaling_factor", c.scaling_factor).read("shift_factor", c.shift_factor).read("sample_size", c.sample_size);
+  fields.read("use_quant_conv", c.use_quant_conv).read("use_post_quant_conv", c.use_post_quant_conv).read("mid_block_add_attention", c.mid_block_attention);
+  return c;
+}
+
+void read_clip_layers(const Fields& fields, nn::ClipLayers& c) {
+  fields.read("width", c.width).read("intermediate_size", c.intermediate_size).read("layers", c.layers).read("heads", c.heads);
+  fields.read("activation", EnumNames<nn::Activation>(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
+}
+
+nn::ClipTextConfig parse_text_config(const Fields& fields) {
+  nn::ClipTextConfig c;
+  read_clip_layers(fields, c);
+  fields.read("vocab_size", c.vocab_size).read("max_positions", c.max_positions).read("eos_token_id", c.eos_token_id);
+  return c;
+}
+
+nn::ClipVisionConfig parse_vision_config(const Fields& fields) {
+  nn::ClipVisionConfig c;
+  read_clip_layers(fields, c);
+  fields.read("image_size", c.image_size).read("patch_size", c.patch_size).read("channels", c.channels);
+  return c;
+}
+
+diffusion::WeightFiles parse_weight_files(const Fields& fields) {
+  diffusion::WeightFiles w;
+  fields.read("files", w.files).read("original_layout", w.original_layout);
+  return w;
+}
+
+}  // namespace
+
+diffusion::ModelFiles parse_model_files(const Fields& fields) {
+  diffusion::ModelFiles m;
+  const auto part = [&](std::string_view name) { return fields.required_object(name); };
+  const auto config = [](const Fields& component) { return component.required_object("config"); };
+  m.unet = parse_unet_config(config(part("unet")));
+  m.unet_files = parse_weight_files(part("unet"));
+  m.vae = parse_vae_config(config(part("vae")));
+  m.vae_files = parse_weight_files(part("vae"));
+  m.text_encoder = parse_text_config(config(part("text_encoder")));
+  m.text_encoder_files = parse_weight_files(part("text_encoder"));
+  if (const auto vision = fields.object("image_encoder")) {
+    m.image_encoder = parse_vision_config(config(*vision));
+    m.image_encoder_files = parse_weight_files(*vision);
+  }
+  std::string dtype = "float32";
+  fields.read("dtype", dtype);
+  m.dtype = dtype_from_name(dtype);
+  return m;
+}
+
+std::optional<nn::FreeU> parse_free_u(const Fields& fields) {
+  const auto free_u = fields.object("free_u");
+  if (!free_u) return std::nullopt;
+  nn::FreeU f;
+  free_u->read("s1", f.s1).read("s2", f.s2).read("b1", f.b1).read("b2", f.b2);
+  return f;
+}
+
+}  // namespace seedbed::binding

@@ -1,0 +1,45 @@
+#include "diffusion/model.h"
+
+#include <ATen/ATen.h>
+
+namespace seedbed::diffusion {
+
+namespace {
+
+void load(const nn::Module& network, const WeightFiles& source, Part part, at::ScalarType dtype) {
+  const NamedTensors file = read_weights(source.files);
+  nn::adopt_parameters(network, source.original_layout ? from_original(file, part, network.named_parameters()) : from_diffusers(file), dtype);
+}
+
+}  // namespace
+
+Model::Model(const ModelFiles& files)
+    : dtype(files.dtype),
+      unet(files.unet),
+      vae(files.vae),
+      text_encoder(files.text_encoder),
+      image_encoder(files.image_encoder ? std::make_unique<nn::ClipVision>(*files.image_encoder) : nullptr) {}
+
+int64_t Model::parameter_count() const {
+  return unet.parameter_count() + vae.parameter_count() + text_encoder.parameter_count() + (image_encoder ? image_encoder->parameter_count() : 0);
+}
+
+int64_t Model::bytes() const { return parameter_count() * static_cast<int64_t>(c10::elementSize(dtype)); }
+
+std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<void(int64_t, int64_t, std::string_view)>& on_part) {
+  auto model = std::make_shared<Model>(files);
+  const int64_t parts = model->image_encoder ? 4 : 3;
+  on_part(0, parts, "text encoder");
+  load(model->text_encoder, files.text_encoder_files, Part::text_encoder, files.dtype);
+  on_part(1, parts, "unet");
+  load(model->unet, files.unet_files, Part::unet, files.dtype);
+  on_part(2, parts, "vae");
+  load(model->vae, files.vae_files, Part::vae, files.dtype);
+  if (model->image_encoder) {
+    on_part(3, parts, "image encoder");
+    nn::adopt_parameters(*model->image_encoder, from_diffusers(read_weights(files.image_encoder_files.files)), files.dtype);
+  }
+  return model;
+}
+
+}  // namespace seedbed::diffusion

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "diffusion/weights.h"
+#include "nn/autoencoder_kl.h"
+#include "nn/clip.h"
+#include "nn/unet_2d_condition.h"
+
+namespace seedbed::diffusion {
+
+// Where a network's weights come from: diffusers' files, or one checkpoint in the original layout.
+struct WeightFiles {
+  std::vector<std::string> files;
+  bool original_layout = false;
+};
+
+struct ModelFiles {
+  nn::UnetConfig unet;
+  WeightFiles unet_files;
+  nn::VaeConfig vae;
+  WeightFiles vae_files;
+  nn::ClipTextConfig text_encoder;
+  WeightFiles text_encoder_files;
+  std::optional<nn::ClipVisionConfig> image_encoder;
+  WeightFiles image_encoder_files;
+  at::ScalarType dtype = at::kFloat;  // the networks compute in it
+};
+
+// The networks of a latent diffusion model. Nothing in it changes once it is loaded, so calls may share it.
+struct Model {
+  explicit Model(const ModelFiles& files);
+
+  int64_t parameter_count() const;
+  int64_t bytes() const;
+
+  at::ScalarType dtype;
+  nn::Unet2dCondition unet;
+  nn::AutoencoderKl vae;
+  nn::ClipText text_encoder;
+  std::unique_ptr<nn::ClipVision> image_encoder;  // may be missing
+};
+
+// Reads all weights, strict both ways. `on_part(done, parts)` is called before each network and may throw to cancel.
+std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<void(int64_t done, int64_t parts, std::string_view name)>& on_part);
+
+}  // namespace seedbed::diffusion

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "nn/module.h"
+
+namespace seedbed::nn {
+
+struct ConvOptions {
+  int64_t kernel = 3;
+  int64_t stride = 1;
+  int64_t padding = 1;
+  bool bias = true;
+};
+
+// Two-dimensional convolution with a square kernel. The weight is not initialised.
+class Conv2d : public Module {
+ public:
+  Conv2d(int64_t in, int64_t out, const ConvOptions& options = {});
+  at::Tensor operator()(const at::Tensor& x) const;  // [B, in, H, W] -> [B, out, H', W']
+
+  at::Tensor weight;  // [out, in, kernel, kernel]
+  at::Tensor bias;    // [out], undefined without
+
+ private:
+  ConvOptions options_;
+};
+
+class GroupNorm : public Module {
+ public:
+  GroupNorm(int64_t groups, int64_t channels, double eps);
+  at::Tensor operator()(const at::Tensor& x) const;  // [B, C, H, W]
+  at::Tensor silu(const at::Tensor& x) const;        // the same, then x sigmoid(x)
+
+  at::Tensor weight;  // [C]
+  at::Tensor bias;    // [C]
+
+ private:
+  int64_t groups_;
+  double eps_;
+};
+
+}  // namespace seedbed::nn

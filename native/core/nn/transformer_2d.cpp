@@ -1,0 +1,117 @@
+#include "nn/transformer_2d.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "nn/attention.h"
+#include "nn/fused.h"
+
+namespace seedbed::nn {
+
+namespace {
+
+constexpr double kLayerNormEps = 1e-5;
+constexpr double kGroupNormEps = 1e-6;
+constexpr int64_t kHiddenRatio = 4;
+
+at::Tensor split_heads(const at::Tensor& x, int64_t heads) { return x.unflatten(-1, {heads, x.size(-1) / heads}); }  // [B, L, heads, d]
+
+}  // namespace
+
+PromptCache::KeyValue* PromptCache::find(const Module* layer) {
+  const auto found = entries_.find(layer);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+void PromptCache::put(const Module* layer, KeyValue value) { entries_.insert_or_assign(layer, std::move(value)); }
+
+CrossAttention::CrossAttention(std::string name, int64_t width, int64_t context_width, int64_t heads, bool cross)
+    : site_{.name = std::move(name), .cross = cross, .heads = heads, .height = 0, .width = 0},
+      to_q_(width, width, false),
+      to_k_(context_width, width, false),
+      to_v_(context_width, width, false),
+      to_out_(width, width) {
+  add_child("to_q", to_q_);
+  add_child("to_k", to_k_);
+  add_child("to_v", to_v_);
+  add_child("to_out.0", to_out_);
+}
+
+PromptCache::KeyValue CrossAttention::keys_and_values(const at::Tensor& source, const UnetContext& context) const {
+  const bool cached = site_.cross && context.cache != nullptr && context.control == nullptr;
+  if (cached)
+    if (const auto* entry = context.cache->find(this)) return *entry;
+  PromptCache::KeyValue result{split_heads(to_k_(source), site_.heads), split_heads(to_v_(source), site_.heads)};
+  if (cached) context.cache->put(this, result);
+  return result;
+}
+
+at::Tensor CrossAttention::attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height, int64_t width, const UnetContext& context) const {
+  AttentionInputs inputs{q, k, v};
+  AttentionSite site = site_;
+  if (context.control != nullptr) {
+    std::tie(site.height, site.width) = std::pair(height, width);
+    context.control->edit(site, inputs);
+  }
+  const double scale = 1 / std::sqrt(static_cast<double>(inputs.query.size(-1)));
+  if (context.control == nullptr || !context.control->wants_probabilities(site)) return attention(inputs.query, inputs.key, inputs.value, scale);
+  const auto heads_first = [](const at::Tensor& t) { return t.transpose(1, 2).to(at::kFloat); };
+  at::Tensor p = at::matmul(heads_first(inputs.query) * scale, heads_first(inputs.key).transpose(-1, -2)).softmax(-1);  // [B, heads, Lq, Lk]
+  p = context.control->probabilities(site, p);
+  return at::matmul(p, heads_first(inputs.value)).transpose(1, 2).to(q.scalar_type()).contiguous();
+}
+
+at::Tensor CrossAttention::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  const at::Tensor q = split_heads(to_q_(x), site_.heads);
+  const auto [k, v] = keys_and_values(site_.cross ? context.prompt : x, context);
+  return to_out_(attend(q, k, v, height, width, context).flatten(2));
+}
+
+GegluFeedForward::GegluFeedForward(int64_t width) : in_(width, 2 * kHiddenRatio * width), out_(kHiddenRatio * width, width) {
+  add_child("net.0.proj", in_);
+  add_child("net.2", out_);
+}
+
+at::Tensor GegluFeedForward::operator()(const at::Tensor& x) const { return out_(geglu(in_(x))); }
+
+BasicTransformerBlock::BasicTransformerBlock(const std::string& name, int64_t width, int64_t context_width, int64_t heads)
+    : norm1_(width, kLayerNormEps),
+      attn1_(name + ".attn1", width, width, heads, false),
+      norm2_(width, kLayerNormEps),
+      attn2_(name + ".attn2", width, context_width, heads, true),
+      norm3_(width, kLayerNormEps),
+      ff_(width) {
+  add_child("norm1", norm1_);
+  add_child("attn1", attn1_);
+  add_child("norm2", norm2_);
+  add_child("attn2", attn2_);
+  add_child("norm3", norm3_);
+  add_child("ff", ff_);
+}
+
+at::Tensor BasicTransformerBlock::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  const at::Tensor y = x + attn1_(norm1_(x), height, width, context);
+  const at::Tensor z = y + attn2_(norm2_(y), height, width, context);
+  return z + ff_(norm3_(z));
+}
+
+Transformer2d::Transformer2d(const std::string& name, int64_t channels, int64_t context_width, int64_t heads, int64_t groups, bool linear_projection)
+    : norm_(groups, channels, kGroupNormEps),
+      proj_in_(channels, channels, !linear_projection),
+      proj_out_(channels, channels, !linear_projection),
+      block_(name + ".transformer_blocks.0", channels, context_width, heads) {
+  add_child("norm", norm_);
+  add_child("proj_in", proj_in_);
+  add_child("transformer_blocks.0", block_);
+  add_child("proj_out", proj_out_);
+}
+
+at::Tensor Transformer2d::operator()(const at::Tensor& x, const UnetContext& context) const {
+  const int64_t height = x.size(2), width = x.size(3);
+  const at::Tensor tokens = norm_(x).permute({0, 2, 3, 1}).flatten(1, 2);  // [B, H W, C], a view when channels come last
+  const at::Tensor out = proj_out_(block_(proj_in_(tokens), height, width, context));
+  return x + out.unflatten(1, {height, width}).permute({0, 3, 1, 2});  // [B, C, H, W]
+}
+
+}  // namespace seedbed::nn

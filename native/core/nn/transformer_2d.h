@@ -1,0 +1,85 @@
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+#include <utility>
+
+#include "nn/attention_control.h"
+#include "nn/conv.h"
+#include "nn/linear.h"
+
+namespace seedbed::nn {
+
+// Keys and values of the prompt, per layer, kept over the steps of one run: the prompt does not change.
+class PromptCache {
+ public:
+  using KeyValue = std::pair<at::Tensor, at::Tensor>;
+  KeyValue* find(const Module* layer);
+  void put(const Module* layer, KeyValue value);
+
+ private:
+  std::unordered_map<const Module*, KeyValue> entries_;
+};
+
+// What every layer of a denoising network may need during one call, beside its input.
+struct UnetContext {
+  at::Tensor prompt;                     // [B, L, cross_attention_dim]
+  at::Tensor time;                       // silu(time embedding) [B, D]
+  AttentionControl* control = nullptr;   // not owned
+  PromptCache* cache = nullptr;          // not owned; only without `control`
+  std::function<void()> poll;            // called between blocks; throws to cancel
+};
+
+// Multi-head attention of diffusers' `Attention`: separate projections without bias, output projection with.
+class CrossAttention : public Module {
+ public:
+  CrossAttention(std::string name, int64_t width, int64_t context_width, int64_t heads, bool cross);
+  // x [B, H W, D] -> [B, H W, D]
+  at::Tensor operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
+
+ private:
+  PromptCache::KeyValue keys_and_values(const at::Tensor& source, const UnetContext& context) const;
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height, int64_t width, const UnetContext& context) const;
+
+  AttentionSite site_;
+  Linear to_q_, to_k_, to_v_, to_out_;
+};
+
+// Linear to twice the hidden width, gated by gelu, linear back.
+class GegluFeedForward : public Module {
+ public:
+  explicit GegluFeedForward(int64_t width);
+  at::Tensor operator()(const at::Tensor& x) const;  // [B, L, D]
+
+ private:
+  Linear in_, out_;
+};
+
+// Self-attention, attention to the prompt, feed-forward, each after a norm and with a residual.
+class BasicTransformerBlock : public Module {
+ public:
+  BasicTransformerBlock(const std::string& name, int64_t width, int64_t context_width, int64_t heads);
+  at::Tensor operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;  // [B, H W, D]
+
+ private:
+  LayerNorm norm1_;
+  CrossAttention attn1_;
+  LayerNorm norm2_;
+  CrossAttention attn2_;
+  LayerNorm norm3_;
+  GegluFeedForward ff_;
+};
+
+// The transformer of a UNet level: positions become tokens and come back with a residual.
+class Transformer2d : public Module {
+ public:
+  Transformer2d(const std::string& name, int64_t channels, int64_t context_width, int64_t heads, int64_t groups, bool linear_projection);
+  at::Tensor operator()(const at::Tensor& x, const UnetContext& context) const;  // [B, C, H, W]
+
+ private:
+  GroupNorm norm_;
+  Projection proj_in_, proj_out_;
+  BasicTransformerBlock block_;
+};
+
+}  // namespace seedbed::nn
