@@ -1,0 +1,37 @@
+"""Stable Diffusion's nets, pipelines, inversions and file layouts on tiny models, by diffusers and transformers.
+
+python3 scripts/golden/diffusion.py [PART ...]      parts: formula unet vae text vision
+"""
+import json
+import sys
+
+import torch
+from common import GOLDEN
+
+# diffusers imports torchvision; its compiled operators may not fit this torch and are not used.
+library = torch.library.Library("torchvision", "DEF")
+for op in ("nms", "qnms"):
+    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+from diffusers.utils import logging  # noqa: E402
+from diffusers_cases import formula, net_cases  # noqa: E402
+
+PARTS = {
+    "formula": formula.samples,
+    "unet": net_cases.unets,
+    "vae": net_cases.vaes,
+    "text": net_cases.texts,
+    "vision": net_cases.visions,
+}
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+torch.set_num_threads(1)
+folder = GOLDEN / "diffusion"
+folder.mkdir(parents=True, exist_ok=True)
+for part in sys.argv[1:] or PARTS:
+    with torch.no_grad():
+        content = PARTS[part]()
+    path = folder / f"{part}.json"
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    print(path, path.stat().st_size)
