@@ -12,6 +12,11 @@ export function golden(name: string): unknown {
   return JSON.parse(readFileSync(join(packageRoot, 'test', 'golden', `${name}.json`), 'utf8'));
 }
 
+/** A file of the test data that does not come with the package: below `SEEDBED_DATA`, else beside the package. It may be absent. */
+export function dataFile(path: string): string {
+  return join(process.env['SEEDBED_DATA'] ?? join(packageRoot, '..', 'shared', 'data'), path);
+}
+
 /** The formula of scripts/golden/common.py. */
 export function ramp(salt: number, shape: readonly number[], scale = 1): Tensor<'float32'> {
   const length = shape.reduce((a, b) => a * b, 1);
