@@ -4,10 +4,9 @@
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
-#include <span>
-
 #include "nn/kernels/attention_kernel.h"
 #include "nn/kernels/scratch.h"
+#include "nn/kernels/select.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -15,24 +14,14 @@ namespace seedbed::nn {
 
 namespace {
 
-std::span<const AttentionKernel* const> usable_kernels() {
-  static const std::vector<const AttentionKernel*> kernels = [] {
-    std::vector<const AttentionKernel*> found;
+const AttentionKernel& kernel_of(std::string_view name) {
+  switch (vector_code(name)) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) found.push_back(&kAttentionAvx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kAttentionAvx2);
+    case VectorCode::avx512: return kAttentionAvx512;
+    case VectorCode::avx2: return kAttentionAvx2;
 #endif
-    found.push_back(&kAttentionPortable);
-    return found;
-  }();
-  return kernels;
-}
-
-const AttentionKernel& choose_kernel(std::string_view name) {
-  if (name.empty()) return *usable_kernels().front();
-  for (const AttentionKernel* kernel : usable_kernels())
-    if (kernel->name == name) return *kernel;
-  fail(ErrorCode::invalid_argument, "attention: this processor has no kernel '{}'", name);
+    default: return kAttentionPortable;
+  }
 }
 
 void check_inputs(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -81,7 +70,7 @@ void run_forward(const AttentionKernel& kernel, const at::Tensor& q, const at::T
 
 std::vector<std::string_view> attention_kernels() {
   std::vector<std::string_view> names;
-  for (const AttentionKernel* kernel : usable_kernels()) names.emplace_back(kernel->name);
+  for (VectorCode code : vector_codes()) names.push_back(vector_code_name(code));
   return names;
 }
 
@@ -94,7 +83,7 @@ at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const a
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale, std::string_view kernel) {
   check_inputs(q, k, v);
   if (!has_kernel(q)) return at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), {}, 0.0, false, scale).transpose(1, 2).contiguous();
-  const AttentionKernel& chosen = choose_kernel(kernel);
+  const AttentionKernel& chosen = kernel_of(kernel);
   if (c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad())) return attention_reference(q, k, v, scale);
   const at::Tensor out = at::empty(q.sizes(), q.options());
   if (out.numel() > 0) run_forward(chosen, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), scale, out, {});

@@ -32,6 +32,7 @@ struct Portable {
 
 inline Portable operator+(Portable l, Portable r) { return {l.v + r.v}; }
 inline Portable operator-(Portable l, Portable r) { return {l.v - r.v}; }
+[[maybe_unused]] inline Portable operator/(Portable l, Portable r) { return {l.v / r.v}; }
 inline Portable operator*(Portable l, Portable r) { return {l.v * r.v}; }
 inline Portable max(Portable l, Portable r) { return {l.v > r.v ? l.v : r.v}; }  // r where one is NaN
 inline Portable fma(Portable a, Portable b, Portable c) { return {a.v * b.v + c.v}; }
