@@ -9,7 +9,8 @@ import { TORCH_VERSION } from './setup/manifest.js';
 /** Native objects, opaque here. The brands keep them apart. */
 export type ImageSetHandle = { readonly __imageSet: never };
 export type ClassifierHandle = { readonly __classifier: never };
-export type NativeHandle = ImageSetHandle | ClassifierHandle;
+export type DiffusionHandle = { readonly __diffusion: never };
+export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle;
 
 export type JobListener<Event, Result> = (kind: 'event' | 'done' | 'error', value: Event | Result | { code: string; message: string }) => void;
 type Options = Readonly<Record<string, unknown>>;
@@ -74,6 +75,30 @@ export interface SystemInfo {
   cuda: boolean;
 }
 
+export interface LoadEvent {
+  type: 'load';
+  /** The network that is read next. */
+  part: string;
+  done: number;
+  total: number;
+}
+
+export interface NativeDiffusionInfo {
+  parameters: number;
+  bytes: number;
+  dtype: Dtype;
+  unetParameters: number;
+  vaeParameters: number;
+  textEncoderParameters: number;
+}
+
+/** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
+export interface ClipEncoding {
+  states: Tensor<'float32'>;
+  pooled: Tensor<'float32'>;
+  projected?: Tensor<'float32'>;
+}
+
 /** The only typed view of the addon: one member per row of the export table in `native/binding/addon.cpp`. */
 export interface NativeBinding {
   systemInfo(): SystemInfo;
@@ -102,6 +127,15 @@ export interface NativeBinding {
   trainClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<TrainEvent, NativeTrainResult>): number;
   predictClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
   evaluateClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, { loss: number; accuracy: number; predictions: number[] }>): number;
+
+  loadDiffusion(options: Options, listener: JobListener<LoadEvent, DiffusionHandle>): number;
+  diffusionInfo(model: DiffusionHandle): NativeDiffusionInfo;
+  diffusionWeights(model: DiffusionHandle, part: 'unet' | 'vae' | 'textEncoder' | 'imageEncoder'): Record<string, Tensor>;
+  encodeText(model: DiffusionHandle, options: Options, listener: JobListener<never, ClipEncoding>): number;
+  encodeVision(model: DiffusionHandle, options: Options, listener: JobListener<never, ClipEncoding>): number;
+  predictNoise(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
+  encodePixels(model: DiffusionHandle, options: Options, listener: JobListener<never, { mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>): number;
+  decodeLatents(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
 
   lrAt(schedule: Options, step: number): number;
   mixBatch(options: Options): { pixels: Tensor<'float32'>; targets: Tensor<'float32'> };

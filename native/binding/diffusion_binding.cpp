@@ -1,7 +1,6 @@
 #include "diffusion_binding.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/cat.h>
 #include <c10/core/InferenceMode.h>
 
 #include "diffusion_options.h"
@@ -41,12 +40,16 @@ Emit emitting(const at::Tensor& tensor) {
   return [tensor](Napi::Env env) { return emit_tensor(env, tensor); };
 }
 
-void set_if_defined(Napi::Object& out, const char* name, const at::Tensor& tensor) {
-  if (tensor.defined()) out.Set(name, emit_tensor(out.Env(), tensor));
+// The outputs of one of CLIP's towers; float32 outside, whatever it computes in.
+template <typename Encoding>
+Emit emit_encoding(const Encoding& encoding) {
+  const auto outside = [](const at::Tensor& x) { return x.defined() ? x.to(at::kFloat).contiguous() : x; };
+  return [states = outside(encoding.states), pooled = outside(encoding.pooled), projected = outside(encoding.projected)](Napi::Env env) {
+    Napi::Object out = emit_object(env, {{"states", emit_tensor(env, states)}, {"pooled", emit_tensor(env, pooled)}});
+    if (projected.defined()) out.Set("projected", emit_tensor(env, projected));
+    return out;
+  };
 }
-
-// float32 outside, whatever the networks compute in.
-at::Tensor outside(const at::Tensor& x) { return x.defined() ? x.to(at::kFloat).contiguous() : x; }
 
 }  // namespace
 
@@ -94,12 +97,7 @@ Napi::Value encode_text(const Napi::CallbackInfo& info) {
   int64_t skipped = 0;
   fields.read("skipped_layers", skipped);
   return start(info, fields, [=](const diffusion::Model& model, const nn::Poll&) -> Emit {
-    const nn::TextEncoding text = model.text_encoder(ids, skipped);
-    return [states = outside(text.states), pooled = outside(text.pooled), projected = outside(text.projected)](Napi::Env env) {
-      Napi::Object out = emit_object(env, {{"states", emit_tensor(env, states)}, {"pooled", emit_tensor(env, pooled)}});
-      set_if_defined(out, "projected", projected);
-      return out;
-    };
+    return emit_encoding(model.text_encoder(ids, skipped));
   });
 }
 
@@ -108,12 +106,7 @@ Napi::Value encode_vision(const Napi::CallbackInfo& info) {
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, size, size]
   return start(info, fields, [=](const diffusion::Model& model, const nn::Poll&) -> Emit {
     expect(model.image_encoder != nullptr, "Expected a model with an image encoder, this one has none");
-    const nn::ImageEncoding image = (*model.image_encoder)(pixels);
-    return [states = outside(image.states), pooled = outside(image.pooled), projected = outside(image.projected)](Napi::Env env) {
-      Napi::Object out = emit_object(env, {{"states", emit_tensor(env, states)}, {"pooled", emit_tensor(env, pooled)}});
-      set_if_defined(out, "projected", projected);
-      return out;
-    };
+    return emit_encoding((*model.image_encoder)(pixels));
   });
 }
 
@@ -143,8 +136,7 @@ Napi::Value decode_latents(const Napi::CallbackInfo& info) {
   bool tiled = false;
   fields.read("tiled", tiled);
   return start(info, fields, [=](const diffusion::Model& model, const nn::Poll& poll) -> Emit {
-    const at::Tensor z = latents / model.vae.config().scaling_factor + model.vae.config().shift_factor;
-    return emitting(tiled ? model.vae.decode_tiled(z, poll) : model.vae.decode(z, poll));
+    return emitting(diffusion::decode_latents(model, latents, tiled, poll));
   });
 }
 

@@ -42,4 +42,16 @@ std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<v
   return model;
 }
 
+at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, NoiseSource* noise, const nn::Poll& poll) {
+  const auto [mean, log_variance] = model.vae.encode(pixels, poll);  // [B, C, h, w]
+  at::Tensor z = mean;
+  if (noise != nullptr) z = mean + at::exp(0.5 * log_variance) * noise->draw_like(mean);
+  return (z - model.vae.config().shift_factor) * model.vae.config().scaling_factor;
+}
+
+at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll) {
+  const at::Tensor z = latents / model.vae.config().scaling_factor + model.vae.config().shift_factor;
+  return tiled ? model.vae.decode_tiled(z, poll) : model.vae.decode(z, poll);
+}
+
 }  // namespace seedbed::diffusion

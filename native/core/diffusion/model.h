@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/denoiser.h"
 #include "diffusion/weights.h"
 #include "nn/autoencoder_kl.h"
 #include "nn/clip.h"
@@ -46,5 +47,12 @@ struct Model {
 
 // Reads all weights, strict both ways. `on_part(done, parts)` is called before each network and may throw to cancel.
 std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<void(int64_t done, int64_t parts, std::string_view name)>& on_part);
+
+// pixels in [-1, 1] [B, 3, H, W] -> latents [B, C, h, w] as the UNet knows them: the mean of the encoder's distribution,
+// or a draw from it.
+at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, NoiseSource* noise, const nn::Poll& poll);
+
+// The reverse, in tiles when `tiled`.
+at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll);
 
 }  // namespace seedbed::diffusion

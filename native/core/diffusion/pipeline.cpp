@@ -1,0 +1,152 @@
+#include "diffusion/pipeline.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::diffusion {
+
+namespace {
+
+constexpr int64_t kMaxSide = 16384;
+constexpr int64_t kPreviewLatents = 16;  // longer side of what is decoded for a preview
+
+at::Tensor for_images(const at::Tensor& x, int64_t images) {
+  if (x.size(0) == images) return x;
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape[0] = images;
+  return x.expand(shape);
+}
+
+// The rows of a batch; those with one row serve all.
+at::Tensor rows(const at::Tensor& x, int64_t begin, int64_t end) { return !x.defined() || x.size(0) == 1 ? x : x.slice(0, begin, end); }
+
+// Brings the guided output's spread back towards that of the conditional one (arXiv 2305.08891, eq. 15 and 16).
+at::Tensor rescale(const at::Tensor& guided, const at::Tensor& conditional, double share) {
+  const auto spread = [](const at::Tensor& x) { return x.std({1, 2, 3}, /*unbiased=*/true, /*keepdim=*/true); };
+  return guided * (share * spread(conditional) / spread(guided) + (1 - share));
+}
+
+void check(const Model& model, const GenerateOptions& o) {
+  const int64_t f = model.vae.config().factor(), images = static_cast<int64_t>(o.seeds.size());
+  expect(images > 0, "Expected at least one seed");
+  check_range(o.width, "width", f, kMaxSide);
+  check_range(o.height, "height", f, kMaxSide);
+  expect(o.width % f == 0 && o.height % f == 0, "Expected width and height to be multiples of {}, received {} x {}", f, o.width, o.height);
+  check_range(o.batch_size, "batchSize", 1, 1024);
+  check_range(o.strength, "strength", 0.0, 1.0);
+  const auto serves = [&](const at::Tensor& x) { return x.size(0) == 1 || x.size(0) == images; };
+  check_shape(o.guidance.prompt, "prompt", {-1, -1, model.unet.config().cross_attention_dim});
+  expect(serves(o.guidance.prompt), "Expected 1 or {} prompts, received {}", images, o.guidance.prompt.size(0));
+  if (o.latents.defined()) check_shape(o.latents, "latents", {images, model.vae.config().latent_channels, o.height / f, o.width / f});
+  if (o.image.defined()) {
+    check_shape(o.image, "image", {-1, 3, o.height, o.width});
+    expect(serves(o.image), "Expected 1 or {} images, received {}", images, o.image.size(0));
+  }
+  if (o.mask.defined()) {
+    expect(o.image.defined(), "Expected an image with the mask");
+    check_shape(o.mask, "mask", {-1, 1, o.height, o.width});
+    expect(serves(o.mask), "Expected 1 or {} masks, received {}", images, o.mask.size(0));
+  }
+}
+
+// Keeps what the mask does not paint anew: the network sees the picture there with the level's noise, and its guess
+// there is the picture. `keep` [B, 1, h, w] is 1 where the picture stays.
+Denoise keeping(Denoise denoise, const at::Tensor& picture, const at::Tensor& noise, const at::Tensor& keep) {
+  return [=](const at::Tensor& x, const Level& level) {
+    const at::Tensor seen = at::lerp(x, add_noise(picture, noise, level), keep);
+    return at::lerp(denoise(seen, level), picture, keep);
+  };
+}
+
+std::vector<image::Image> preview(const Model& model, const at::Tensor& denoised) {
+  const int64_t longest = std::max(denoised.size(2), denoised.size(3)), step = (longest + kPreviewLatents - 1) / kPreviewLatents;
+  const at::Tensor small = step > 1 ? at::avg_pool2d(denoised, {step, step}, {}, at::IntArrayRef({0, 0}), /*ceil_mode=*/true, /*count_include_pad=*/false) : denoised;
+  return to_images(decode_latents(model, small, false, {}));
+}
+
+// The pictures [begin, end) of a run.
+at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t begin, int64_t end, const OnStep& on_step, const nn::Poll& poll) {
+  const int64_t images = end - begin, f = model.vae.config().factor();
+  NoiseSource noise(std::vector<uint64_t>(o.seeds.begin() + begin, o.seeds.begin() + end));
+  Guidance guidance = o.guidance;
+  guidance.prompt = rows(guidance.prompt, begin, end);
+  guidance.negative_prompt = rows(guidance.negative_prompt, begin, end);
+  Denoise denoise = denoiser_of(guided_predictor(model, guidance, images, poll), o.schedule.options.prediction);
+
+  SamplerOptions sampler = o.sampler;
+  at::Tensor picture;
+  if (o.image.defined()) {
+    const at::Tensor pixels = for_images(rows(o.image, begin, end), images);
+    picture = encode_pixels(model, pixels, &noise, poll);
+    sampler.start = start_of_strength(o.strength, o.sampler.steps);
+  }
+  const SamplePlan steps = plan(sampler, o.schedule);
+  const at::Tensor unit = o.latents.defined() ? rows(o.latents, begin, end) : noise.draw(model.vae.config().latent_channels, o.height / f, o.width / f);
+  if (!picture.defined()) return sample(sampler, o.schedule, unit * steps.init_scale, denoise, noise, on_step);
+  if (sampler.start >= static_cast<int64_t>(steps.levels.size())) return picture;
+  if (o.mask.defined()) {
+    const at::Tensor keep = 1 - at::upsample_nearest2d(for_images(rows(o.mask, begin, end), images), {o.height / f, o.width / f});
+    denoise = keeping(std::move(denoise), picture, unit, keep);
+  }
+  const at::Tensor x = add_noise(picture, unit, steps.levels[static_cast<size_t>(sampler.start)]);
+  const at::Tensor out = sample(sampler, o.schedule, x, denoise, noise, on_step);
+  return out;
+}
+
+}  // namespace
+
+Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
+  const bool guided = guidance.scale != 1 && guidance.negative_prompt.defined();
+  const at::Tensor conditional = for_images(guidance.prompt, images);
+  const at::Tensor prompt = guided ? at::cat({for_images(guidance.negative_prompt, images), conditional}) : conditional;  // [2 B or B, L, D]
+  const auto cache = std::make_shared<nn::PromptCache>();
+  return [&model, guidance, guided, prompt, cache, poll](const at::Tensor& x, const Level& level) {
+    const at::Tensor input = guided ? at::cat({x, x}) : x;
+    const at::Tensor timesteps = at::full({input.size(0)}, level.timestep, at::kFloat);
+    const at::Tensor output = model.unet(input, timesteps, prompt, {.free_u = guidance.free_u, .control = guidance.control, .cache = cache.get(), .poll = poll});
+    if (!guided) return output;
+    const auto halves = output.chunk(2);
+    const at::Tensor result = at::lerp(halves[0], halves[1], guidance.scale);
+    return guidance.rescale > 0 ? rescale(result, halves[1], guidance.rescale) : result;
+  };
+}
+
+Generated generate(const Model& model, const GenerateOptions& o, const OnGenerate& on_step, const nn::Poll& poll) {
+  check(model, o);
+  const auto images = static_cast<int64_t>(o.seeds.size()), batches = (images + o.batch_size - 1) / o.batch_size;
+  std::vector<at::Tensor> latents;
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    const auto report = [&](int64_t step, int64_t steps, const Level& level, const at::Tensor&, const at::Tensor& denoised) {
+      if (poll) poll();
+      const bool shown = o.preview_every > 0 && step % o.preview_every == 0 && step < steps;
+      if (on_step) on_step(batch * steps + step, batches * steps, level.sigma, shown ? preview(model, denoised) : std::vector<image::Image>{});
+    };
+    latents.push_back(generate_batch(model, o, batch * o.batch_size, std::min(images, (batch + 1) * o.batch_size), report, poll));
+  }
+  Generated out;
+  out.latents = at::cat(latents);
+  check_finite(out.latents, "the generated latents");
+  // One picture at a time: decoding needs the most memory of all.
+  for (int64_t i = 0; o.decode && i < images; ++i) {
+    if (poll) poll();
+    out.images.push_back(std::move(to_images(decode_latents(model, out.latents.slice(0, i, i + 1), o.tiled, poll)).front()));
+  }
+  return out;
+}
+
+std::vector<image::Image> to_images(const at::Tensor& pixels) {
+  const at::Tensor bytes = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(at::kByte).permute({0, 2, 3, 1}).contiguous();  // [B, H, W, 3]
+  std::vector<image::Image> images;
+  for (int64_t i = 0; i < bytes.size(0); ++i) {
+    image::Image& image = images.emplace_back(bytes.size(2), bytes.size(1), bytes.size(3));
+    std::memcpy(image.pixels.data(), bytes[i].const_data_ptr(), image.pixels.size());
+  }
+  return images;
+}
+
+}  // namespace seedbed::diffusion
