@@ -54,6 +54,23 @@ void check(const Model& model, const GenerateOptions& o) {
   }
 }
 
+bool is_guided(const Guidance& guidance) { return guidance.scale != 1 && guidance.negative_prompt.defined(); }
+
+// [2 B, L, D] with guidance, else [B, L, D].
+at::Tensor both_prompts(const Guidance& guidance, int64_t images) {
+  const at::Tensor conditional = for_images(guidance.prompt, images);
+  return is_guided(guidance) ? at::cat({for_images(guidance.negative_prompt, images), conditional}) : conditional;
+}
+
+at::Tensor predict_guided(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& prompt, nn::PromptCache* cache,
+                          const nn::Poll& poll) {
+  const nn::UnetOptions options{.free_u = guidance.free_u, .control = guidance.control, .cache = cache, .poll = poll};
+  if (!is_guided(guidance)) return model.unet(x, timesteps, prompt, options);
+  const auto halves = model.unet(at::cat({x, x}), at::cat({timesteps, timesteps}), prompt, options).chunk(2);
+  const at::Tensor guided = at::lerp(halves[0], halves[1], guidance.scale);
+  return guidance.rescale > 0 ? rescale(guided, halves[1], guidance.rescale) : guided;
+}
+
 // Keeps what the mask does not paint anew: the network sees the picture there with the level's noise, and its guess
 // there is the picture. `keep` [B, 1, h, w] is 1 where the picture stays.
 Denoise keeping(Denoise denoise, const at::Tensor& picture, const at::Tensor& noise, const at::Tensor& keep) {
@@ -101,19 +118,15 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
 }  // namespace
 
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
-  const bool guided = guidance.scale != 1 && guidance.negative_prompt.defined();
-  const at::Tensor conditional = for_images(guidance.prompt, images);
-  const at::Tensor prompt = guided ? at::cat({for_images(guidance.negative_prompt, images), conditional}) : conditional;  // [2 B or B, L, D]
+  const at::Tensor prompt = both_prompts(guidance, images);
   const auto cache = std::make_shared<nn::PromptCache>();
-  return [&model, guidance, guided, prompt, cache, poll](const at::Tensor& x, const Level& level) {
-    const at::Tensor input = guided ? at::cat({x, x}) : x;
-    const at::Tensor timesteps = at::full({input.size(0)}, level.timestep, at::kFloat);
-    const at::Tensor output = model.unet(input, timesteps, prompt, {.free_u = guidance.free_u, .control = guidance.control, .cache = cache.get(), .poll = poll});
-    if (!guided) return output;
-    const auto halves = output.chunk(2);
-    const at::Tensor result = at::lerp(halves[0], halves[1], guidance.scale);
-    return guidance.rescale > 0 ? rescale(result, halves[1], guidance.rescale) : result;
+  return [&model, guidance, prompt, cache, poll](const at::Tensor& x, const Level& level) {
+    return predict_guided(model, guidance, x, at::full({x.size(0)}, level.timestep, at::kFloat), prompt, cache.get(), poll);
   };
+}
+
+at::Tensor guided_rows(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const nn::Poll& poll) {
+  return predict_guided(model, guidance, x, timesteps, both_prompts(guidance, x.size(0)), nullptr, poll);
 }
 
 Generated generate(const Model& model, const GenerateOptions& o, const OnGenerate& on_step, const nn::Poll& poll) {

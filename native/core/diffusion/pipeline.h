@@ -26,6 +26,9 @@ struct Guidance {
 // prompt are computed once. `model` must outlive the result.
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll);
 
+// The same without a cache for rows that stand at different timesteps: x [B, C, h, w], timesteps [B].
+at::Tensor guided_rows(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const nn::Poll& poll);
+
 struct GenerateOptions {
   Guidance guidance;
   std::vector<uint64_t> seeds;     // one picture each

@@ -16,7 +16,13 @@ constexpr double kSigmaData = 0.5;  // arXiv 2310.04378, appendix
 
 }  // namespace
 
-// DDIM (arXiv 2010.02502), eq. 12 and 16.
+DdimTransition ddim_transition(const at::Tensor& x0, const at::Tensor& eps, const Level& t, const Level& s, double eta) {
+  const double variance = (1 - s.alpha_cumprod) / (1 - t.alpha_cumprod) * (1 - t.alpha_cumprod / s.alpha_cumprod);
+  const double std = eta * std::sqrt(variance);
+  return {std::sqrt(s.alpha_cumprod) * x0 + std::sqrt(1 - s.alpha_cumprod - std * std) * eps, std};
+}
+
+// DDIM (arXiv 2010.02502), eq. 12.
 at::Tensor sample_ddim(const Run& run, at::Tensor x) {
   const double eta = run.options.ddim.eta;
   for (int64_t i = run.begin(); i < run.end(); ++i) {
@@ -24,10 +30,8 @@ at::Tensor sample_ddim(const Run& run, at::Tensor x) {
     at::Tensor x0 = run.denoise(x, t);
     const at::Tensor eps = to_epsilon(x0, x, t);  // faithful: of x0 before it is limited
     x0 = limit_denoised(x0, run.schedule.options);
-    const double variance = (1 - s.alpha_cumprod) / (1 - t.alpha_cumprod) * (1 - t.alpha_cumprod / s.alpha_cumprod);
-    const double std = eta * std::sqrt(variance);
-    x = std::sqrt(s.alpha_cumprod) * x0 + std::sqrt(1 - s.alpha_cumprod - std * std) * eps;
-    if (std > 0) x = x + std * run.noise.draw_like(x);
+    const auto [mean, std] = ddim_transition(x0, eps, t, s, eta);
+    x = std > 0 ? mean + std * run.noise.draw_like(x) : mean;
     run.report(i, s, x, x0);
   }
   return x;

@@ -36,6 +36,13 @@ at::Tensor sample_unipc(const Run& run, at::Tensor x);
 at::Tensor sample_pndm(const Run& run, at::Tensor x);
 at::Tensor sample_lms(const Run& run, at::Tensor x);
 
+// The distribution of x at level s, given x0 and eps at level t > s: DDIM (arXiv 2010.02502), eq. 12 and 16.
+struct DdimTransition {
+  at::Tensor mean;  // [B, C, h, w]
+  double std;
+};
+DdimTransition ddim_transition(const at::Tensor& x0, const at::Tensor& eps, const Level& t, const Level& s, double eta);
+
 // The level of `timestep`; past the last one (negative) that of no noise, or of timestep 0 without `set_alpha_to_one`.
 Level level_or_final(const NoiseSchedule& schedule, int64_t timestep);
 
