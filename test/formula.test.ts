@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { readSafetensors } from 'seedbed';
-import { fill, integers, worstStored, writeFormulaModel, type Stored, type StoredModel } from './formula.js';
+import { fill, integers, storedModel, worstStored, writeFormulaModel, writeFormulaPipeline } from './formula.js';
 import { golden } from './support.js';
 
 interface Golden {
@@ -20,8 +20,7 @@ t.test('the formula gives the numbers that Python gives', (t) => {
 });
 
 t.test('a model is written as a folder', async (t) => {
-  const { small } = golden('diffusion/vae') as Record<string, StoredModel & { decoded: Stored }>;
-  if (small === undefined) throw new Error('no small autoencoder');
+  const small = storedModel('vae', 'small');
   const folder = writeFormulaModel(join(t.testdir(), 'vae'), small);
   t.equal((JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>)['_class_name'], 'AutoencoderKL');
   const { tensors } = readSafetensors(join(folder, 'diffusion_pytorch_model.safetensors'));
@@ -30,6 +29,16 @@ t.test('a model is written as a folder', async (t) => {
     small.parameters,
   );
   t.same(tensors['decoder.conv_in.weight']?.data, fill('decoder.conv_in.weight', [32, 4, 3, 3]));
+});
+
+t.test('a pipeline is written as a folder', async (t) => {
+  const folder = writeFormulaPipeline(join(t.testdir(), 'sd2'), 'sd2');
+  const json = async (path: string): Promise<Record<string, unknown>> => JSON.parse(await readFile(join(folder, path), 'utf8')) as Record<string, unknown>;
+  t.same((await json('model_index.json'))['unet'], ['diffusers', 'UNet2DConditionModel']);
+  t.equal((await json('scheduler/scheduler_config.json'))['prediction_type'], 'v_prediction');
+  t.equal((await json('tokenizer/vocab.json'))['<|endoftext|>'], 529);
+  t.match(await readFile(join(folder, 'tokenizer', 'merges.txt'), 'utf8'), /^#version: 0\.2\nc a\nca t<\/w>\n/);
+  t.same(readSafetensors(join(folder, 'text_encoder', 'model.safetensors')).tensors['text_model.final_layer_norm.bias']?.shape, [32]);
 });
 
 t.test('a stored tensor is compared at its steps', (t) => {

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { writeSafetensors, type Tensor } from 'seedbed';
-import { worst } from './support.js';
+import { golden, worst } from './support.js';
 
 /** A tensor of a golden file: every `step`-th value of the flat tensor. */
 export interface Stored {
@@ -15,6 +15,14 @@ export interface StoredModel {
   file: string;
   config: Record<string, unknown>;
   parameters: [string, number[]][];
+}
+
+/** What a pipeline's folder has beside its components. */
+export interface StoredFolder {
+  components: { unet: string; vae: string; text: string };
+  modelIndex: Record<string, unknown>;
+  scheduler: Record<string, unknown>;
+  tokenizer: Record<string, unknown>;
 }
 
 const EMBEDDING = /(^|\.)(token|position|class)_embedding(\.weight)?$/;
@@ -63,6 +71,30 @@ export function writeFormulaModel(folder: string, model: StoredModel, rename: (n
     return key === null ? [] : [[key, filled(name, shape)] as const];
   });
   writeSafetensors(join(folder, model.file), Object.fromEntries(weights), { format: 'pt' });
+  return folder;
+}
+
+/** A component of the golden files: `storedModel('unet', 'sd1')`. */
+export function storedModel(kind: 'unet' | 'vae' | 'text' | 'vision', name: string): StoredModel {
+  const model = (golden(`diffusion/${kind}`) as Record<string, StoredModel>)[name];
+  if (model === undefined) throw new Error(`No ${kind} '${name}' in the golden files`);
+  return model;
+}
+
+/** Writes a whole diffusers folder: the tiny Stable Diffusion 1.x ('sd1') or 2.x ('sd2'), optionally with another scheduler. */
+export function writeFormulaPipeline(folder: string, name: 'sd1' | 'sd2', scheduler?: Record<string, unknown>): string {
+  const stored = (golden('diffusion/pipelines') as { folders: Record<string, StoredFolder> }).folders[name];
+  if (stored === undefined) throw new Error(`No pipeline '${name}' in the golden files`);
+  const { unet, vae, text } = stored.components;
+  writeFormulaModel(join(folder, 'unet'), storedModel('unet', unet));
+  writeFormulaModel(join(folder, 'vae'), storedModel('vae', vae));
+  writeFormulaModel(join(folder, 'text_encoder'), storedModel('text', text));
+  const files = { 'model_index.json': stored.modelIndex, 'scheduler/scheduler_config.json': scheduler ?? stored.scheduler };
+  const all = { ...files, ...Object.fromEntries(Object.entries(stored.tokenizer).map(([path, content]) => [`tokenizer/${path}`, content])) };
+  for (const [path, content] of Object.entries(all)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), typeof content === 'string' ? content : JSON.stringify(content));
+  }
   return folder;
 }
 

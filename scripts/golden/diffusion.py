@@ -1,6 +1,6 @@
 """Stable Diffusion's nets, pipelines, inversions and file layouts on tiny models, by diffusers and transformers.
 
-python3 scripts/golden/diffusion.py [PART ...]      parts: formula unet vae text vision
+python3 scripts/golden/diffusion.py [PART ...]      parts: formula unet vae text vision pipelines inversions single_file
 """
 import json
 import sys
@@ -14,7 +14,7 @@ for op in ("nms", "qnms"):
     library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from diffusers.utils import logging  # noqa: E402
-from diffusers_cases import formula, net_cases  # noqa: E402
+from diffusers_cases import formula, inversion_cases, net_cases, pipeline_cases, single_file  # noqa: E402
 
 PARTS = {
     "formula": formula.samples,
@@ -22,6 +22,9 @@ PARTS = {
     "vae": net_cases.vaes,
     "text": net_cases.texts,
     "vision": net_cases.visions,
+    "pipelines": pipeline_cases.pipelines,
+    "inversions": inversion_cases.inversions,
+    "single_file": single_file.single_file,
 }
 
 logging.set_verbosity_error()
@@ -33,5 +36,5 @@ for part in sys.argv[1:] or PARTS:
     with torch.no_grad():
         content = PARTS[part]()
     path = folder / f"{part}.json"
-    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    path.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
     print(path, path.stat().st_size)
