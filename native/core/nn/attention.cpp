@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "nn/kernels/attention_kernel.h"
 #include "nn/kernels/scratch.h"
@@ -14,8 +15,15 @@ namespace seedbed::nn {
 
 namespace {
 
-const AttentionKernel& kernel_of(std::string_view name) {
-  switch (vector_code(name)) {
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+constexpr int64_t kChunkKeys = 1024;  // gradients of the keys of a chunk stay in the second cache
+constexpr int64_t kMostChunks = 4;    // each holds its own part of q's gradient
+
+const AttentionKernel& kernel_of(VectorCode code) {
+  switch (code) {
 #if defined(__x86_64__)
     case VectorCode::avx512: return kAttentionAvx512;
     case VectorCode::avx2: return kAttentionAvx2;
@@ -66,6 +74,71 @@ void run_forward(const AttentionKernel& kernel, const at::Tensor& q, const at::T
   });
 }
 
+struct Wanted {
+  bool q, k_or_v;
+};
+
+struct Gradients {
+  at::Tensor q, k, v;  // as the inputs; undefined where not wanted
+};
+
+// Chunks of keys in parallel; their number depends on that of the keys alone, and their parts are added in order.
+Gradients run_backward(const AttentionKernel& kernel, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale, const at::Tensor& out, const at::Tensor& lse,
+                       const at::Tensor& grad_out, Wanted wanted) {
+  const int64_t batch = q.size(0), queries = q.size(1), heads = q.size(2), d = q.size(3), all_keys = k.size(1);
+  const int64_t chunks = std::min(kMostChunks, (all_keys + kChunkKeys - 1) / kChunkKeys), keys = (all_keys + chunks - 1) / chunks;
+  const auto part_type = chunks > 1 ? at::kFloat : q.scalar_type();
+  const at::Tensor parts = wanted.q ? at::empty({chunks, batch, queries, heads, d}, q.options().dtype(part_type)) : at::Tensor();
+  Gradients grads;
+  if (wanted.k_or_v) {
+    grads.k = at::empty(k.sizes(), k.options());
+    grads.v = at::empty(v.sizes(), v.options());
+  }
+  at::parallel_for(0, batch * heads * chunks, 1, [&](int64_t begin, int64_t end) {
+    float* work = scratch(2, kernel.gradient_scratch(keys, d));
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t h = i / chunks, chunk = i % chunks, first = chunk * keys;
+      AttentionGradient task{};
+      task.head = {rows_of(k, h, first), rows_of(v, h, first), std::min(keys, all_keys - first), d};
+      task.q = rows_of(q, h);
+      task.out = rows_of(out, h);
+      task.grad_out = rows_of(grad_out, h);
+      task.queries = queries;
+      task.scale = static_cast<float>(scale);
+      task.lse = lse.data_ptr<float>() + h * queries;
+      if (wanted.q) task.grad_q = rows_of(parts[chunk], h);
+      if (wanted.k_or_v) {
+        task.grad_k = rows_of(grads.k, h, first);
+        task.grad_v = rows_of(grads.v, h, first);
+      }
+      kernel.backward(task, work);
+    }
+  });
+  if (wanted.q) grads.q = (chunks > 1 ? parts.sum(0) : parts[0]).to(q.scalar_type());
+  return grads;
+}
+
+class Attention : public torch::autograd::Function<Attention> {
+ public:
+  static Variable forward(AutogradContext* ctx, const Variable& q, const Variable& k, const Variable& v, double scale, int64_t code) {
+    const at::Tensor out = at::empty(q.sizes(), q.options()), lse = at::empty({q.size(0) * q.size(2), q.size(1)}, q.options().dtype(at::kFloat));
+    run_forward(kernel_of(static_cast<VectorCode>(code)), q, k, v, scale, out, lse);
+    ctx->save_for_backward({q, k, v, out, lse});
+    ctx->saved_data["scale"] = scale;
+    ctx->saved_data["code"] = code;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    expect(!c10::GradMode::is_enabled(), "attention: there are no second derivatives; use attention_reference for them");
+    const variable_list saved = ctx->get_saved_variables();
+    const Wanted wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(1) || ctx->needs_input_grad(2)};
+    const Gradients out = run_backward(kernel_of(static_cast<VectorCode>(ctx->saved_data["code"].toInt())), saved[0], saved[1], saved[2], ctx->saved_data["scale"].toDouble(), saved[3],
+                                       saved[4], with_unit_stride(grads[0]), wanted);
+    return {out.q, out.k, out.v, {}, {}};
+  }
+};
+
 }  // namespace
 
 std::vector<std::string_view> attention_kernels() {
@@ -83,10 +156,13 @@ at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const a
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale, std::string_view kernel) {
   check_inputs(q, k, v);
   if (!has_kernel(q)) return at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), {}, 0.0, false, scale).transpose(1, 2).contiguous();
-  const AttentionKernel& chosen = kernel_of(kernel);
-  if (c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad())) return attention_reference(q, k, v, scale);
+  const VectorCode code = vector_code(kernel);
+  const at::Tensor rows_q = with_unit_stride(q), rows_k = with_unit_stride(k), rows_v = with_unit_stride(v);
+  if (q.numel() == 0) return at::empty(q.sizes(), q.options());
+  if (c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad()))
+    return Attention::apply(rows_q, rows_k, rows_v, scale, static_cast<int64_t>(code));
   const at::Tensor out = at::empty(q.sizes(), q.options());
-  if (out.numel() > 0) run_forward(chosen, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), scale, out, {});
+  run_forward(kernel_of(code), rows_q, rows_k, rows_v, scale, out, {});
   return out;
 }
 

@@ -1,4 +1,4 @@
-#include "nn/kernels/attention_kernel.h"
+#include "nn/kernels/attention_loops.h"
 #include "nn/kernels/lanes_avx2.h"
 
 namespace seedbed::nn {
