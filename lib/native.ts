@@ -137,6 +137,10 @@ export interface NativeBinding {
   encodePixels(model: DiffusionHandle, options: Options, listener: JobListener<never, { mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>): number;
   decodeLatents(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
 
+  generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[] }>): number;
+  invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;
+  replayInversion<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, Tensor<'float32'>>): number;
+
   lrAt(schedule: Options, step: number): number;
   mixBatch(options: Options): { pixels: Tensor<'float32'>; targets: Tensor<'float32'> };
   applyAugmentOp(options: Options): Image;

@@ -55,6 +55,9 @@ constexpr Export kExports[] = {
     {"predictNoise", predict_noise},
     {"encodePixels", encode_pixels},
     {"decodeLatents", decode_latents},
+    {"generate", generate},
+    {"invert", invert},
+    {"replayInversion", replay_inversion},
 
     {"lrAt", lr_at},
     {"mixBatch", mix_batch},

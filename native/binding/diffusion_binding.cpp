@@ -7,6 +7,7 @@
 #include "environment.h"
 #include "handle.h"
 #include "options.h"
+#include "sampler_options.h"
 #include "tensor/dtype.h"
 #include "values.h"
 
@@ -23,7 +24,7 @@ struct Diffusion {
   std::shared_ptr<const diffusion::Model> model;
 };
 
-using Call = std::function<Emit(const diffusion::Model&, const nn::Poll& poll)>;
+using Call = std::function<Emit(const diffusion::Model&, JobContext&, const nn::Poll& poll)>;
 
 // Runs `call` on a model's lane, without gradients, with the threads of the options.
 Napi::Value start(const Napi::CallbackInfo& info, const Fields& fields, Call call) {
@@ -32,8 +33,18 @@ Napi::Value start(const Napi::CallbackInfo& info, const Fields& fields, Call cal
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     const c10::InferenceMode inference;
     at::set_num_threads(threads);
-    return call(*model, [&context] { context.throw_if_cancelled(); });
+    return call(*model, context, [&context] { context.throw_if_cancelled(); });
   });
+}
+
+Napi::Value emit_images(Napi::Env env, const std::vector<image::Image>& images) {
+  return emit_list(env, images, [env](const image::Image& image) { return emit_image(env, image); });
+}
+
+diffusion::OnInvert report_steps(JobContext& context) {
+  return [&context](int64_t done, int64_t total) {
+    context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("step")}, {"step", done}, {"steps", total}}); });
+  };
 }
 
 Emit emitting(const at::Tensor& tensor) {
@@ -96,7 +107,7 @@ Napi::Value encode_text(const Napi::CallbackInfo& info) {
   const at::Tensor ids = parse_tensor(fields.required("ids"), "ids");  // [B, L]
   int64_t skipped = 0;
   fields.read("skipped_layers", skipped);
-  return start(info, fields, [=](const diffusion::Model& model, const nn::Poll&) -> Emit {
+  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll&) -> Emit {
     return emit_encoding(model.text_encoder(ids, skipped));
   });
 }
@@ -104,7 +115,7 @@ Napi::Value encode_text(const Napi::CallbackInfo& info) {
 Napi::Value encode_vision(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, size, size]
-  return start(info, fields, [=](const diffusion::Model& model, const nn::Poll&) -> Emit {
+  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll&) -> Emit {
     expect(model.image_encoder != nullptr, "Expected a model with an image encoder, this one has none");
     return emit_encoding((*model.image_encoder)(pixels));
   });
@@ -115,7 +126,7 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents"), context = parse_tensor(fields.required("context"), "context");
   const at::Tensor timestep = parse_tensor(fields.required("timestep"), "timestep");  // [1] or [B]
   const std::optional<nn::FreeU> free_u = parse_free_u(fields);
-  return start(info, fields, [=](const diffusion::Model& model, const nn::Poll& poll) -> Emit {
+  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     expect(latents.dim() == 4, "Expected latents of 4 dimensions, received {}", latents.dim());
     return emitting(model.unet(latents, timestep.expand({latents.size(0)}), context, {.free_u = free_u, .poll = poll}));
   });
@@ -124,7 +135,7 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
 Napi::Value encode_pixels(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, H, W] in [-1, 1]
-  return start(info, fields, [=](const diffusion::Model& model, const nn::Poll& poll) -> Emit {
+  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     const auto [mean, log_variance] = model.vae.encode(pixels, poll);
     return [mean, log_variance](Napi::Env env) { return emit_object(env, {{"mean", emit_tensor(env, mean)}, {"logVariance", emit_tensor(env, log_variance)}}); };
   });
@@ -133,10 +144,71 @@ Napi::Value encode_pixels(const Napi::CallbackInfo& info) {
 Napi::Value decode_latents(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents");
-  bool tiled = false;
-  fields.read("tiled", tiled);
-  return start(info, fields, [=](const diffusion::Model& model, const nn::Poll& poll) -> Emit {
-    return emitting(diffusion::decode_latents(model, latents, tiled, poll));
+  bool tiled = false, scaled = true;
+  fields.read("tiled", tiled).read("scaled", scaled);
+  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
+    return emitting(scaled ? diffusion::decode_latents(model, latents, tiled, poll) : tiled ? model.vae.decode_tiled(latents, poll) : model.vae.decode(latents, poll));
+  });
+}
+
+Napi::Value generate(const Napi::CallbackInfo& info) {
+  const Fields fields(info[1], "options");
+  const auto options = std::make_shared<const diffusion::GenerateOptions>(parse_generate_options(fields));
+  return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
+    const auto on_step = [&context](int64_t done, int64_t total, double sigma, const std::vector<image::Image>& preview) {
+      context.progress([=](Napi::Env env) {
+        Napi::Object event = emit_object(env, {{"type", std::string("step")}, {"step", done}, {"steps", total}, {"sigma", sigma}});
+        if (!preview.empty()) event.Set("preview", emit_images(env, preview));
+        return event;
+      });
+    };
+    const auto result = std::make_shared<diffusion::Generated>(diffusion::generate(model, *options, on_step, poll));
+    return [result](Napi::Env env) { return emit_object(env, {{"latents", emit_tensor(env, result->latents)}, {"images", emit_images(env, result->images)}}); };
+  });
+}
+
+Napi::Value invert(const Napi::CallbackInfo& info) {
+  const Fields fields(info[1], "options");
+  const diffusion::Guidance guidance = parse_guidance(fields);
+  const diffusion::NoiseSchedule schedule = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
+  const at::Tensor latents = parse_tensor(fields.required("latents"), "latents");  // [B, C, h, w]
+  std::string kind = "ddim";
+  int64_t steps = 50, batch_size = 4;
+  std::vector<uint64_t> seeds;
+  fields.read("kind", kind).read("steps", steps).read("seeds", seeds).read("batch_size", batch_size);
+  return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
+    const diffusion::OnInvert on_step = report_steps(context);
+    std::vector<diffusion::Level> levels;
+    std::vector<at::Tensor> trajectory, noises;
+    if (kind == "ddim") {
+      auto found = diffusion::invert_ddim(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule, steps, latents, on_step);
+      std::tie(levels, trajectory) = std::tie(found.levels, found.latents);
+    } else {
+      diffusion::NoiseSource noise(seeds);
+      auto found = diffusion::invert_edit_friendly(model, guidance, schedule, steps, latents, noise, batch_size, on_step, poll);
+      std::tie(levels, trajectory, noises) = std::tie(found.plan.levels, found.latents, found.noises);
+    }
+    return [=](Napi::Env env) {
+      const auto tensors = [env](const std::vector<at::Tensor>& list) { return emit_list(env, list, [env](const at::Tensor& x) { return emit_tensor(env, x); }); };
+      const auto timesteps = emit_list(env, levels, [env](const diffusion::Level& level) { return Napi::Number::New(env, level.timestep); });
+      return emit_object(env, {{"timesteps", timesteps}, {"latents", tensors(trajectory)}, {"noises", tensors(noises)}});
+    };
+  });
+}
+
+Napi::Value replay_inversion(const Napi::CallbackInfo& info) {
+  const Fields fields(info[1], "options");
+  const diffusion::Guidance guidance = parse_guidance(fields);
+  const diffusion::NoiseSchedule schedule = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
+  const at::Tensor latents = parse_tensor(fields.required("latents"), "latents");  // [B, C, h, w] at step `first`
+  std::vector<at::Tensor> noises;
+  for (const Napi::Value& value : elements(fields.required("noises"), "noises")) noises.push_back(parse_tensor(value, "noises"));
+  int64_t first = 0;
+  fields.read("first", first);
+  return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
+    const auto denoise = diffusion::denoiser_of(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule.options.prediction);
+    const diffusion::SamplePlan plan = diffusion::ddim_plan(schedule, static_cast<int64_t>(noises.size()));
+    return emitting(diffusion::replay(plan, noises, first, latents, denoise, report_steps(context)));
   });
 }
 

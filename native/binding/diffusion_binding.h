@@ -12,6 +12,9 @@ Napi::Value encode_vision(const Napi::CallbackInfo& info);
 Napi::Value predict_noise(const Napi::CallbackInfo& info);
 Napi::Value encode_pixels(const Napi::CallbackInfo& info);
 Napi::Value decode_latents(const Napi::CallbackInfo& info);
+Napi::Value generate(const Napi::CallbackInfo& info);
+Napi::Value invert(const Napi::CallbackInfo& info);
+Napi::Value replay_inversion(const Napi::CallbackInfo& info);
 bool dispose_diffusion(const Napi::Value& value);
 
 }  // namespace seedbed::binding

@@ -2,7 +2,9 @@
 
 #include <array>
 
+#include "sampler_options.h"
 #include "tensor/dtype.h"
+#include "values.h"
 
 namespace seedbed::binding {
 
@@ -64,6 +66,11 @@ diffusion::WeightFiles parse_weight_files(const Fields& fields) {
   return w;
 }
 
+at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
+  const auto value = fields.optional(name);
+  return value ? parse_tensor(*value, fields.path_of(name)) : at::Tensor();
+}
+
 }  // namespace
 
 diffusion::ModelFiles parse_model_files(const Fields& fields) {
@@ -92,6 +99,28 @@ std::optional<nn::FreeU> parse_free_u(const Fields& fields) {
   nn::FreeU f;
   free_u->read("s1", f.s1).read("s2", f.s2).read("b1", f.b1).read("b2", f.b2);
   return f;
+}
+
+diffusion::Guidance parse_guidance(const Fields& fields) {
+  diffusion::Guidance g;
+  g.prompt = parse_tensor(fields.required("prompt"), fields.path_of("prompt"));
+  g.negative_prompt = optional_tensor(fields, "negative_prompt");
+  fields.read("guidance_scale", g.scale).read("guidance_rescale", g.rescale);
+  g.free_u = parse_free_u(fields);
+  return g;
+}
+
+diffusion::GenerateOptions parse_generate_options(const Fields& fields) {
+  diffusion::GenerateOptions o;
+  o.guidance = parse_guidance(fields);
+  o.sampler = parse_sampler_options(fields.required_object("sampler"));
+  o.schedule = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
+  fields.read("seeds", o.seeds).read("width", o.width).read("height", o.height).read("strength", o.strength).read("batch_size", o.batch_size);
+  fields.read("preview_every", o.preview_every).read("tiled", o.tiled).read("decode", o.decode);
+  o.latents = optional_tensor(fields, "latents");
+  o.image = optional_tensor(fields, "image");
+  o.mask = optional_tensor(fields, "mask");
+  return o;
 }
 
 }  // namespace seedbed::binding

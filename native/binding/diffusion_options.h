@@ -1,6 +1,6 @@
 #pragma once
 
-#include "diffusion/model.h"
+#include "diffusion/inversion.h"
 #include "fields.h"
 
 // Options of the diffusion models.
@@ -9,5 +9,8 @@ namespace seedbed::binding {
 
 diffusion::ModelFiles parse_model_files(const Fields& fields);
 std::optional<nn::FreeU> parse_free_u(const Fields& fields);
+// Prompts, guidance and its variants; the tensors are copied.
+diffusion::Guidance parse_guidance(const Fields& fields);
+diffusion::GenerateOptions parse_generate_options(const Fields& fields);
 
 }  // namespace seedbed::binding

@@ -7,14 +7,13 @@
 
 #include "diffusion/samplers.h"
 #include "tensor/check.h"
+#include "tensor/error.h"
 
 namespace seedbed::diffusion {
 
 namespace {
 
 constexpr double kEta = 1;  // the noise between two levels is that of ddpm
-
-SamplePlan ddim_plan(const NoiseSchedule& schedule, int64_t steps) { return plan({.kind = SamplerKind::ddim, .steps = steps}, schedule); }
 
 // The noise that a network's output stands for; unlike through x0, also where x has none.
 at::Tensor epsilon_of(const at::Tensor& output, const at::Tensor& x, const Level& level, Prediction prediction) {
@@ -24,6 +23,8 @@ at::Tensor epsilon_of(const at::Tensor& output, const at::Tensor& x, const Level
 }
 
 }  // namespace
+
+SamplePlan ddim_plan(const NoiseSchedule& schedule, int64_t steps) { return plan({.kind = SamplerKind::ddim, .steps = steps}, schedule); }
 
 Trajectory invert_ddim(const Predict& predict, const NoiseSchedule& schedule, int64_t steps, at::Tensor x, const OnInvert& on_step) {
   const SamplePlan down = ddim_plan(schedule, steps);
@@ -73,16 +74,17 @@ EditFriendly invert_edit_friendly(const Model& model, const Guidance& guidance, 
   return out;
 }
 
-at::Tensor replay(const EditFriendly& inversion, int64_t start, const Denoise& denoise, const OnInvert& on_step) {
-  const auto n = static_cast<int64_t>(inversion.plan.levels.size());
+at::Tensor replay(const SamplePlan& plan, const std::vector<at::Tensor>& noises, int64_t start, at::Tensor x, const Denoise& denoise, const OnInvert& on_step) {
+  const auto n = static_cast<int64_t>(plan.levels.size());
+  expect(noises.size() == plan.levels.size(), "Expected the noises of {} steps, received {}", n, noises.size());
   check_range(start, "start", 0, n - 1);
-  at::Tensor x = inversion.latents[static_cast<size_t>(start)];
   for (int64_t i = start; i < n; ++i) {
     const auto step = static_cast<size_t>(i);
-    const Level& t = inversion.plan.levels[step];
+    const Level& t = plan.levels[step];
+    expect(noises[step].sizes() == x.sizes(), "Expected noises of the latents' shape");
     const at::Tensor denoised = denoise(x, t);
-    const auto [mean, std] = ddim_transition(denoised, to_epsilon(denoised, x, t), t, inversion.plan.targets[step], kEta);
-    x = mean + std * inversion.noises[step];
+    const auto [mean, std] = ddim_transition(denoised, to_epsilon(denoised, x, t), t, plan.targets[step], kEta);
+    x = mean + std * noises[step];
     if (on_step) on_step(i + 1 - start, n - start);
   }
   return x;

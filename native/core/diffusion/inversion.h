@@ -33,7 +33,10 @@ struct EditFriendly {
 EditFriendly invert_edit_friendly(const Model& model, const Guidance& guidance, const NoiseSchedule& schedule, int64_t steps, const at::Tensor& x0, NoiseSource& noise,
                                   int64_t batch, const OnInvert& on_step, const nn::Poll& poll);
 
-// Down again from step `start` with the noises found, perhaps with another prompt in `denoise`.
-at::Tensor replay(const EditFriendly& inversion, int64_t start, const Denoise& denoise, const OnInvert& on_step);
+// Down the plan again from x [B, C, h, w] at step `start`, with the noises found, perhaps with another prompt in `denoise`.
+at::Tensor replay(const SamplePlan& plan, const std::vector<at::Tensor>& noises, int64_t start, at::Tensor x, const Denoise& denoise, const OnInvert& on_step);
+
+// The levels of `steps` steps of ddim, between which both inversions go.
+SamplePlan ddim_plan(const NoiseSchedule& schedule, int64_t steps);
 
 }  // namespace seedbed::diffusion
