@@ -10,19 +10,17 @@ export interface Stored {
   values: number[];
 }
 
-/** A model of a golden file: its weights' file name, its configuration as saved, its parameters' names and shapes. */
+/** A model of a golden file: its weights' file name, the text of its config.json, its parameters' names and shapes. */
 export interface StoredModel {
   file: string;
-  config: Record<string, unknown>;
+  config: string;
   parameters: [string, number[]][];
 }
 
-/** What a pipeline's folder has beside its components. */
+/** A pipeline's folder: names of its components in the golden files, and the text of all other files. */
 export interface StoredFolder {
   components: { unet: string; vae: string; text: string };
-  modelIndex: Record<string, unknown>;
-  scheduler: Record<string, unknown>;
-  tokenizer: Record<string, unknown>;
+  files: Record<string, string>;
 }
 
 const EMBEDDING = /(^|\.)(token|position|class)_embedding(\.weight)?$/;
@@ -65,7 +63,7 @@ export function integers(name: string, shape: readonly number[], below: number):
 /** Writes a model's folder: config.json and the weights, named by `rename` (null leaves one out). */
 export function writeFormulaModel(folder: string, model: StoredModel, rename: (name: string) => string | null = (name) => name): string {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(model.config));
+  writeFileSync(join(folder, 'config.json'), model.config);
   const weights = model.parameters.flatMap(([name, shape]) => {
     const key = rename(name);
     return key === null ? [] : [[key, filled(name, shape)] as const];
@@ -89,11 +87,10 @@ export function writeFormulaPipeline(folder: string, name: 'sd1' | 'sd2', schedu
   writeFormulaModel(join(folder, 'unet'), storedModel('unet', unet));
   writeFormulaModel(join(folder, 'vae'), storedModel('vae', vae));
   writeFormulaModel(join(folder, 'text_encoder'), storedModel('text', text));
-  const files = { 'model_index.json': stored.modelIndex, 'scheduler/scheduler_config.json': scheduler ?? stored.scheduler };
-  const all = { ...files, ...Object.fromEntries(Object.entries(stored.tokenizer).map(([path, content]) => [`tokenizer/${path}`, content])) };
-  for (const [path, content] of Object.entries(all)) {
+  const files = { ...stored.files, ...(scheduler && { 'scheduler/scheduler_config.json': JSON.stringify(scheduler) }) };
+  for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
-    writeFileSync(join(folder, path), typeof content === 'string' ? content : JSON.stringify(content));
+    writeFileSync(join(folder, path), content);
   }
   return folder;
 }

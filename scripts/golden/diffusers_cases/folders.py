@@ -47,8 +47,8 @@ def tokenizer_files(name):
         "model_max_length": 77, "pad_token": END, "tokenizer_class": "CLIPTokenizer", "unk_token": special(END),
     }
     return {
-        "vocab.json": vocabulary(), "merges.txt": "#version: 0.2\n" + "\n".join(MERGES) + "\n",
-        "special_tokens_map.json": map_, "tokenizer_config.json": {**config, "pad_token": map_["pad_token"]},
+        "vocab.json": json.dumps(vocabulary()), "merges.txt": "#version: 0.2\n" + "\n".join(MERGES) + "\n",
+        "special_tokens_map.json": json.dumps(map_), "tokenizer_config.json": json.dumps({**config, "pad_token": map_["pad_token"]}),
     }
 
 
@@ -71,8 +71,6 @@ def folders():
         pipe = pipeline(name)
         with tempfile.TemporaryDirectory() as folder:
             pipe.save_pretrained(folder)
-            read = lambda path: json.loads((Path(folder) / path).read_text())
-            content[name] = {
-                "components": parts, "modelIndex": read("model_index.json"), "scheduler": read("scheduler/scheduler_config.json"), "tokenizer": tokenizer_files(name),
-            }
+            files = {path: (Path(folder) / path).read_text() for path in ("model_index.json", "scheduler/scheduler_config.json")}
+        content[name] = {"components": parts, "files": files | {f"tokenizer/{path}": text for path, text in tokenizer_files(name).items()}}
     return content

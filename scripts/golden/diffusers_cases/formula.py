@@ -1,5 +1,4 @@
 """Weights and inputs by a formula that test/formula.ts computes too, and the form in which tensors and models are stored."""
-import json
 import math
 import re
 import tempfile
@@ -66,7 +65,7 @@ def stored_model(model):
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         (weights,) = [f.name for f in Path(folder).glob("*.safetensors")]
-        config = json.loads((Path(folder) / "config.json").read_text())
+        config = (Path(folder) / "config.json").read_text()  # as text: JavaScript would write 1.0 as 1, which transformers refuses
         with safe_open(Path(folder) / weights, "pt") as file:
             shapes = [[published(model, k), list(file.get_slice(k).get_shape())] for k in file.keys()]
     return {"file": weights, "config": config, "parameters": sorted(shapes)}
