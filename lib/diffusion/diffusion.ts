@@ -20,7 +20,10 @@ const image = z.custom<Image>((value) => typeof value === 'object' && value !== 
 const texts = z.union([z.string(), z.array(z.string()).min(1)]);
 const callFields = { threads: positiveInt.max(1024).optional(), signal: abortSignal.optional() };
 
-const freeU = z.strictObject({ s1: z.number(), s2: z.number(), b1: z.number(), b2: z.number() });
+const freeUSchema = z.strictObject({ s1: z.number(), s2: z.number(), b1: z.number(), b2: z.number() });
+
+/** Factors of FreeU (arXiv 2309.11497): s of the skip connections, b of the backbone, in the first two up blocks. */
+export type FreeU = z.output<typeof freeUSchema>;
 
 const guidanceFields = {
   /** What the picture shows; several texts make several pictures. */
@@ -34,7 +37,7 @@ const guidanceFields = {
   /** Layers of the text encoder left out at the end. Default: what the model's settings say (0). */
   clipSkip: z.int().min(0).optional(),
   /** FreeU's four factors (arXiv 2309.11497). Default off. */
-  freeU: freeU.optional(),
+  freeU: freeUSchema.optional(),
 };
 
 const generateSchema = z.strictObject({
@@ -130,7 +133,7 @@ export interface GenerationRecord {
   height: number;
   strength?: number;
   clipSkip?: number;
-  freeU?: z.output<typeof freeU>;
+  freeU?: FreeU;
   model: string;
 }
 
@@ -269,7 +272,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   /** One call of the UNet, without guidance: latents [B, C, h, w], timestep a number or one per row, context [B or 1, L, D]. */
-  predictNoise({ latents, timestep, context, freeU, ...options }: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: z.output<typeof freeU> }): Job<never, Tensor<'float32'>> {
+  predictNoise({ latents, timestep, context, freeU, ...options }: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU }): Job<never, Tensor<'float32'>> {
     const timesteps = typeof timestep === 'number' ? [timestep] : timestep;
     return this.#call('predictNoise', { latents, context, timestep: { data: Float32Array.from(timesteps), shape: [timesteps.length], dtype: 'float32' }, freeU }, options);
   }
@@ -369,7 +372,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   async #guidance(
-    o: { negativePrompt?: string | string[] | undefined; guidanceScale: number; guidanceRescale: number; freeU?: z.output<typeof freeU> | undefined; clipSkip?: number | undefined },
+    o: { negativePrompt?: string | string[] | undefined; guidanceScale: number; guidanceRescale: number; freeU?: FreeU | undefined; clipSkip?: number | undefined },
     prompts: readonly string[],
     emit: (event: WarningEvent) => void,
     signal: AbortSignal,

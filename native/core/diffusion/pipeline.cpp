@@ -110,9 +110,10 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
     const at::Tensor keep = 1 - at::upsample_nearest2d(for_images(rows(o.mask, begin, end), images), {o.height / f, o.width / f});
     denoise = keeping(std::move(denoise), picture, unit, keep);
   }
-  const at::Tensor x = add_noise(picture, unit, steps.levels[static_cast<size_t>(sampler.start)]);
-  const at::Tensor out = sample(sampler, o.schedule, x, denoise, noise, on_step);
-  return out;
+  // With a mask and all steps, what is painted anew begins as noise alone.
+  const bool forget = o.mask.defined() && sampler.start == 0;
+  const at::Tensor x = forget ? unit * steps.init_scale : add_noise(picture, unit, steps.levels[static_cast<size_t>(sampler.start)]);
+  return sample(sampler, o.schedule, x, denoise, noise, on_step);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ constexpr std::string_view kUnetPrefix = "model.diffusion_model.";
 constexpr std::string_view kVaePrefix = "first_stage_model.";
 constexpr std::string_view kTextPrefix = "cond_stage_model.transformer.";
 constexpr std::string_view kOpenClipPrefix = "cond_stage_model.model.";
+constexpr std::string_view kTextModel = "text_model.";
 constexpr size_t kNamesShown = 5;
 
 const Renames kUnetResnet{{"norm1.", "in_layers.0."},      {"conv1.", "in_layers.2."},  {"time_emb_proj.", "emb_layers.1."},
@@ -168,6 +169,7 @@ std::string original_vae_name(const std::string& name, int64_t levels) {
 NamedTensors from_original(const NamedTensors& file, Part part, const NamedTensors& wanted) {
   const auto has_prefix = [&](std::string_view prefix) { return std::ranges::any_of(file, [&](const auto& item) { return item.first.starts_with(prefix); }); };
   const bool open_clip = part == Part::text_encoder && has_prefix(kOpenClipPrefix);
+  const bool old_clip = !open_clip && !has_prefix(std::string(kTextPrefix) + std::string(kTextModel));  // some older files leave it out
   const std::string_view prefix = part == Part::unet ? kUnetPrefix : part == Part::vae ? kVaePrefix : open_clip ? kOpenClipPrefix : kTextPrefix;
 
   std::unordered_map<std::string, at::Tensor> found;
@@ -188,7 +190,7 @@ NamedTensors from_original(const NamedTensors& file, Part part, const NamedTenso
         return {original};
       }
       case Part::vae: return {original_vae_name(name, levels)};
-      case Part::text_encoder: return open_clip ? open_clip_place(name) : Place{name};
+      case Part::text_encoder: return open_clip ? open_clip_place(name) : Place{old_clip ? name.substr(kTextModel.size()) : name};
     }
     fail(ErrorCode::internal, "Unknown part");
   };

@@ -1,0 +1,93 @@
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
+import { z } from 'zod';
+import { ArgumentError, SeedbedError } from '../errors.js';
+import { Job, runNative } from '../job.js';
+import { native, type DiffusionHandle, type LoadEvent } from '../native.js';
+import { abortSignal, checkOptions, positiveInt } from '../options.js';
+import { samplerFromConfig } from '../sampler-options.js';
+import { threads } from '../threads.js';
+import type { DiffusionConfig } from './config.js';
+import { Diffusion, type DiffusionParts } from './diffusion.js';
+import { findModel, readDiffusionConfig, type DiffusersModel } from './layout.js';
+import { recogniseSingleFile, type SingleFile } from './single-file.js';
+import { loadTokenizer } from './tokenizer.js';
+
+const schema = z.strictObject({
+  /** What the networks compute in. `auto`: bfloat16 where this processor multiplies faster in it, else float32. Default `auto`. */
+  dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  /** Default `auto`: the CPU, the only device of this build. */
+  device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
+  /** Weight files of this kind, say `fp16`, where the model has them. */
+  variant: z.string().min(1).optional(),
+  /** Folder of the tokenizer, for single files, which hold none. Default: that beside the file. */
+  tokenizer: z.string().min(1).optional(),
+  /** Threads of each call. Default: all cores. */
+  threads: positiveInt.max(1024).optional(),
+  signal: abortSignal.optional(),
+});
+
+export type LoadDiffusionOptions = z.input<typeof schema>;
+
+interface Source {
+  name: string;
+  config: DiffusionConfig;
+  scheduler: Record<string, unknown>;
+  tokenizer: string;
+  files: Record<'unet' | 'vae' | 'textEncoder', { files: string[]; originalLayout: boolean }> & { imageEncoder?: { files: string[]; originalLayout: boolean } };
+}
+
+/**
+ * Loads a Stable Diffusion 1.x or 2.x model: a diffusers folder or a single `.safetensors` file in the original layout.
+ * Weights are memory-mapped and must fit exactly. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`, `ERR_WEIGHTS`,
+ * `ERR_NOT_FINITE`, `ERR_NO_CUDA`.
+ */
+export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}): Job<LoadEvent, Diffusion> {
+  const o = checkOptions(schema, options, 'loadDiffusion');
+  if (typeof source !== 'string' || source === '') throw new ArgumentError('Expected a path for loadDiffusion');
+  if (o.device === 'cuda') throw new SeedbedError('ERR_NO_CUDA', "Expected a build with CUDA for device 'cuda', this one computes on the CPU");
+  return new Job<LoadEvent, Diffusion>(
+    async ({ emit, signal }) => {
+      const found = await findModel(source, { variant: o.variant });
+      const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
+      const tokenizer = await loadTokenizer(model.tokenizer);
+      const call = {
+        unet: { config: model.config.unet, ...model.files.unet },
+        vae: { config: model.config.vae, ...model.files.vae },
+        textEncoder: { config: model.config.textEncoder, ...model.files.textEncoder },
+        ...(model.config.imageEncoder && { imageEncoder: { config: model.config.imageEncoder, ...model.files.imageEncoder } }),
+        dtype: o.dtype === 'auto' ? fastestDtype() : o.dtype,
+        threads: threads(o.threads),
+      };
+      const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
+      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, scheduler: samplerFromConfig(model.scheduler), threads: o.threads };
+      return new Diffusion(parts);
+    },
+    o,
+  );
+}
+
+async function fromFolder(found: DiffusersModel): Promise<Source> {
+  const { unet, vae, textEncoder, imageEncoder, tokenizer } = found.components;
+  const { config, scheduler } = await readDiffusionConfig(found);
+  const files = (component: { weights: string[] }): { files: string[]; originalLayout: boolean } => ({ files: component.weights, originalLayout: false });
+  return { name: basename(found.folder), config, scheduler, tokenizer, files: { unet: files(unet), vae: files(vae), textEncoder: files(textEncoder), ...(imageEncoder && { imageEncoder: files(imageEncoder) }) } };
+}
+
+function fromSingleFile({ path, config, scheduler }: SingleFile, tokenizer: string | undefined): Source {
+  const beside = `${path.replace(/[^/\\]*$/, '')}tokenizer`;
+  const folder = tokenizer ?? beside;
+  if (tokenizer === undefined && !existsSync(beside)) {
+    throw new SeedbedError('ERR_FILE_NOT_FOUND', `Expected a tokenizer (vocab.json, merges.txt) for '${path}', which holds none: put the 'tokenizer' folder of a diffusers model beside it, or name one with the option tokenizer`);
+  }
+  const part = { files: [path], originalLayout: true };
+  return { name: basename(path), config, scheduler, tokenizer: folder, files: { unet: part, vae: part, textEncoder: part } };
+}
+
+let fastest: 'float32' | 'bfloat16' | undefined;
+
+/** Measured once: some processors that know bfloat16 are slower in it. */
+function fastestDtype(): 'float32' | 'bfloat16' {
+  fastest ??= native().measureMatmul('bfloat16') > native().measureMatmul('float32') ? 'bfloat16' : 'float32';
+  return fastest;
+}
