@@ -3,6 +3,7 @@
 #include "environment.h"
 #include "errors.h"
 #include "fractal_binding.h"
+#include "sampler_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
 
@@ -24,6 +25,7 @@ constexpr Export kExports[] = {
     {"measureMatmul", measure_matmul},
     {"cancelJob", cancel_job},
     {"stopJobs", stop_jobs},
+    {"answerJob", answer_job},
     {"dispose", dispose_handle},
     {"readSafetensors", read_safetensors},
     {"writeSafetensors", write_safetensors},
@@ -45,6 +47,9 @@ constexpr Export kExports[] = {
     {"trainClassifier", train_classifier},
     {"predictClassifier", predict_classifier},
     {"evaluateClassifier", evaluate_classifier},
+
+    {"planSampling", plan_sampling},
+    {"sampleLatents", sample_latents},
 
     {"lrAt", lr_at},
     {"mixBatch", mix_batch},
