@@ -4,6 +4,7 @@
 #include "environment.h"
 #include "errors.h"
 #include "fractal_binding.h"
+#include "sampler_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
 
@@ -25,6 +26,7 @@ constexpr Export kExports[] = {
     {"measureMatmul", measure_matmul},
     {"cancelJob", cancel_job},
     {"stopJobs", stop_jobs},
+    {"answerJob", answer_job},
     {"dispose", dispose_handle},
     {"readSafetensors", read_safetensors},
     {"writeSafetensors", write_safetensors},
@@ -58,6 +60,8 @@ constexpr Export kExports[] = {
     {"generate", generate},
     {"invert", invert},
     {"replayInversion", replay_inversion},
+    {"planSampling", plan_sampling},
+    {"sampleLatents", sample_latents},
 
     {"lrAt", lr_at},
     {"mixBatch", mix_batch},

@@ -1,6 +1,10 @@
 #include "job.h"
 
+#include <condition_variable>
+#include <optional>
+
 #include "errors.h"
+#include "values.h"
 #include "tensor/error.h"
 
 namespace seedbed::binding {
@@ -16,16 +20,48 @@ class Jobs::Job : public JobContext {
   void progress(Emit event) override {
     jobs_.post([this, event = std::move(event)](Napi::Env env) { listener.Call({Napi::String::New(env, "event"), event(env)}); });
   }
-  bool cancelled() const override { return cancel_requested; }
+  bool cancelled() const override { return cancel_requested_; }
+
+  at::Tensor ask(Emit question) override {
+    std::unique_lock lock(mutex_);
+    answer_.reset();
+    const uint64_t ask = ++asked_;
+    jobs_.post([this, ask, question = std::move(question)](Napi::Env env) {
+      listener.Call({Napi::String::New(env, "ask"), emit_object(env, {{"id", static_cast<int64_t>(ask)}, {"question", question(env)}})});
+    });
+    changed_.wait(lock, [this] { return answer_ || cancel_requested_; });
+    throw_if_cancelled();
+    return *answer_;
+  }
+
+  void answer(uint64_t ask, at::Tensor answer) {
+    const std::lock_guard lock(mutex_);
+    if (ask != asked_) return;
+    answer_ = std::move(answer);
+    changed_.notify_all();
+  }
+
+  void request_cancel() {
+    const std::lock_guard lock(mutex_);
+    cancel_requested_ = true;
+    changed_.notify_all();
+  }
 
   const uint64_t id;
   const Lane lane;
   Executor::Task task;
-  std::atomic<bool> cancel_requested{false};
   Napi::FunctionReference listener;  // JavaScript thread only
 
  private:
   Jobs& jobs_;
+  std::atomic<bool> cancel_requested_{false};
+  std::mutex mutex_;  // guards the answer
+  std::condition_variable changed_;
+  uint64_t asked_ = 0;
+  std::optional<at::Tensor> answer_;
+
+ public:
+  std::unique_ptr<Executor> own;  // of Lane::own; destroyed first, which joins its thread
 };
 
 namespace {
@@ -53,7 +89,8 @@ void Jobs::stop() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
   }
-  for (auto& [id, job] : running_) job->cancel_requested = true;
+  for (auto& [id, job] : running_) job->request_cancel();
+  for (auto& [id, job] : running_) job->own.reset();
   for (auto& lane : lanes_) lane.reset();
 }
 
@@ -81,16 +118,24 @@ Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener
   });
   if (running_.empty()) channel_.Ref(env);
   running_.emplace(job->id, job);
-  lanes_[static_cast<int>(lane)]->post(job->task);
+  if (lane == Lane::own) job->own = std::make_unique<Executor>();
+  executor_of(*job).post(job->task);
   return Napi::Number::New(env, static_cast<double>(job->id));
+}
+
+Executor& Jobs::executor_of(Job& job) { return job.lane == Lane::own ? *job.own : *lanes_[static_cast<int>(job.lane)]; }
+
+void Jobs::answer(uint64_t id, uint64_t ask, at::Tensor answer) {
+  const auto found = running_.find(id);
+  if (found != running_.end()) found->second->answer(ask, std::move(answer));
 }
 
 void Jobs::cancel(uint64_t id) {
   const auto found = running_.find(id);
   if (found == running_.end()) return;
   const std::shared_ptr<Job> job = found->second;
-  job->cancel_requested = true;
-  if (closed_ || !lanes_[static_cast<int>(job->lane)]->remove(job->task)) return;
+  job->request_cancel();
+  if (closed_ || !executor_of(*job).remove(job->task)) return;
   post([this, id](Napi::Env env) { finish(env, id, "error", emit_error(describe(std::make_exception_ptr(Cancelled())))); });
 }
 

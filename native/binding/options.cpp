@@ -1,7 +1,6 @@
 #include "options.h"
 
-#include <array>
-
+#include "names.h"
 #include "values.h"
 
 namespace seedbed::binding {
@@ -10,9 +9,6 @@ namespace {
 
 using namespace fractal;
 using namespace train;
-
-template <typename Enum, size_t N>
-using Names = std::array<std::pair<std::string_view, Enum>, N>;
 
 constexpr Names<Perturbation, 2> kPerturbation{{{"multiplicative", Perturbation::multiplicative}, {"additive", Perturbation::additive}}};
 constexpr Names<Probabilities, 2> kProbabilities{{{"base", Probabilities::base}, {"perturbed", Probabilities::perturbed}}};
@@ -44,15 +40,6 @@ constexpr Names<image::AugmentOp, image::kAugmentOps> kAugmentOp{{
     {"TranslateXRel", image::AugmentOp::translate_x},
     {"TranslateYRel", image::AugmentOp::translate_y},
 }};
-
-template <typename Enum, size_t N>
-EnumNames<Enum> names(const Names<Enum, N>& table) {
-  return table;
-}
-
-Napi::Value emit_names(Napi::Env env, const auto& table) {
-  return emit_list(env, table, [env](const auto& row) { return Napi::String::New(env, row.first.data(), row.first.size()); });
-}
 
 OptimizerOptions parse_optimizer_options(const Fields& fields) {
   OptimizerOptions o;
@@ -210,7 +197,7 @@ int parse_threads(const Fields& fields) {
   return threads;
 }
 
-Napi::Value emit_enum_names(Napi::Env env) {
+Napi::Object emit_enum_names(Napi::Env env) {
   return emit_object(env, {{"perturbation", emit_names(env, kPerturbation)},
                            {"probabilities", emit_names(env, kProbabilities)},
                            {"draw", emit_names(env, kDraw)},

@@ -32,6 +32,6 @@ image::Filter parse_filter(const Fields& fields);
 int parse_threads(const Fields& fields);
 
 // { draw: ["point", "patch"], ... }: every enum's names, for the test that compares them with TypeScript's unions.
-Napi::Value emit_enum_names(Napi::Env env);
+Napi::Object emit_enum_names(Napi::Env env);
 
 }  // namespace seedbed::binding

@@ -14,6 +14,7 @@
 #include "image_set.h"
 #include "nn/vit.h"
 #include "options.h"
+#include "sampler_options.h"
 #include "tensor/dtype.h"
 #include "train_binding.h"
 #include "values.h"
@@ -50,9 +51,11 @@ Napi::Value system_info(const Napi::CallbackInfo& info) {
 
 Napi::Value name_tables(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
+  const Napi::Object enums = emit_enum_names(env);
+  add_sampler_enum_names(env, enums);
   return emit_object(env, {{"errorCodes", emit_list(env, error_code_table(), [env](const auto& row) { return emit_string(env, row.second); })},
                            {"models", emit_list(env, nn::vit_names(), [env](const std::string& name) { return emit_string(env, name); })},
-                           {"enums", emit_enum_names(env)}});
+                           {"enums", enums}});
 }
 
 Napi::Value measure_matmul(const Napi::CallbackInfo& info) {

@@ -87,6 +87,9 @@ struct SamplePlan {
 // steps outside 1 to 10,000 and for what the sampler cannot do.
 SamplePlan plan(const SamplerOptions& options, const NoiseSchedule& schedule);
 
+// The steps that `options` ask for: the lists', else `steps`.
+int64_t step_count(const SamplerOptions& options);
+
 // `start` for a strength in [0, 1]: diffusers' get_timesteps. 1 begins at pure noise, 0 does nothing.
 int64_t start_of_strength(double strength, int64_t steps);
 

@@ -43,12 +43,6 @@ Rule rule_of(SamplerKind kind) {
 
 TimestepSpacing spacing_of(const SamplerOptions& options, const NoiseSchedule& schedule) { return schedule.options.spacing.value_or(rule_of(options.kind).spacing); }
 
-int64_t count_steps(const SamplerOptions& o) {
-  if (!o.custom_timesteps.empty()) return static_cast<int64_t>(o.custom_timesteps.size());
-  if (!o.custom_sigmas.empty()) return static_cast<int64_t>(o.custom_sigmas.size()) - 1;
-  return o.steps;
-}
-
 void check_falling(const std::vector<double>& values, const char* name) {
   for (size_t i = 0; i < values.size(); ++i) {
     expect(std::isfinite(values[i]) && values[i] >= 0, "Expected finite numbers of at least 0 for {}, received {}", name, values[i]);
@@ -73,7 +67,7 @@ void check_lists(const SamplerOptions& o, const NoiseSchedule& schedule) {
 
 void check(const SamplerOptions& o, const NoiseSchedule& schedule) {
   check_lists(o, schedule);
-  const int64_t T = schedule.options.train_timesteps, steps = count_steps(o);
+  const int64_t T = schedule.options.train_timesteps, steps = step_count(o);
   const Rule rule = rule_of(o.kind);
   check_range(steps, "steps", 1, kMaxSteps);
   const bool interpolated = !rule.whole && spacing_of(o, schedule) == TimestepSpacing::linspace;
@@ -249,12 +243,18 @@ Level level_or_final(const NoiseSchedule& schedule, int64_t timestep) {
   return level;
 }
 
-int64_t step_distance(const SamplerOptions& options, const NoiseSchedule& schedule) { return schedule.options.train_timesteps / count_steps(options); }
+int64_t step_distance(const SamplerOptions& options, const NoiseSchedule& schedule) { return schedule.options.train_timesteps / step_count(options); }
+
+int64_t step_count(const SamplerOptions& o) {
+  if (!o.custom_timesteps.empty()) return static_cast<int64_t>(o.custom_timesteps.size());
+  if (!o.custom_sigmas.empty()) return static_cast<int64_t>(o.custom_sigmas.size()) - 1;
+  return o.steps;
+}
 
 SamplePlan plan(const SamplerOptions& options, const NoiseSchedule& schedule) {
   check(options, schedule);
   SamplerOptions counted = options;
-  counted.steps = count_steps(options);
+  counted.steps = step_count(options);
   return rule_of(options.kind).on_sigmas ? plan_sigmas(counted, schedule) : plan_timesteps(counted, schedule);
 }
 
