@@ -5,7 +5,8 @@ import type { Image } from '../image.js';
 import { Job, runNative } from '../job.js';
 import { native, type ClipEncoding, type DiffusionHandle, type NativeDiffusionInfo } from '../native.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from '../options.js';
-import { nativeSampler, samplerSchema, type SamplerConfig, type SamplerOptions } from '../sampler-options.js';
+import { samplerSchema, type SamplerName } from '../sampler-options.js';
+import { resolveSampler, type ResolvedSampler, type SchedulerConfig } from '../scheduler-config.js';
 import type { Tensor } from '../tensor.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
@@ -34,7 +35,7 @@ const guidanceFields = {
   guidanceScale: z.number().min(0).max(1000).default(7.5),
   /** Against grey pictures at strong guidance (arXiv 2305.08891). Default 0. */
   guidanceRescale: share.default(0),
-  /** Layers of the text encoder left out at the end. Default: what the model's settings say (0). */
+  /** Layers of the text encoder left out at the end, for the prompt, not the negative one. Default 0. */
   clipSkip: z.int().min(0).optional(),
   /** FreeU's four factors (arXiv 2309.11497). Default off. */
   freeU: freeUSchema.optional(),
@@ -44,8 +45,8 @@ const generateSchema = z.strictObject({
   ...guidanceFields,
   /** Pictures per prompt. Default 1. */
   count: positiveInt.max(100_000).default(1),
-  /** 1 to 10,000. Default 30. */
-  steps: positiveInt.max(MAX_STEPS).default(30),
+  /** 1 to 10,000. Default 50 (lcm: 4), or as many as the sampler's list of timesteps or sigmas has. */
+  steps: positiveInt.max(MAX_STEPS).optional(),
   /** A name or `{ type, ...options }`. Default: what the model's scheduler_config.json names. */
   sampler: samplerSchema.optional(),
   /** Picture i has the seed `seed + i`. Default 0. */
@@ -126,7 +127,7 @@ export interface GenerationRecord {
   prompts: string[];
   negativePrompt: string;
   steps: number;
-  sampler: SamplerOptions;
+  sampler: SamplerName;
   guidanceScale: number;
   guidanceRescale: number;
   width: number;
@@ -151,6 +152,7 @@ export interface Inversion {
 export interface DiffusionInfo extends NativeDiffusionInfo {
   model: string;
   device: 'cpu';
+  /** What the UNet predicts: epsilon, v_prediction or sample. */
   predictionType: string;
   /** Pixels the model was trained at. */
   imageSize: number;
@@ -158,7 +160,8 @@ export interface DiffusionInfo extends NativeDiffusionInfo {
   factor: number;
   latentChannels: number;
   crossAttentionDim: number;
-  sampler: string;
+  /** What `generate` uses unless told otherwise. */
+  sampler: SamplerName;
 }
 
 /** What a loaded model is made of. @internal */
@@ -167,7 +170,7 @@ export interface DiffusionParts {
   handle: DiffusionHandle;
   config: DiffusionConfig;
   tokenizer: ClipTokenizer;
-  scheduler: SamplerConfig;
+  schedulerConfig: SchedulerConfig;
   threads: number | undefined;
 }
 
@@ -209,17 +212,18 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   get info(): DiffusionInfo {
-    const { name, handle, config, scheduler } = this.#parts;
+    const { name, handle, config } = this.#parts;
+    const { name: sampler, schedule } = this.#resolve({});
     return {
       ...native().diffusionInfo(handle),
       model: name,
       device: 'cpu',
-      predictionType: scheduler.schedule.prediction,
+      predictionType: (schedule['prediction'] as string | undefined) ?? 'epsilon',
       imageSize: config.unet.sampleSize * this.#factor,
       factor: this.#factor,
       latentChannels: config.vae.latentChannels,
       crossAttentionDim: config.unet.crossAttentionDim,
-      sampler: scheduler.sampler.type,
+      sampler,
     };
   }
 
@@ -236,7 +240,9 @@ export class Diffusion implements Disposable, AsyncDisposable {
     const tiled = o.tiled === 'auto' ? Math.max(size.width, size.height) > 2 * this.info.imageSize : o.tiled;
     checkCombination(o);
     this.#checkMemory(size, tiled, Math.min(o.batchSize, pictures));
-    const sampler = o.sampler ?? this.#parts.scheduler.sampler;
+    const { name: sampler, ...resolved } = this.#resolve(o);
+    const planned = resolved.sampler as { steps?: number; customTimesteps?: number[]; customSigmas?: number[] };
+    const steps = planned.steps ?? planned.customTimesteps?.length ?? (planned.customSigmas?.length ?? 1) - 1;
     const seeds = Array.from({ length: pictures }, (_, i) => o.seed + i);
     return new Job<GenerateEvent, Generated>(
       async ({ emit, signal }) => {
@@ -245,8 +251,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
           ...guidance,
           seeds,
           ...size,
-          sampler: nativeSampler(sampler, o.steps),
-          schedule: this.#parts.scheduler.schedule,
+          sampler: resolved.sampler,
+          schedule: resolved.schedule,
           latents: o.latents,
           image: o.image && toPixels(Array.isArray(o.image) ? o.image : [o.image], size),
           mask: o.mask && toMask(o.mask, size),
@@ -258,7 +264,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
           threads: this.#threads(o),
         });
         const { images, latents } = await runNative<StepProgress, { images: Image[]; latents: Tensor<'float32'> }>((listener) => native().generate(this.#parts.handle, call, listener), signal, emit);
-        const { steps, guidanceScale, guidanceRescale } = o;
+        const { guidanceScale, guidanceRescale } = o;
         const settings = { prompts: [...prompts], negativePrompt: list(o.negativePrompt ?? '').join(' | '), steps, sampler, guidanceScale, guidanceRescale, ...size, model: this.#parts.name };
         return { images, latents, seeds, settings: { ...settings, ...defined({ strength: o.image && (o.strength ?? 0.8), clipSkip: o.clipSkip, freeU: o.freeU }) } };
       },
@@ -306,7 +312,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
         const latents = o.latents ?? (await this.encodeImage(o.image as Image, { signal }));
         const pictures = latents.shape[0] ?? 1;
         const guidance = await this.#guidance(o, list(o.prompt), emit, signal);
-        const call = { ...guidance, latents, kind: o.kind, steps: o.steps, schedule: this.#parts.scheduler.schedule, seeds: Array.from({ length: pictures }, (_, i) => o.seed + i), batchSize: o.batchSize, threads: this.#threads(o) };
+        const call = { ...guidance, latents, kind: o.kind, steps: o.steps, schedule: this.#resolve({ sampler: 'ddim' }).schedule, seeds: Array.from({ length: pictures }, (_, i) => o.seed + i), batchSize: o.batchSize, threads: this.#threads(o) };
         const found = await runNative<StepProgress, Omit<Inversion, 'kind' | 'steps'>>((listener) => native().invert(this.#parts.handle, call, listener), signal, emit);
         return { kind: o.kind, steps: o.steps, ...found };
       },
@@ -325,7 +331,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
     return new Job<StepProgress | WarningEvent, Tensor<'float32'>>(
       async ({ emit, signal }) => {
         const guidance = await this.#guidance(o, list(o.prompt), emit, signal);
-        const call = { ...guidance, latents, noises: inversion.noises, first: skip, schedule: this.#parts.scheduler.schedule, threads: this.#threads(o) };
+        const call = { ...guidance, latents, noises: inversion.noises, first: skip, schedule: this.#resolve({ sampler: 'ddim' }).schedule, threads: this.#threads(o) };
         return runNative<StepProgress, Tensor<'float32'>>((listener) => native().replayInversion(this.#parts.handle, call, listener), signal, emit);
       },
       o,
@@ -348,6 +354,10 @@ export class Diffusion implements Disposable, AsyncDisposable {
 
   get #factor(): number {
     return 2 ** (this.#parts.config.vae.blockOutChannels.length - 1);
+  }
+
+  #resolve({ sampler, steps }: { sampler?: z.output<typeof samplerSchema> | undefined; steps?: number | undefined }): ResolvedSampler {
+    return resolveSampler({ sampler, steps, schedulerConfig: this.#parts.schedulerConfig });
   }
 
   #threads(options: { threads?: number | undefined }): number {
@@ -382,7 +392,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
     if (negatives.length !== 1 && negatives.length !== prompts.length) throw new ArgumentError(`Expected 1 or ${prompts.length} texts for negativePrompt, received ${negatives.length}`);
     const same = new Set(prompts).size === 1; // one row serves all pictures
     const prompt = await this.#encode(same ? prompts.slice(0, 1) : prompts, { clipSkip }, emit, signal);
-    const negativePrompt = guidanceScale === 1 ? undefined : await this.#encode(negatives, { clipSkip }, emit, signal);
+    // faithful: diffusers leaves layers out for the prompt only
+    const negativePrompt = guidanceScale === 1 ? undefined : await this.#encode(negatives, {}, emit, signal);
     return defined({ prompt, negativePrompt, guidanceScale, guidanceRescale, freeU });
   }
 

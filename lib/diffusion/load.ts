@@ -5,7 +5,7 @@ import { ArgumentError, SeedbedError } from '../errors.js';
 import { Job, runNative } from '../job.js';
 import { native, type DiffusionHandle, type LoadEvent } from '../native.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
-import { samplerFromConfig } from '../sampler-options.js';
+import { checkSchedulerConfig, type SchedulerConfig } from '../scheduler-config.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion, type DiffusionParts } from './diffusion.js';
@@ -50,6 +50,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
     async ({ emit, signal }) => {
       const found = await findModel(source, { variant: o.variant });
       const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
+      checkSchedulerConfig(model.scheduler);
       const tokenizer = await loadTokenizer(model.tokenizer);
       const call = {
         unet: { config: model.config.unet, ...model.files.unet },
@@ -60,7 +61,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, scheduler: samplerFromConfig(model.scheduler), threads: o.threads };
+      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, schedulerConfig: model.scheduler as SchedulerConfig, threads: o.threads };
       return new Diffusion(parts);
     },
     o,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -72,10 +73,10 @@ at::Tensor predict_guided(const Model& model, const Guidance& guidance, const at
 }
 
 // Keeps what the mask does not paint anew: the network sees the picture there with the level's noise, and its guess
-// there is the picture. `keep` [B, 1, h, w] is 1 where the picture stays.
-Denoise keeping(Denoise denoise, const at::Tensor& picture, const at::Tensor& noise, const at::Tensor& keep) {
+// there is the picture. `keep` [B, 1, h, w] is 1 where the picture stays. Above `below` the network sees noise alone.
+Denoise keeping(Denoise denoise, const at::Tensor& picture, const at::Tensor& noise, const at::Tensor& keep, double below) {
   return [=](const at::Tensor& x, const Level& level) {
-    const at::Tensor seen = at::lerp(x, add_noise(picture, noise, level), keep);
+    const at::Tensor seen = level.timestep < below ? at::lerp(x, add_noise(picture, noise, level), keep) : x;
     return at::lerp(denoise(seen, level), picture, keep);
   };
 }
@@ -106,13 +107,15 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
   const at::Tensor unit = o.latents.defined() ? rows(o.latents, begin, end) : noise.draw(model.vae.config().latent_channels, o.height / f, o.width / f);
   if (!picture.defined()) return sample(sampler, o.schedule, unit * steps.init_scale, denoise, noise, on_step);
   if (sampler.start >= static_cast<int64_t>(steps.levels.size())) return picture;
+  const Level& first = steps.levels[static_cast<size_t>(sampler.start)];
+  at::Tensor x = add_noise(picture, unit, first);
   if (o.mask.defined()) {
+    // With all steps taken, what is painted anew begins as noise that knows nothing of the picture.
+    const bool forget = sampler.start == 0;
+    if (forget) x = unit * steps.init_scale;
     const at::Tensor keep = 1 - at::upsample_nearest2d(for_images(rows(o.mask, begin, end), images), {o.height / f, o.width / f});
-    denoise = keeping(std::move(denoise), picture, unit, keep);
+    denoise = keeping(std::move(denoise), picture, unit, keep, forget ? first.timestep : std::numeric_limits<double>::infinity());
   }
-  // With a mask and all steps, what is painted anew begins as noise alone.
-  const bool forget = o.mask.defined() && sampler.start == 0;
-  const at::Tensor x = forget ? unit * steps.init_scale : add_noise(picture, unit, steps.levels[static_cast<size_t>(sampler.start)]);
   return sample(sampler, o.schedule, x, denoise, noise, on_step);
 }
 

@@ -1,0 +1,115 @@
+import t, { type Test } from 'tap';
+import { loadDiffusion, type GenerateOptions, type Image, type Tensor } from 'seedbed';
+import { filled, worstStored, type Stored } from './formula.js';
+import { golden, pipelines, writeTinyModel, type PipelineRun } from './golden-models.js';
+import { picture, worst } from './support.js';
+
+const PROMPT = 'a photo of a red cat';
+const CLOSE = { rtol: 1e-4, atol: 1e-4 };
+
+/** White in the right half, as in the golden pipelines. */
+function halfMask(size: number): Image {
+  return { data: Uint8Array.from({ length: size * size }, (_, i) => (i % size >= size / 2 ? 255 : 0)), width: size, height: size, channels: 1 };
+}
+
+function optionsOf({ kind, options, seeds }: PipelineRun): GenerateOptions {
+  const single = typeof options.prompt === 'string';
+  return {
+    prompt: options.prompt,
+    negativePrompt: options.negative_prompt,
+    steps: options.num_inference_steps,
+    guidanceScale: options.guidance_scale,
+    seed: seeds[0] as number,
+    ...(single && { count: seeds.length }),
+    ...(options.width !== undefined && { width: options.width }),
+    ...(options.height !== undefined && { height: options.height }),
+    ...(options.guidance_rescale !== undefined && { guidanceRescale: options.guidance_rescale }),
+    ...(options.clip_skip !== undefined && { clipSkip: options.clip_skip }),
+    ...(options.eta !== undefined && { sampler: { type: 'ddim' as const, eta: options.eta } }),
+    ...(kind !== 'text' && { image: seeds.map((_, salt) => picture(32, 32, 3, salt)), strength: options.strength as number }),
+    ...(kind === 'inpaint' && { mask: halfMask(32) }),
+  };
+}
+
+const unit = (image: Image[]): Tensor<'float32'> => {
+  const { width, height } = image[0] as Image;
+  const data = new Float32Array(image.length * 3 * width * height);
+  image.forEach((one, i) => one.data.forEach((value, at) => (data[((i * 3 + (at % 3)) * height * width + Math.floor(at / 3))] = value / 255)));
+  return { data, shape: [image.length, 3, height, width], dtype: 'float32' };
+};
+
+t.test('pipelines equal diffusers', { timeout: 120_000 }, async (t) => {
+  for (const run of pipelines.runs) {
+    await t.test(run.title, async (t) => {
+      using sd = await loadDiffusion(writeTinyModel(t.testdir(), run.model, run.scheduler));
+      const { latents, images, seeds } = await sd.generate(optionsOf(run));
+      t.same(seeds, run.seeds);
+      t.ok(worstStored(latents, run.latents, CLOSE) <= 1, `latents (${worstStored(latents, run.latents, CLOSE).toFixed(3)})`);
+      t.ok(worstStored(unit(images), run.image, { atol: 0.5 / 255 + 1e-3 }) <= 1, `pictures, but for rounding to bytes (${worstStored(unit(images), run.image, { atol: 0.5 / 255 + 1e-3 }).toFixed(3)})`);
+    });
+  }
+});
+
+interface DdimCase {
+  model: 'sd1' | 'sd2';
+  prediction: string;
+  steps: number;
+  timesteps: number[];
+  latents: number[];
+  ids: number[];
+  forth: Stored[];
+  back: Stored;
+}
+
+interface EditFriendlyCase {
+  model: 'sd1' | 'sd2';
+  guidance: number;
+  steps: number;
+  timesteps: number[];
+  latents: number[];
+  noiseSeed: number;
+  ids: number[][];
+  sequence: Stored[];
+  z: Stored[];
+  replays: { first: number; result: Stored; error: number }[];
+}
+
+t.test('inversions equal the reference', async (t) => {
+  const inversions = golden<{ ddim: DdimCase[]; editFriendly: EditFriendlyCase[] }>('inversions');
+  const near = (t: Test, actual: Tensor | undefined, expected: Stored, name: string): void => {
+    const ratio = worstStored(actual as Tensor<'float32'>, expected, CLOSE);
+    t.ok(ratio <= 1, `${name} (${ratio.toFixed(3)})`);
+  };
+
+  for (const c of inversions.ddim) {
+    await t.test(`DDIM, ${c.model}`, async (t) => {
+      using sd = await loadDiffusion(writeTinyModel(t.testdir(), c.model));
+      const found = await sd.invert({ latents: filled('input.latents', c.latents), prompt: PROMPT, steps: c.steps });
+      t.same(found.timesteps, c.timesteps);
+      c.forth.forEach((expected, i) => near(t, found.latents[i], expected, `step ${i}`));
+      const last = found.latents.at(-1) as Tensor<'float32'>;
+      const { latents } = await sd.generate({ latents: noised(last), prompt: PROMPT, guidanceScale: 1, steps: c.steps, sampler: 'ddim', width: 32, height: 32 });
+      near(t, latents, c.back, 'back again');
+    });
+  }
+
+  for (const c of inversions.editFriendly) {
+    await t.test(`edit-friendly, guidance ${c.guidance}`, async (t) => {
+      using sd = await loadDiffusion(writeTinyModel(t.testdir(), c.model));
+      // The reference's prompts are token ids without words, so the states are encoded from ids.
+      const [cond, uncond] = await Promise.all(c.ids.map(async (ids) => (await sd.components.textEncoder.encode({ data: BigInt64Array.from(ids, BigInt), shape: [1, ids.length], dtype: 'int64' })).states));
+      const guidance = { prompt: c.guidance === 1 ? uncond : cond, negativePrompt: uncond } as { prompt: Tensor; negativePrompt: Tensor };
+      for (const batchSize of [1, 4]) {
+        const found = await sd.invert({ latents: filled('input.latents', c.latents), ...guidance, guidanceScale: c.guidance, steps: c.steps, kind: 'edit-friendly', seed: c.noiseSeed, batchSize });
+        t.same(found.timesteps.toReversed(), c.timesteps);
+        c.sequence.forEach((expected, i) => near(t, found.latents.at(-1 - i), expected, `x of step ${i}`));
+        c.z.forEach((expected, i) => near(t, found.noises.at(-1 - i), expected, `noise of step ${i}`));
+        for (const { first, result } of c.replays) {
+          const latents = await sd.replay(found, { ...guidance, guidanceScale: c.guidance, skip: c.steps - first });
+          near(t, latents, result, `replayed from ${first}`);
+          t.ok(worst(latents.data, filled('input.latents', c.latents).data, { atol: 1e-4 }) <= 1, 'and the picture is back');
+        }
+      }
+    });
+  }
+});
