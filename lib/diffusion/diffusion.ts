@@ -18,7 +18,9 @@ const MAX_SIDE = 16_384;
 
 const tensor = z.custom<Tensor>((value) => typeof value === 'object' && value !== null && 'data' in value && 'shape' in value && 'dtype' in value, { error: 'a tensor' });
 const image = z.custom<Image>((value) => typeof value === 'object' && value !== null && 'data' in value && 'width' in value && 'height' in value && 'channels' in value, { error: 'an image' });
-const texts = z.union([z.string(), z.array(z.string()).min(1)]);
+const prompts = z.union([z.string(), z.array(z.string()).min(1), tensor], { error: 'a text, a list of texts, or a tensor from encodePrompt' });
+
+type Prompts = z.output<typeof prompts>;
 const callFields = { threads: positiveInt.max(1024).optional(), signal: abortSignal.optional() };
 
 const freeUSchema = z.strictObject({ s1: z.number(), s2: z.number(), b1: z.number(), b2: z.number() });
@@ -27,10 +29,10 @@ const freeUSchema = z.strictObject({ s1: z.number(), s2: z.number(), b1: z.numbe
 export type FreeU = z.output<typeof freeUSchema>;
 
 const guidanceFields = {
-  /** What the picture shows; several texts make several pictures. */
-  prompt: texts,
+  /** What the picture shows; several texts make several pictures. Or states [prompts, 77, width], as from `encodePrompt`. */
+  prompt: prompts,
   /** What it does not show. Default ''. */
-  negativePrompt: texts.optional(),
+  negativePrompt: prompts.optional(),
   /** Classifier-free guidance (Ho & Salimans 2022); 1: none, half the work. Default 7.5. */
   guidanceScale: z.number().min(0).max(1000).default(7.5),
   /** Against grey pictures at strong guidance (arXiv 2305.08891). Default 0. */
@@ -78,7 +80,7 @@ export type GenerateOptions = z.input<typeof generateSchema>;
 const invertSchema = z.strictObject({
   ...guidanceFields,
   guidanceScale: guidanceFields.guidanceScale.default(1),
-  prompt: texts.default(''),
+  prompt: prompts.default(''),
   /** The picture; its sides must be multiples of the autoencoder's factor. */
   image: image.optional(),
   /** Or its latents [1, channels, h, w]. */
@@ -175,6 +177,19 @@ export interface DiffusionParts {
 }
 
 const list = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
+const isTexts = (value: Prompts): value is string | string[] => typeof value === 'string' || Array.isArray(value);
+const textsOf = (value: Prompts): string[] => (isTexts(value) ? [...list(value)] : []);
+const countOf = (value: Prompts): number => (isTexts(value) ? list(value).length : (value.shape[0] ?? 0));
+
+/** Each row `count` times in turn; one row stays one, which serves all pictures. */
+function repeatRows(states: Tensor<'float32'>, count: number): Tensor<'float32'> {
+  const [rows = 0, ...rest] = states.shape;
+  if (rows === 1 || count === 1) return states;
+  const length = states.data.length / rows;
+  const data = new Float32Array(states.data.length * count);
+  for (let i = 0; i < rows * count; i++) data.set(states.data.subarray(Math.floor(i / count) * length, (Math.floor(i / count) + 1) * length), i * length);
+  return { data, shape: [rows * count, ...rest], dtype: 'float32' };
+}
 
 /** A loaded diffusion model. Holds native memory: `using`, `await using` or `dispose()`. Calls queue; each has its own signal. */
 export class Diffusion implements Disposable, AsyncDisposable {
@@ -234,8 +249,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
   /** Pictures from a prompt, from noise of given seeds, perhaps beginning with a picture. */
   generate(options: GenerateOptions): Job<GenerateEvent, Generated> {
     const o = checkOptions(generateSchema, options, 'generate');
-    const prompts = list(o.prompt);
-    const pictures = prompts.length * o.count;
+    const pictures = countOf(o.prompt) * o.count;
     const size = this.#sizeOf(o);
     const tiled = o.tiled === 'auto' ? Math.max(size.width, size.height) > 2 * this.info.imageSize : o.tiled;
     checkCombination(o);
@@ -246,7 +260,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
     const seeds = Array.from({ length: pictures }, (_, i) => o.seed + i);
     return new Job<GenerateEvent, Generated>(
       async ({ emit, signal }) => {
-        const guidance = await this.#guidance(o, prompts.flatMap((text) => Array<string>(o.count).fill(text)), emit, signal);
+        const guidance = await this.#guidance(o, o.count, emit, signal);
         const call = defined({
           ...guidance,
           seeds,
@@ -265,7 +279,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
         });
         const { images, latents } = await runNative<StepProgress, { images: Image[]; latents: Tensor<'float32'> }>((listener) => native().generate(this.#parts.handle, call, listener), signal, emit);
         const { guidanceScale, guidanceRescale } = o;
-        const settings = { prompts: [...prompts], negativePrompt: list(o.negativePrompt ?? '').join(' | '), steps, sampler, guidanceScale, guidanceRescale, ...size, model: this.#parts.name };
+        const settings = { prompts: textsOf(o.prompt), negativePrompt: textsOf(o.negativePrompt ?? '').join(' | '), steps, sampler, guidanceScale, guidanceRescale, ...size, model: this.#parts.name };
         return { images, latents, seeds, settings: { ...settings, ...defined({ strength: o.image && (o.strength ?? 0.8), clipSkip: o.clipSkip, freeU: o.freeU }) } };
       },
       o,
@@ -311,7 +325,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
       async ({ emit, signal }) => {
         const latents = o.latents ?? (await this.encodeImage(o.image as Image, { signal }));
         const pictures = latents.shape[0] ?? 1;
-        const guidance = await this.#guidance(o, list(o.prompt), emit, signal);
+        const guidance = await this.#guidance(o, 1, emit, signal);
         const call = { ...guidance, latents, kind: o.kind, steps: o.steps, schedule: this.#resolve({ sampler: 'ddim' }).schedule, seeds: Array.from({ length: pictures }, (_, i) => o.seed + i), batchSize: o.batchSize, threads: this.#threads(o) };
         const found = await runNative<StepProgress, Omit<Inversion, 'kind' | 'steps'>>((listener) => native().invert(this.#parts.handle, call, listener), signal, emit);
         return { kind: o.kind, steps: o.steps, ...found };
@@ -330,7 +344,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
     if (latents === undefined) throw new ArgumentError(`Expected an integer from 0 to ${inversion.steps - 1} for skip, received ${skip}`);
     return new Job<StepProgress | WarningEvent, Tensor<'float32'>>(
       async ({ emit, signal }) => {
-        const guidance = await this.#guidance(o, list(o.prompt), emit, signal);
+        const guidance = await this.#guidance(o, 1, emit, signal);
         const call = { ...guidance, latents, noises: inversion.noises, first: skip, schedule: this.#resolve({ sampler: 'ddim' }).schedule, threads: this.#threads(o) };
         return runNative<StepProgress, Tensor<'float32'>>((listener) => native().replayInversion(this.#parts.handle, call, listener), signal, emit);
       },
@@ -381,19 +395,21 @@ export class Diffusion implements Disposable, AsyncDisposable {
     return states;
   }
 
+  /** Prompts as states, each for `count` pictures, and how strongly they guide. */
   async #guidance(
-    o: { negativePrompt?: string | string[] | undefined; guidanceScale: number; guidanceRescale: number; freeU?: FreeU | undefined; clipSkip?: number | undefined },
-    prompts: readonly string[],
+    o: { prompt: Prompts; negativePrompt?: Prompts | undefined; guidanceScale: number; guidanceRescale: number; freeU?: FreeU | undefined; clipSkip?: number | undefined },
+    count: number,
     emit: (event: WarningEvent) => void,
     signal: AbortSignal,
   ): Promise<Record<string, unknown>> {
-    const { guidanceScale, guidanceRescale, freeU, clipSkip } = o;
-    const negatives = list(o.negativePrompt ?? '');
-    if (negatives.length !== 1 && negatives.length !== prompts.length) throw new ArgumentError(`Expected 1 or ${prompts.length} texts for negativePrompt, received ${negatives.length}`);
-    const same = new Set(prompts).size === 1; // one row serves all pictures
-    const prompt = await this.#encode(same ? prompts.slice(0, 1) : prompts, { clipSkip }, emit, signal);
+    const { guidanceScale, guidanceRescale, freeU, clipSkip, negativePrompt: negative = '' } = o;
+    const [texts, negatives] = [countOf(o.prompt), countOf(negative)];
+    if (negatives !== 1 && negatives !== texts) throw new ArgumentError(`Expected 1 or ${texts} texts for negativePrompt, received ${negatives}`);
+    const states = async (input: Prompts, options: { clipSkip?: number | undefined }): Promise<Tensor<'float32'>> =>
+      repeatRows(isTexts(input) ? await this.#encode(list(input), options, emit, signal) : (input as Tensor<'float32'>), count);
+    const prompt = await states(o.prompt, { clipSkip });
     // faithful: diffusers leaves layers out for the prompt only
-    const negativePrompt = guidanceScale === 1 ? undefined : await this.#encode(negatives, {}, emit, signal);
+    const negativePrompt = guidanceScale === 1 ? undefined : await states(negative, {});
     return defined({ prompt, negativePrompt, guidanceScale, guidanceRescale, freeU });
   }
 

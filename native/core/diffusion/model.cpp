@@ -7,8 +7,8 @@ namespace seedbed::diffusion {
 namespace {
 
 void load(const nn::Module& network, const WeightFiles& source, Part part, at::ScalarType dtype) {
-  const NamedTensors file = read_weights(source.files);
-  nn::adopt_parameters(network, source.original_layout ? from_original(file, part, network.named_parameters()) : from_diffusers(file), dtype);
+  const NamedTensors file = read_weights(source.files), wanted = network.named_parameters();
+  nn::adopt_parameters(network, source.original_layout ? from_original(file, part, wanted) : from_diffusers(file, wanted), dtype);
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<v
   load(model->vae, files.vae_files, Part::vae, files.dtype);
   if (model->image_encoder) {
     on_part(3, parts, "image encoder");
-    nn::adopt_parameters(*model->image_encoder, from_diffusers(read_weights(files.image_encoder_files.files)), files.dtype);
+    load(*model->image_encoder, files.image_encoder_files, Part::image_encoder, files.dtype);
   }
   return model;
 }

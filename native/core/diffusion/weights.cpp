@@ -127,14 +127,22 @@ NamedTensors read_weights(const std::vector<std::string>& files) {
   return tensors;
 }
 
-NamedTensors from_diffusers(const NamedTensors& file) {
+NamedTensors from_diffusers(const NamedTensors& file, const NamedTensors& wanted) {
+  std::unordered_set<std::string> known;
+  for (const auto& [name, value] : wanted) known.insert(name);
+  const auto today = [&](const std::string& name) {
+    if (known.contains(name)) return name;
+    for (const std::string_view tower : {"text_model.", "vision_model."})
+      if (known.contains(std::string(tower) + name)) return std::string(tower) + name;
+    const std::string attention = renamed(name, kOldVaeAttention);
+    return known.contains(attention) ? attention : name;
+  };
   NamedTensors out;
   for (const auto& [name, value] : file) {
     if (name.ends_with("position_ids")) continue;
-    const bool old_attention = name.find("mid_block.attentions.0.") != std::string::npos && (name.starts_with("encoder.") || name.starts_with("decoder."));
-    at::Tensor tensor = value;
-    if (old_attention && tensor.dim() == 4) tensor = tensor.flatten(1);
-    out.emplace_back(old_attention ? renamed(name, kOldVaeAttention) : name, tensor);
+    const std::string ours = today(name);
+    // Older autoencoders hold these as 1 x 1 convolutions.
+    out.emplace_back(ours, ours != name && value.dim() == 4 ? value.flatten(1) : value);
   }
   return out;
 }
@@ -191,8 +199,9 @@ NamedTensors from_original(const NamedTensors& file, Part part, const NamedTenso
       }
       case Part::vae: return {original_vae_name(name, levels)};
       case Part::text_encoder: return open_clip ? open_clip_place(name) : Place{old_clip ? name.substr(kTextModel.size()) : name};
+      case Part::image_encoder: break;  // no such file holds one
     }
-    fail(ErrorCode::internal, "Unknown part");
+    fail(ErrorCode::weights, "Expected no image encoder in a file of the original layout");
   };
 
   NamedTensors out;

@@ -13,13 +13,14 @@ namespace seedbed::diffusion {
 NamedTensors read_weights(const std::vector<std::string>& files);
 
 // A diffusers component as older releases saved it, under the names of today: the autoencoder's attention was called
-// query, key, value, proj_attn, and the text encoder stored its position ids.
-NamedTensors from_diffusers(const NamedTensors& file);
+// query, key, value, proj_attn, and the text encoder stored its position ids. Transformers since 5.6 leaves out the first
+// part of the towers' names ("text_model."). `wanted` are the names and shapes of our network.
+NamedTensors from_diffusers(const NamedTensors& file, const NamedTensors& wanted);
 
 // The parts of a single-file checkpoint in the original (CompVis, Stability) layout. `wanted` are the names and shapes
 // of our network; each is looked up under its original name and reshaped or split where the layouts differ.
 // Throws ERR_WEIGHTS that lists what is missing or left over in the part.
-enum class Part { unet, vae, text_encoder };
+enum class Part { unet, vae, text_encoder, image_encoder };
 NamedTensors from_original(const NamedTensors& file, Part part, const NamedTensors& wanted);
 
 // The original name of a parameter of ours, without the part's prefix, for SD 1.x and the UNet and autoencoder of 2.x.
