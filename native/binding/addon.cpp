@@ -3,6 +3,7 @@
 #include "environment.h"
 #include "errors.h"
 #include "fractal_binding.h"
+#include "kernel_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
 
@@ -51,6 +52,11 @@ constexpr Export kExports[] = {
     {"applyAugmentOp", apply_augment_op},
     {"resizeImage", resize_image},
     {"augmentImage", augment_image},
+
+    {"vectorCodes", vector_codes},
+    {"attention", attention},
+    {"groupNorm", group_norm},
+    {"geglu", geglu},
 };
 
 // Calls an export; whatever it throws becomes one JavaScript error.
