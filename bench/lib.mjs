@@ -45,8 +45,9 @@ export class Peer {
     return this.line();
   }
 
-  async round() {
-    this.child.stdin.write('go\n');
+  /** Seconds of one round; `line` says which when the peer knows several. */
+  async round(line = 'go') {
+    this.child.stdin.write(`${line}\n`);
     return (await this.line()).seconds;
   }
 

@@ -99,6 +99,16 @@ export interface ClipEncoding {
   projected?: Tensor<'float32'>;
 }
 
+/** The attention kernel by itself; the gradients are there when the output's gradient was given. */
+export interface NativeAttention {
+  out: Tensor;
+  forwardMs: number;
+  gradQ?: Tensor;
+  gradK?: Tensor;
+  gradV?: Tensor;
+  backwardMs?: number;
+}
+
 /** The only typed view of the addon: one member per row of the export table in `native/binding/addon.cpp`. */
 export interface NativeBinding {
   systemInfo(): SystemInfo;
@@ -146,6 +156,11 @@ export interface NativeBinding {
   applyAugmentOp(options: Options): Image;
   resizeImage(options: Options): Image;
   augmentImage(options: Options): Tensor<'float32'>;
+
+  vectorCodes(): string[];
+  attention(options: Options): NativeAttention;
+  groupNorm(options: Options): Tensor;
+  geglu(options: Options): Tensor;
 }
 
 const require = createRequire(import.meta.url);

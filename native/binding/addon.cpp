@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "fractal_binding.h"
 #include "sampler_binding.h"
+#include "kernel_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
 
@@ -68,6 +69,11 @@ constexpr Export kExports[] = {
     {"applyAugmentOp", apply_augment_op},
     {"resizeImage", resize_image},
     {"augmentImage", augment_image},
+
+    {"vectorCodes", vector_codes},
+    {"attention", attention},
+    {"groupNorm", group_norm},
+    {"geglu", geglu},
 };
 
 // Calls an export; whatever it throws becomes one JavaScript error.

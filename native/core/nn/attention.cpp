@@ -22,9 +22,10 @@ using torch::autograd::variable_list;
 constexpr int64_t kChunkKeys = 1024;  // gradients of the keys of a chunk stay in the second cache
 constexpr int64_t kMostChunks = 4;    // each holds its own part of q's gradient
 
-const AttentionKernel& kernel_of(VectorCode code) {
+const AttentionKernel& kernel_of(VectorCode code, at::ScalarType dtype) {
   switch (code) {
 #if defined(__x86_64__)
+    case VectorCode::avx512bf16: return dtype == at::kBFloat16 ? kAttentionAvx512Bf16 : kAttentionAvx512;
     case VectorCode::avx512: return kAttentionAvx512;
     case VectorCode::avx2: return kAttentionAvx2;
 #endif
@@ -122,7 +123,7 @@ class Attention : public torch::autograd::Function<Attention> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& q, const Variable& k, const Variable& v, double scale, int64_t code) {
     const at::Tensor out = at::empty(q.sizes(), q.options()), lse = at::empty({q.size(0) * q.size(2), q.size(1)}, q.options().dtype(at::kFloat));
-    run_forward(kernel_of(static_cast<VectorCode>(code)), q, k, v, scale, out, lse);
+    run_forward(kernel_of(static_cast<VectorCode>(code), q.scalar_type()), q, k, v, scale, out, lse);
     ctx->save_for_backward({q, k, v, out, lse});
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["code"] = code;
@@ -133,7 +134,7 @@ class Attention : public torch::autograd::Function<Attention> {
     expect(!c10::GradMode::is_enabled(), "attention: there are no second derivatives; use attention_reference for them");
     const variable_list saved = ctx->get_saved_variables();
     const Wanted wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(1) || ctx->needs_input_grad(2)};
-    const Gradients out = run_backward(kernel_of(static_cast<VectorCode>(ctx->saved_data["code"].toInt())), saved[0], saved[1], saved[2], ctx->saved_data["scale"].toDouble(), saved[3],
+    const Gradients out = run_backward(kernel_of(static_cast<VectorCode>(ctx->saved_data["code"].toInt()), saved[0].scalar_type()), saved[0], saved[1], saved[2], ctx->saved_data["scale"].toDouble(), saved[3],
                                        saved[4], with_unit_stride(grads[0]), wanted);
     return {out.q, out.k, out.v, {}, {}};
   }
@@ -162,7 +163,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   if (c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad()))
     return Attention::apply(rows_q, rows_k, rows_v, scale, static_cast<int64_t>(code));
   const at::Tensor out = at::empty(q.sizes(), q.options());
-  run_forward(kernel_of(code), rows_q, rows_k, rows_v, scale, out, {});
+  run_forward(kernel_of(code, q.scalar_type()), rows_q, rows_k, rows_v, scale, out, {});
   return out;
 }
 

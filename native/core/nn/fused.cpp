@@ -32,6 +32,7 @@ void check_gate(const at::Tensor& x) { expect(x.dim() > 0 && x.size(-1) % 2 == 0
 const FusedKernel& kernel_of(std::string_view name) {
   switch (vector_code(name)) {
 #if defined(__x86_64__)
+    case VectorCode::avx512bf16:
     case VectorCode::avx512: return kFusedAvx512;
     case VectorCode::avx2: return kFusedAvx2;
 #endif

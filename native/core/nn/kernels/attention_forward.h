@@ -11,10 +11,12 @@ namespace {
 constexpr int64_t kKeyBlock = 128;  // scores of a block of keys stay in the first cache
 
 // Sums of one block of queries over the blocks of keys. Each array has a column per query.
-template <typename Lanes, int N>
+template <typename Op, int N>
 struct OnlineSoftmax {
-  static constexpr int kWidth = Lanes::kWidth, kColumns = N * kWidth, R = Lanes::kRows;
-  float* scores;   // [kKeyBlock, kColumns]
+  using Lanes = typename Op::Sum;
+  static constexpr int kWidth = Lanes::kWidth, kColumns = N * kWidth, R = Op::kRows;
+  float factor;    // of the scores, in powers of 2; not negative
+  float* scores;   // [kKeyBlock, kColumns], then their exponentials as words along the keys
   float* sums;     // [d padded to R, kColumns]
   float* largest;  // [kColumns]
   float* total;    // [kColumns]
@@ -27,12 +29,12 @@ struct OnlineSoftmax {
     }
   }
 
-  // scores = k q; keys of the block from packed [keys / R, d, R]. Returns the largest score of each query in `seen`.
-  void add_scores(const float* k, const float* q, int64_t keys, int64_t d, Lanes (&seen)[N]) {
-    for (int64_t i = 0; i < keys; i += R, k += d * R) {
-      Tile<Lanes, N> tile;
+  // scores = k q; keys of the block from packed [keys / R, words, R]. Returns the largest score of each query in `seen`.
+  void add_scores(const float* k, const float* q, int64_t keys, int64_t words, Lanes (&seen)[N]) {
+    for (int64_t i = 0; i < keys; i += R, k += words * R) {
+      Tile<Op, N> tile;
       tile.clear();
-      tile.template add_products<R, 1>(k, q, kColumns, d);
+      tile.template add_products<R, 1>(k, q, kColumns, words);
       float* out = scores + i * kColumns;
       if (keys - i >= R) {
 #pragma GCC unroll 16
@@ -55,80 +57,92 @@ struct OnlineSoftmax {
     }
   }
 
-  // scores -> 2^(score - largest); returns what the sums so far have to be multiplied by.
+  // scores -> 2^(score * factor - largest); returns what the sums so far have to be multiplied by.
   void exponentiate(int64_t keys, Lanes (&seen)[N], Lanes (&decay)[N]) {
+    const Lanes scale = Lanes::all(factor), zero = Lanes::all(0);
 #pragma GCC unroll 16
     for (int j = 0; j < N; ++j) {
-      const Lanes before = Lanes::load(largest + j * kWidth), now = max(before, seen[j]);
+      const Lanes before = Lanes::load(largest + j * kWidth), now = max(before, seen[j] * scale), shift = zero - now;
       now.store(largest + j * kWidth);
       decay[j] = exp2(before - now);
-      Lanes sum = Lanes::all(0);
-      for (int64_t i = 0; i < keys; ++i) {
-        float* place = scores + i * kColumns + j * kWidth;
-        const Lanes p = exp2(Lanes::load(place) - now);
-        p.store(place);
+      Lanes sum = zero;
+      const auto exponential = [&](int64_t i) {
+        const Lanes p = exp2(fma(Lanes::load(scores + i * kColumns + j * kWidth), scale, shift));
         sum = sum + p;
+        return p;
+      };
+      if constexpr (Op::kPacked == 1) {
+        for (int64_t i = 0; i < keys; ++i) exponential(i).store(scores + i * kColumns + j * kWidth);
+      } else {
+        for (int64_t i = 0; i < keys; i += 2) {
+          const Lanes low = exponential(i), high = i + 1 < keys ? exponential(i + 1) : zero;
+          Op::join(low, high).store(scores + i / 2 * kColumns + j * kWidth);
+        }
       }
       fma(Lanes::load(total + j * kWidth), decay[j], sum).store(total + j * kWidth);
     }
   }
 
-  // sums = sums * decay + v p; v packed [d / R, all keys, R], at the block's first key.
-  void add_values(const float* v, int64_t all_keys, int64_t keys, int64_t padded, const Lanes (&decay)[N]) {
-    for (int64_t c = 0; c < padded; c += R, v += all_keys * R) {
+  // sums = sums * decay + v p; v packed [d / R, all words, R], at the block's first.
+  void add_values(const float* v, int64_t all_words, int64_t words, int64_t padded, const Lanes (&decay)[N]) {
+    for (int64_t c = 0; c < padded; c += R, v += all_words * R) {
       float* place = sums + c * kColumns;
-      Tile<Lanes, N> tile;
+      Tile<Op, N> tile;
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
         for (int j = 0; j < N; ++j) tile.sums[r][j] = Lanes::load(place + r * kColumns + j * kWidth) * decay[j];
-      tile.template add_products<R, 1>(v, scores, kColumns, keys);
+      tile.template add_products<R, 1>(v, scores, kColumns, words);
       tile.store(place, kColumns);
     }
   }
 };
 
-template <typename Lanes>
+template <typename Op>
 AttentionScratch attention_scratch(int64_t keys, int64_t d) {
-  constexpr int64_t columns = Lanes::kVectors * Lanes::kWidth;
-  const int64_t padded = round_up(d, Lanes::kRows);
-  return {round_up(keys, Lanes::kRows) * d + keys * padded + padded + 16, (2 * padded + d + kKeyBlock + 2) * columns};
+  constexpr int64_t columns = Op::kVectors * Op::Sum::kWidth;
+  const int64_t padded = round_up(d, Op::kRows);
+  return {round_up(keys, Op::kRows) * words_of<Op>(d) + words_of<Op>(keys) * padded + padded + 16, (2 * padded + d + kKeyBlock + 2) * columns};
 }
 
-template <typename Lanes>
+template <typename Op>
 float* packed_values(const AttentionHead& head, float* packed) {
-  return packed + round_up(head.keys, Lanes::kRows) * head.d;
+  return packed + round_up(head.keys, Op::kRows) * words_of<Op>(head.d);
 }
 
-template <typename Lanes>
+template <typename Op>
 void attention_pack(const AttentionHead& head, float* packed) {
-  float* values = packed_values<Lanes>(head, packed);
-  float* staging = values + head.keys * round_up(head.d, Lanes::kRows);
-  pack_by_row<Lanes>(head.k, head.keys, head.d, staging, packed);
-  pack_by_column<Lanes>(head.v, head.keys, head.d, staging, values);
+  float* values = packed_values<Op>(head, packed);
+  float* staging = values + words_of<Op>(head.keys) * round_up(head.d, Op::kRows);
+  pack_by_row<Op>(head.k, head.keys, head.d, staging, packed);
+  pack_by_column<Op>(head.v, head.keys, head.d, staging, values);
 }
 
-template <typename Lanes, int N>
+template <typename Op, int N>
 void attention_forward_block(const AttentionHead& head, const AttentionBlock& block, const float* packed, float* scratch) {
-  constexpr int64_t columns = N * Lanes::kWidth, R = Lanes::kRows;
-  const int64_t d = head.d, padded = round_up(d, R);
+  using Lanes = typename Op::Sum;
+  constexpr int64_t columns = N * Lanes::kWidth, R = Op::kRows;
+  static_assert(kKeyBlock % R == 0 && kKeyBlock % Op::kPacked == 0);
+  const int64_t d = head.d, padded = round_up(d, R), words = words_of<Op>(d);
+  const bool negative = block.scale < 0;
   float* q = scratch;
   float* staging = q + d * columns;
-  OnlineSoftmax<Lanes, N> softmax;
+  OnlineSoftmax<Op, N> softmax;
+  softmax.factor = (negative ? -block.scale : block.scale) * kLog2E;
   softmax.scores = staging + padded * columns;
   softmax.sums = softmax.scores + kKeyBlock * columns;
   softmax.largest = softmax.sums + padded * columns;
   softmax.total = softmax.largest + columns;
-  transpose_in<Lanes>(block.q, block.queries, d, columns, block.scale * kLog2E, staging, q);
+  transpose_in<Op>(block.q, block.queries, d, columns, negative, staging, q);
   softmax.clear(padded);
-  const float* values = packed_values<Lanes>(head, const_cast<float*>(packed));
+  const float* values = packed_values<Op>(head, const_cast<float*>(packed));
   for (int64_t i = 0; i < head.keys; i += kKeyBlock) {
     const int64_t keys = head.keys - i < kKeyBlock ? head.keys - i : kKeyBlock;
     Lanes seen[N], decay[N];
     for (Lanes& lanes : seen) lanes = Lanes::all(-__builtin_inff());
-    softmax.add_scores(packed + i * d, q, keys, d, seen);
+    softmax.add_scores(packed + i * words, q, keys, words, seen);
     softmax.exponentiate(keys, seen, decay);
-    softmax.add_values(values + i * R, head.keys, keys, padded, decay);
+    softmax.add_values(values + i / Op::kPacked * R, words_of<Op>(head.keys), words_of<Op>(keys), padded, decay);
   }
   if (block.lse != nullptr)
     for (int64_t i = 0; i < block.queries; ++i) block.lse[i] = softmax.largest[i] + __builtin_log2f(softmax.total[i]);
@@ -136,12 +150,13 @@ void attention_forward_block(const AttentionHead& head, const AttentionBlock& bl
   transpose_out<Lanes>(softmax.sums, softmax.total, block.queries, d, columns, staging, block.out);
 }
 
-template <typename Lanes>
+template <typename Op>
 void attention_forward(const AttentionHead& head, const AttentionBlock& block, const float* packed, float* scratch) {
-  static_assert(Lanes::kVectors == 3);
-  if (block.queries <= Lanes::kWidth) return attention_forward_block<Lanes, 1>(head, block, packed, scratch);
-  if (block.queries <= 2 * Lanes::kWidth) return attention_forward_block<Lanes, 2>(head, block, packed, scratch);
-  attention_forward_block<Lanes, 3>(head, block, packed, scratch);
+  static_assert(Op::kVectors == 3);
+  constexpr int64_t width = Op::Sum::kWidth;
+  if (block.queries <= width) return attention_forward_block<Op, 1>(head, block, packed, scratch);
+  if (block.queries <= 2 * width) return attention_forward_block<Op, 2>(head, block, packed, scratch);
+  attention_forward_block<Op, 3>(head, block, packed, scratch);
 }
 
 }  // namespace

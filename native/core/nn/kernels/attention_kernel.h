@@ -60,5 +60,6 @@ struct AttentionKernel {
 extern const AttentionKernel kAttentionPortable;
 extern const AttentionKernel kAttentionAvx2;
 extern const AttentionKernel kAttentionAvx512;
+extern const AttentionKernel kAttentionAvx512Bf16;  // bfloat16 alone
 
 }  // namespace seedbed::nn

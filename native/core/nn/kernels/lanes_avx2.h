@@ -13,6 +13,8 @@ struct Avx2 {
 
   static constexpr int kWidth = 8;
   static constexpr int kRows = 4, kVectors = 3;  // register tile: 12 sums, 3 vectors, 1 broadcast of 16 registers
+  using Sum = Avx2;
+  static constexpr int kPacked = 1;  // numbers in a 32-bit word
 
   static Avx2 load(const float* p) { return {_mm256_loadu_ps(p)}; }
   static Avx2 load(const uint16_t* p) {
@@ -27,6 +29,7 @@ struct Avx2 {
     _mm256_store_ps(lanes, v);
     for (int i = 0; i < 8; ++i) p[i * stride] = lanes[i];
   }
+  static void store_words(Avx2 value, float* p) { value.store(p); }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void store(uint16_t* p) const {
     alignas(32) float lanes[8];

@@ -13,6 +13,8 @@ struct Avx512 {
 
   static constexpr int kWidth = 16;
   static constexpr int kRows = 8, kVectors = 3;  // register tile: 24 sums, 3 vectors, 1 broadcast of 32 registers
+  using Sum = Avx512;
+  static constexpr int kPacked = 1;  // numbers in a 32-bit word
 
   static Avx512 load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static Avx512 load(const uint16_t* p) {
@@ -27,6 +29,7 @@ struct Avx512 {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     _mm512_i32scatter_ps(p, _mm512_mullo_epi32(lane, _mm512_set1_epi32(stride)), v, 4);
   }
+  static void store_words(Avx512 value, float* p) { value.store(p); }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store(uint16_t* p) const {
     const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));

@@ -14,6 +14,8 @@ struct Portable {
 
   static constexpr int kWidth = 4;
   static constexpr int kRows = 4, kVectors = 3;
+  using Sum = Portable;
+  static constexpr int kPacked = 1;  // numbers in a 32-bit word
 
   static Portable load(const float* p) { return {Vector{p[0], p[1], p[2], p[3]}}; }
   static Portable load(const uint16_t* p) { return {Vector{widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])}}; }
@@ -22,6 +24,7 @@ struct Portable {
   void scatter(float* p, int32_t stride) const {
     for (int i = 0; i < 4; ++i) p[i * stride] = v[i];
   }
+  static void store_words(Portable value, float* p) { value.store(p); }
   void store(float* p) const {
     for (int i = 0; i < 4; ++i) p[i] = v[i];
   }

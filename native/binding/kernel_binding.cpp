@@ -1,0 +1,97 @@
+#include "kernel_binding.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <chrono>
+
+#include "fields.h"
+#include "nn/attention.h"
+#include "nn/fused.h"
+#include "options.h"
+#include "values.h"
+
+namespace seedbed::binding {
+
+namespace {
+
+// What every kernel takes besides its tensors.
+struct Run {
+  bool reference = false;
+  std::string kernel;
+  int threads_before = at::get_num_threads();
+
+  explicit Run(const Fields& fields) {
+    std::string kind = "fused";
+    fields.read("kind", kind).read("kernel", kernel);
+    expect(kind == "fused" || kind == "reference", "Expected 'fused' or 'reference' for {}, received '{}'", fields.path_of("kind"), kind);
+    reference = kind == "reference";
+    at::set_num_threads(parse_threads(fields));
+  }
+  ~Run() { at::set_num_threads(threads_before); }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+};
+
+double ms_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); }
+
+at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
+  const auto value = fields.optional(name);
+  return value ? parse_tensor(*value, fields.path_of(name)) : at::Tensor();
+}
+
+at::Tensor required_tensor(const Fields& fields, std::string_view name) { return parse_tensor(fields.required(name), fields.path_of(name)); }
+
+}  // namespace
+
+Napi::Value vector_codes(const Napi::CallbackInfo& info) {
+  return emit_list(info.Env(), nn::attention_kernels(), [&](std::string_view name) { return Napi::String::New(info.Env(), std::string(name)); });
+}
+
+Napi::Value attention(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  double scale = 1;
+  bool heads_first = false;
+  fields.read("scale", scale).read("heads_first", heads_first);
+  const at::Tensor grad_out = optional_tensor(fields, "gradient");
+  const auto input = [&](std::string_view name) {
+    const at::Tensor x = required_tensor(fields, name);
+    return (heads_first ? x.transpose(1, 2) : x).requires_grad_(grad_out.defined());
+  };
+  const at::Tensor q = input("q"), k = input("k"), v = input("v");
+  auto start = std::chrono::steady_clock::now();
+  const at::Tensor out = run.reference ? nn::attention_reference(q, k, v, scale) : nn::attention(q, k, v, scale, run.kernel);
+  Napi::Object result = emit_object(info.Env(), {{"forwardMs", ms_since(start)}, {"out", emit_tensor(info.Env(), out)}});
+  if (!grad_out.defined()) return result;
+  start = std::chrono::steady_clock::now();
+  const auto grads = torch::autograd::grad({out}, {q, k, v}, {heads_first ? grad_out.transpose(1, 2) : grad_out});
+  result.Set("backwardMs", ms_since(start));
+  result.Set("gradQ", emit_tensor(info.Env(), grads[0]));
+  result.Set("gradK", emit_tensor(info.Env(), grads[1]));
+  result.Set("gradV", emit_tensor(info.Env(), grads[2]));
+  return result;
+}
+
+Napi::Value group_norm(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  int64_t groups = 1;
+  double eps = 1e-5;
+  bool silu = false, channels_last = false;
+  fields.read("groups", groups).read("eps", eps).read("silu", silu).read("channels_last", channels_last);
+  at::Tensor x = required_tensor(fields, "x");
+  if (channels_last) x = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor weight = optional_tensor(fields, "weight"), bias = optional_tensor(fields, "bias");
+  return emit_tensor(info.Env(), run.reference ? nn::group_norm_reference(x, groups, weight, bias, eps, silu) : nn::group_norm(x, groups, weight, bias, eps, silu, run.kernel));
+}
+
+Napi::Value geglu(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const at::Tensor x = required_tensor(fields, "x");
+  return emit_tensor(info.Env(), run.reference ? nn::geglu_reference(x) : nn::geglu(x, run.kernel));
+}
+
+}  // namespace seedbed::binding

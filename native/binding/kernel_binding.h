@@ -1,0 +1,15 @@
+#pragma once
+
+#include <napi.h>
+
+// The vector code of the nets by itself, for tests and benchmarks. They run on the calling thread.
+
+namespace seedbed::binding {
+
+Napi::Value vector_codes(const Napi::CallbackInfo& info);  // () -> names of the vector codes of this processor, best first
+// ({ q, k, v, scale, headsFirst?, gradient?, kind?, kernel?, threads? }) -> { out, forwardMs, gradQ?, gradK?, gradV?, backwardMs? }
+Napi::Value attention(const Napi::CallbackInfo& info);
+Napi::Value group_norm(const Napi::CallbackInfo& info);  // ({ x, groups, weight?, bias?, eps, silu?, channelsLast?, kind?, kernel?, threads? }) -> tensor
+Napi::Value geglu(const Napi::CallbackInfo& info);       // ({ x, kind?, kernel?, threads? }) -> tensor
+
+}  // namespace seedbed::binding

@@ -1,0 +1,254 @@
+import t from 'tap';
+import { type Tensor } from 'seedbed';
+import { native } from '#lib/native.js';
+import { ramp, thrown, worst } from './support.js';
+
+type Dtype = 'float32' | 'bfloat16';
+type Floats = Tensor<'float32'>;
+
+const codes = native().vectorCodes();
+
+/** Rounds to bfloat16 (to nearest, ties to even): the bits. */
+function toBits(values: ArrayLike<number>): Uint16Array {
+  const bits = new Uint32Array(Float32Array.from(values).buffer);
+  return Uint16Array.from(bits, (b) => (b + 0x7fff + ((b >>> 16) & 1)) >>> 16);
+}
+const fromBits = (bits: ArrayLike<number>): Float32Array => new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer);
+const as = (x: Floats, dtype: Dtype): Tensor => (dtype === 'float32' ? x : { data: toBits(x.data), shape: x.shape, dtype });
+/** What the kernel sees of x. */
+const rounded = (x: Floats, dtype: Dtype): ArrayLike<number> => (dtype === 'float32' ? x.data : fromBits(toBits(x.data)));
+const floats = (x: Tensor | undefined): ArrayLike<number> => (x?.dtype === 'bfloat16' ? fromBits(x.data as Uint16Array) : ((x?.data ?? []) as Float32Array));
+
+interface Shape {
+  batch: number;
+  queries: number;
+  keys: number;
+  heads: number;
+  d: number;
+}
+
+/** softmax(q k^T scale) v and its gradients for the output gradient g, in double precision by plain loops. All tensors [B, L, heads, d]. */
+function plainAttention(shape: Shape, q: ArrayLike<number>, k: ArrayLike<number>, v: ArrayLike<number>, scale: number, g: ArrayLike<number>): Record<'out' | 'gradQ' | 'gradK' | 'gradV', Float64Array> {
+  const { batch, queries, keys, heads, d } = shape;
+  const at = (x: ArrayLike<number>, i: number): number => x[i] ?? NaN;
+  const out = new Float64Array(batch * queries * heads * d);
+  const gradQ = new Float64Array(out.length);
+  const gradK = new Float64Array(batch * keys * heads * d);
+  const gradV = new Float64Array(gradK.length);
+  for (let b = 0; b < batch; b++)
+    for (let h = 0; h < heads; h++)
+      for (let i = 0; i < queries; i++) {
+        const row = ((b * queries + i) * heads + h) * d;
+        const key = (j: number): number => ((b * keys + j) * heads + h) * d;
+        const dot = (x: ArrayLike<number>, y: ArrayLike<number>, j: number): number => Array.from({ length: d }, (_, c) => at(x, row + c) * at(y, key(j) + c)).reduce((s, p) => s + p, 0);
+        const scores = Array.from({ length: keys }, (_, j) => dot(q, k, j) * scale);
+        const largest = Math.max(...scores);
+        const exponentials = scores.map((s) => Math.exp(s - largest));
+        const total = exponentials.reduce((s, e) => s + e, 0);
+        const p = exponentials.map((e) => e / total);
+        const dp = Array.from({ length: keys }, (_, j) => dot(g, v, j));
+        const mean = p.reduce((s, x, j) => s + x * at(dp, j), 0);
+        for (let j = 0; j < keys; j++) {
+          const ds = at(p, j) * (at(dp, j) - mean) * scale;
+          for (let c = 0; c < d; c++) {
+            out[row + c] = at(out, row + c) + at(p, j) * at(v, key(j) + c);
+            gradQ[row + c] = at(gradQ, row + c) + ds * at(k, key(j) + c);
+            gradK[key(j) + c] = at(gradK, key(j) + c) + ds * at(q, row + c);
+            gradV[key(j) + c] = at(gradV, key(j) + c) + at(p, j) * at(g, row + c);
+          }
+        }
+      }
+  return { out, gradQ, gradK, gradV };
+}
+
+const inputs = ({ batch, queries, keys, heads, d }: Shape): Record<'q' | 'k' | 'v' | 'g', Floats> => ({
+  q: ramp(1, [batch, queries, heads, d], 3),
+  k: ramp(2, [batch, keys, heads, d], 3),
+  v: ramp(3, [batch, keys, heads, d], 3),
+  g: ramp(4, [batch, queries, heads, d], 3),
+});
+
+/** [B, L, heads, d] -> [B, heads, L, d] or back. */
+function swapped(x: Floats): Floats {
+  const [batch = 0, rows = 0, columns = 0, d = 0] = x.shape;
+  const data = new Float32Array(x.data.length);
+  for (let b = 0; b < batch; b++)
+    for (let i = 0; i < rows; i++)
+      for (let j = 0; j < columns; j++) data.set(x.data.subarray(((b * rows + i) * columns + j) * d, ((b * rows + i) * columns + j + 1) * d), ((b * columns + j) * rows + i) * d);
+  return { data, shape: [batch, columns, rows, d], dtype: 'float32' };
+}
+
+t.test('errors', async (t) => {
+  const x = ramp(1, [1, 4, 2, 8]);
+  const cases: [string, () => unknown, string, RegExp][] = [
+    ['a dimension is missing', () => native().attention({ q: ramp(1, [4, 2, 8]), k: x, v: x }), 'ERR_SHAPE', /attention: q must have shape \[\*, \*, \*, \*\], got \[4, 2, 8\]/],
+    ['other heads', () => native().attention({ q: x, k: ramp(1, [1, 4, 4, 4]), v: x }), 'ERR_SHAPE', /attention: k must have shape \[1, \*, 2, 8\]/],
+    ['values without keys', () => native().attention({ q: x, k: x, v: ramp(1, [1, 5, 2, 8]) }), 'ERR_SHAPE', /attention: v must have shape \[1, 4, 2, 8\]/],
+    ['mixed types', () => native().attention({ q: x, k: x, v: as(x, 'bfloat16') }), 'ERR_DTYPE', /attention: v/],
+    ['no key', () => native().attention({ q: x, k: ramp(1, [1, 0, 2, 8]), v: ramp(1, [1, 0, 2, 8]) }), 'ERR_INVALID_ARGUMENT', /at least one key/],
+    ['unknown vector code', () => native().attention({ q: x, k: x, v: x, kernel: 'mmx' }), 'ERR_INVALID_ARGUMENT', /no vector code 'mmx'/],
+    ['groups that do not divide', () => native().groupNorm({ x, groups: 3 }), 'ERR_INVALID_ARGUMENT', /groups that divide 4 channels, received 3/],
+    ['a weight of another length', () => native().groupNorm({ x, groups: 2, weight: ramp(1, [5]) }), 'ERR_SHAPE', /group_norm: weight/],
+    ['an odd gate', () => native().geglu({ x: ramp(1, [2, 7]) }), 'ERR_INVALID_ARGUMENT', /even last dimension, received 7/],
+  ];
+  for (const [name, call, code, message] of cases) {
+    const error = await thrown(call);
+    t.equal(error.code, code, `${name}: ${error.message}`);
+    t.match(error.message, message, name);
+  }
+});
+
+const shapes: Record<string, Shape> = {
+  'cross attention of 77 keys, head size 40': { batch: 2, queries: 50, keys: 77, heads: 2, d: 40 },
+  'several key blocks, head size 64': { batch: 1, queries: 49, keys: 300, heads: 2, d: 64 },
+  'several chunks of keys': { batch: 1, queries: 3, keys: 2500, heads: 1, d: 16 },
+  'head size 80': { batch: 1, queries: 17, keys: 65, heads: 1, d: 80 },
+  'head size 160': { batch: 1, queries: 33, keys: 9, heads: 1, d: 160 },
+  'head size 32': { batch: 1, queries: 16, keys: 16, heads: 3, d: 32 },
+  'head size 7': { batch: 1, queries: 100, keys: 131, heads: 1, d: 7 },
+  'one query': { batch: 1, queries: 1, keys: 5, heads: 2, d: 8 },
+  'one key': { batch: 1, queries: 5, keys: 1, heads: 1, d: 24 },
+};
+
+t.test('attention and its gradients equal plain loops in double precision', async (t) => {
+  for (const [name, shape] of Object.entries(shapes))
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const { q, k, v, g } = inputs(shape);
+      const scale = 1 / Math.sqrt(shape.d);
+      const [rq, rk, rv, rg] = [q, k, v, g].map((x) => rounded(x, dtype)) as [Floats['data'], Floats['data'], Floats['data'], Floats['data']];
+      const expected = plainAttention(shape, rq, rk, rv, scale, rg);
+      // bfloat16: 8 bits of result, and probabilities rounded so where the processor multiplies bfloat16
+      const tolerance = dtype === 'float32' ? { rtol: 1e-5, atol: 1e-5 } : { rtol: 8e-3, atol: 1.5e-2 };
+      for (const kernel of [...codes, 'reference'])
+        for (const headsFirst of [false, true]) {
+          const [tq, tk, tv, tg] = [q, k, v, g].map((x) => as(headsFirst ? swapped(x) : x, dtype));
+          const kind = kernel === 'reference' ? { kind: 'reference' } : { kernel };
+          const actual = native().attention({ q: tq, k: tk, v: tv, gradient: tg, scale, headsFirst, ...kind });
+          for (const [field, wanted] of Object.entries(expected)) {
+            if (kernel === 'reference' && dtype === 'bfloat16') continue; // rounds between its steps
+            const got = worst(floats(actual[field as keyof typeof expected]), wanted, tolerance);
+            t.ok(got <= 1, `${name}, ${dtype}, ${kernel}${headsFirst ? ', strided' : ''}: ${field} (${got.toFixed(2)})`);
+          }
+        }
+    }
+});
+
+t.test('without a gradient attention gives the same bytes as with one', async (t) => {
+  const { q, k, v, g } = inputs({ batch: 1, queries: 70, keys: 140, heads: 2, d: 40 });
+  for (const kernel of codes) t.same(native().attention({ q, k, v, scale: 0.2, kernel }).out.data, native().attention({ q, k, v, scale: 0.2, kernel, gradient: g }).out.data, kernel);
+});
+
+t.test('the number of threads does not change a byte', async (t) => {
+  const { q, k, v, g } = inputs({ batch: 1, queries: 130, keys: 1100, heads: 3, d: 40 });
+  const x = ramp(5, [2, 64, 33, 9]);
+  for (const kernel of codes)
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const [tq, tk, tv, tg] = [q, k, v, g].map((tensor) => as(tensor, dtype));
+      const run = (threads: number): Buffer[] => {
+        const { out, gradQ, gradK, gradV } = native().attention({ q: tq, k: tk, v: tv, gradient: tg, scale: 0.2, kernel, threads });
+        const norm = [false, true].map((channelsLast) => native().groupNorm({ x: as(x, dtype), groups: 8, silu: true, channelsLast, kernel, threads }).data);
+        const gated = native().geglu({ x: as(ramp(6, [400, 130]), dtype), kernel, threads });
+        return [out.data, gradQ?.data, gradK?.data, gradV?.data, ...norm, gated.data].map((data) => Buffer.from(data?.buffer ?? new ArrayBuffer(0)));
+      };
+      const [one, two] = [run(1), run(2)];
+      t.ok(one.every((bytes, i) => bytes.length > 0 && bytes.equals(two[i] ?? Buffer.alloc(0))), `${kernel}, ${dtype}`);
+    }
+});
+
+t.test('NaN goes through, and only where it belongs', async (t) => {
+  const shape: Shape = { batch: 1, queries: 20, keys: 30, heads: 2, d: 8 };
+  for (const kernel of codes) {
+    const broken = (which: 'q' | 'k' | 'v', place: number): ArrayLike<number> => {
+      const all = inputs(shape);
+      all[which].data[place] = NaN;
+      return native().attention({ q: all.q, k: all.k, v: all.v, scale: 0.3, kernel }).out.data as Float32Array;
+    };
+    const spoiled = (data: ArrayLike<number>): number[] => Array.from(data).flatMap((x, i) => (Number.isNaN(x) ? [i] : []));
+    t.same(spoiled(broken('q', 3 * 16 + 8)), Array.from({ length: 8 }, (_, c) => 3 * 16 + 8 + c), `${kernel}: a query spoils its own row`);
+    t.equal(spoiled(broken('k', 7 * 16 + 2)).length, 20 * 8, `${kernel}: a key spoils its head`);
+    t.same(spoiled(broken('v', 7 * 16 + 5)), Array.from({ length: 20 }, (_, i) => i * 16 + 5), `${kernel}: a value spoils its column`);
+  }
+});
+
+t.test('extreme scores stay finite', async (t) => {
+  const shape: Shape = { batch: 1, queries: 40, keys: 200, heads: 1, d: 8 };
+  const { q, k, v, g } = inputs(shape);
+  for (const scale of [1e4, -1e4]) {
+    const expected = plainAttention(shape, q.data, k.data, v.data, scale, g.data);
+    for (const kernel of codes) {
+      const { out, gradQ, gradK, gradV } = native().attention({ q, k, v, gradient: g, scale, kernel });
+      for (const x of [out, gradQ, gradK, gradV]) t.ok(Array.from(floats(x)).every(Number.isFinite), `${kernel}, scale ${scale}`);
+      const certain = Array.from(expected.out).filter((wanted, i) => Math.abs((out.data[i] as number) - wanted) < 1e-2).length; // ties of single precision may differ
+      t.ok(certain > 0.9 * expected.out.length, `${kernel}: ${certain} of ${expected.out.length}`);
+    }
+  }
+});
+
+/** Group normalisation of [B, C, H, W] by its definition. */
+function plainGroupNorm(x: ArrayLike<number>, [batch, channels, pixels]: [number, number, number], groups: number, weight: ArrayLike<number>, bias: ArrayLike<number>, eps: number, silu: boolean): Float64Array {
+  const out = new Float64Array(batch * channels * pixels);
+  const size = (channels / groups) * pixels;
+  for (let g = 0; g < batch * groups; g++) {
+    const run = Array.from({ length: size }, (_, i) => x[g * size + i] ?? NaN);
+    const mean = run.reduce((a, b) => a + b, 0) / size;
+    const variance = run.reduce((a, b) => a + (b - mean) ** 2, 0) / size;
+    for (let i = 0; i < size; i++) {
+      const c = Math.floor((g * size + i) / pixels) % channels;
+      const y = (((run[i] ?? NaN) - mean) / Math.sqrt(variance + eps)) * (weight[c] ?? NaN) + (bias[c] ?? NaN);
+      out[g * size + i] = silu ? y / (1 + Math.exp(-y)) : y;
+    }
+  }
+  return out;
+}
+
+t.test('group norm equals its definition, also far from zero', async (t) => {
+  const weight = ramp(7, [60], 2);
+  const bias = ramp(8, [60], 2);
+  for (const [height, width, offset] of [
+    [13, 7, 0],
+    [64, 40, 1000],
+    [1, 1, 0],
+  ] as const)
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const x = ramp(9, [2, 60, height, width], 6);
+      x.data.forEach((value, i) => (x.data[i] = value + offset));
+      for (const silu of [false, true]) {
+        const expected = plainGroupNorm(rounded(x, dtype), [2, 60, height * width], 6, weight.data, bias.data, 1e-5, silu);
+        // the mean of 1,000 is known to 6e-5 in single precision
+        const tolerance = dtype === 'bfloat16' ? { rtol: 8e-3, atol: 1e-3 } : { rtol: 1e-5, atol: offset > 0 ? 1e-4 : 1e-5 };
+        for (const kernel of codes)
+          for (const channelsLast of [false, true]) {
+            const got = worst(floats(native().groupNorm({ x: as(x, dtype), groups: 6, weight, bias, eps: 1e-5, silu, channelsLast, kernel })), expected, tolerance);
+            t.ok(got <= 1, `${height} x ${width} at ${offset}, ${dtype}, ${kernel}${silu ? ', silu' : ''}${channelsLast ? ', channels last' : ''} (${got.toFixed(2)})`);
+          }
+      }
+    }
+});
+
+t.test('gated gelu equals its definition', async (t) => {
+  // The gate's halves; x * Phi(x) from tables of the normal distribution: Phi(1) = 0.841344746068543, Phi(2) = 0.977249868051821.
+  const known: [number, number][] = [
+    [0, 0],
+    [1, 0.841344746068543],
+    [-1, -0.158655253931457],
+    [2, 1.954499736103642],
+    [-2, -0.045500263896358],
+    [-4, -0.000126684973],
+    [30, 30],
+    [-30, 0],
+    [1e30, 1e30],
+  ];
+  const width = known.length;
+  const x: Floats = { data: Float32Array.from([...known.map((_, i) => i + 1), ...known.map(([gate]) => gate)]), shape: [1, 2 * width], dtype: 'float32' };
+  const expected = known.map(([, gelu], i) => (i + 1) * gelu);
+  const long = ramp(3, [37, 2 * 50], 10);
+  for (const kernel of codes) {
+    const got = worst(floats(native().geglu({ x, kernel })), expected, { rtol: 1e-5, atol: 3e-7 });
+    t.ok(got <= 1, `${kernel} (${got.toFixed(2)})`);
+    const against = worst(floats(native().geglu({ x: long, kernel })), floats(native().geglu({ x: long, kind: 'reference' })), { rtol: 1e-6, atol: 3e-6 });
+    t.ok(against <= 1, `${kernel} equals libtorch (${against.toFixed(2)})`);
+    const bits = worst(floats(native().geglu({ x: as(x, 'bfloat16'), kernel })), expected, { rtol: 8e-3, atol: 1e-6 });
+    t.ok(bits <= 1, `${kernel}, bfloat16 (${bits.toFixed(2)})`);
+    t.ok(Number.isNaN(floats(native().geglu({ x: { ...x, data: x.data.map(() => NaN) }, kernel }))[0]), `${kernel}: NaN stays`);
+  }
+});
