@@ -2,9 +2,11 @@ import { mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errorFromFile, SeedbedError } from './errors.js';
 
+let written = 0; // so that two writers of one file in this process have names of their own
+
 /** Writes a file whole or not at all: a temporary name beside it, fsync, rename. */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${process.pid}-${written++}.tmp`;
   try {
     const file = await open(temporary, 'w');
     try {

@@ -237,6 +237,8 @@ t.test('single files', async (t) => {
     const first = await recogniseSingleFile(file(safetensors(original('sd1'))));
     t.match(first, { family: 'sd1', predictionType: 'epsilon', predictionFrom: 'family', prefixes: { textEncoder: 'cond_stage_model.transformer.text_model.' } });
     t.same(first.config, sd15);
+    const checker = { 'safety_checker.vision_model.embeddings.patch_embedding.weight': [1024, 3, 14, 14] };
+    t.match(await recogniseSingleFile(file(safetensors({ ...original('sd1'), ...checker }))), { family: 'sd1' }, 'further nets in the file do not matter');
 
     const second = await recogniseSingleFile(file(safetensors(original('sd2'), { 'modelspec.architecture': 'stable-diffusion-v2-768-v' })));
     t.match(second, { family: 'sd2', predictionType: 'v_prediction', predictionFrom: 'metadata', scheduler: { prediction_type: 'v_prediction' } });

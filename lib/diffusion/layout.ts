@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { errorFromFile, SeedbedError } from '../errors.js';
 import { kindOf } from '../files.js';
@@ -9,6 +9,7 @@ import { parseClipTextConfig, parseClipVisionConfig, parseUnetConfig, parseVaeCo
 import { expectFit } from './config-fields.js';
 import { parseFile, readJson } from './json-file.js';
 import { checkWeights } from './safetensors-header.js';
+import { chooseWeights, isPickle, pickleRefusal, WEIGHT_NAMES, type NetName, type WeightNames } from './weight-files.js';
 
 /** Where one net of a model lies. */
 export interface Component {
@@ -47,10 +48,6 @@ export interface FindModelOptions {
   variant?: string | undefined;
 }
 
-const PICKLES = ['.ckpt', '.pt', '.pth', '.bin', '.pkl'];
-const PICKLE_REASON = 'a pickle, which can run any program when it is read, and is refused';
-const CONVERT = "load it in Python where you trust it and save it with diffusers' save_pretrained(folder, safe_serialization=True)";
-
 /**
  * Finds out what model lies at a path: a diffusers folder (complete, all files there) or a single safetensors file.
  * Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_READ`, or `ERR_FILE_FORMAT` for other kinds of files and other models, by name.
@@ -60,7 +57,7 @@ export async function findModel(path: string, options: FindModelOptions = {}): P
 }
 
 async function findFile(path: string): Promise<SingleFileModel> {
-  if (PICKLES.includes(extname(path).toLowerCase())) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a safetensors file or a diffusers folder, found '${path}': ${PICKLE_REASON}; ${CONVERT}`);
+  if (isPickle(path)) throw pickleRefusal('a safetensors file or a diffusers folder', `'${path}'`);
   await checkWeights(path);
   return { kind: 'single-file', path };
 }
@@ -91,17 +88,16 @@ async function findFolder(folder: string, options: FindModelOptions): Promise<Di
     if (found === undefined) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a part '${name}' in '${indexPath}', found none`);
     if (!expected.test(found)) throw otherArchitecture(folder, `model whose ${name} is a ${found}`);
   }
-  const diffusion = { base: 'diffusion_pytorch_model', pickle: 'diffusion_pytorch_model', ...options };
-  const transformer = { base: 'model', pickle: 'pytorch_model', ...options };
+  const { variant } = options;
+  const names = (net: NetName): WeightNames => ({ ...WEIGHT_NAMES[net], variant });
   const tokenizer = join(folder, 'tokenizer');
   if (!existsSync(tokenizer)) throw new SeedbedError('ERR_FILE_NOT_FOUND', `Expected the model's tokenizer in '${tokenizer}', found nothing`);
   const nets = {
-    unet: await findComponent(folder, 'unet', diffusion),
-    vae: await findComponent(folder, 'vae', diffusion),
-    textEncoder: await findComponent(folder, 'text_encoder', transformer),
-    ...(partClass(index, 'image_encoder') !== undefined && existsSync(join(folder, 'image_encoder')) && { imageEncoder: await findComponent(folder, 'image_encoder', transformer) }),
+    unet: await findComponent(folder, 'unet', names('unet')),
+    vae: await findComponent(folder, 'vae', names('vae')),
+    textEncoder: await findComponent(folder, 'text_encoder', names('text_encoder')),
+    ...(partClass(index, 'image_encoder') !== undefined && existsSync(join(folder, 'image_encoder')) && { imageEncoder: await findComponent(folder, 'image_encoder', names('image_encoder')) }),
   };
-  const { variant } = options;
   if (variant !== undefined && !Object.values(nets).some(({ weights }) => weights.some((path) => basename(path).includes(`.${variant}`))))
     throw new SeedbedError('ERR_FILE_NOT_FOUND', `Expected weights of the variant '${variant}' in '${folder}', found none`);
   return { kind: 'diffusers', folder, pipeline, components: { ...nets, tokenizer, scheduler: await expectFile(join(folder, 'scheduler', 'scheduler_config.json'), "the model's scheduler") } };
@@ -127,14 +123,7 @@ async function expectFile(path: string, what: string): Promise<string> {
   return path;
 }
 
-interface WeightNames extends FindModelOptions {
-  /** Name of the safetensors file without endings. */
-  base: string;
-  /** Name of the pickle that stood there before safetensors. */
-  pickle: string;
-}
-
-async function findComponent(model: string, name: string, names: WeightNames): Promise<Component> {
+async function findComponent(model: string, name: NetName, names: WeightNames): Promise<Component> {
   const folder = join(model, name);
   const config = await expectFile(join(folder, 'config.json'), `the settings of ${name}`);
   const weights = await findWeights(folder, names);
@@ -144,23 +133,12 @@ async function findComponent(model: string, name: string, names: WeightNames): P
 
 const shardsSchema = z.object({ weight_map: z.record(z.string(), z.string().regex(/^[^/\\]+\.safetensors$/, 'expected names of safetensors files beside it')) });
 
-/** The chosen variant's weights where they are; else the plain ones; else those of the only variant there is. */
-async function findWeights(folder: string, { base, pickle, variant }: WeightNames): Promise<string[]> {
-  const present = await readdir(folder);
-  const others = present.flatMap((name) => new RegExp(`^${base}\\.([^.]+)\\.safetensors$`).exec(name)?.[1] ?? []);
-  const candidates = [...(variant === undefined ? [] : [variant]), undefined, ...(others.length === 1 ? others : [])];
-  for (const candidate of candidates) {
-    const [whole, index] = candidate === undefined ? [`${base}.safetensors`, `${base}.safetensors.index.json`] : [`${base}.${candidate}.safetensors`, `${base}.safetensors.index.${candidate}.json`];
-    if (present.includes(whole)) return [join(folder, whole)];
-    if (present.includes(index)) {
-      const { weight_map: shards } = parseFile(shardsSchema, await readJson(join(folder, index)), join(folder, index));
-      return [...new Set(Object.values(shards))].sort().map((name) => join(folder, name));
-    }
-  }
-  const expected = join(folder, `${base}${variant === undefined ? '' : `.${variant}`}.safetensors`);
-  const found = present.find((name) => name.startsWith(pickle) && PICKLES.includes(extname(name)));
-  if (found !== undefined) throw new SeedbedError('ERR_FILE_FORMAT', `Expected '${expected}', found only ${found}: ${PICKLE_REASON}; ${CONVERT}`);
-  throw new SeedbedError('ERR_FILE_NOT_FOUND', `Expected '${expected}', found ${others.length === 0 ? 'no weights' : `only the variants ${others.map((name) => `'${name}'`).join(', ')}; choose one with variant`}`);
+async function findWeights(folder: string, names: WeightNames): Promise<string[]> {
+  const { file, sharded } = chooseWeights(await readdir(folder), folder, names);
+  const path = join(folder, file);
+  if (!sharded) return [path];
+  const { weight_map: shards } = parseFile(shardsSchema, await readJson(path), path);
+  return [...new Set(Object.values(shards))].sort().map((name) => join(folder, name));
 }
 
 /** Reads all settings of a diffusers folder and checks that its parts fit together. Throws `ERR_FILE_FORMAT`. */

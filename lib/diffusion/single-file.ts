@@ -37,7 +37,7 @@ const OTHERS: readonly (readonly [string, RegExp])[] = [
   ['Stable Diffusion 3 model', /(^|\.)joint_blocks\.\d+\./],
   ['PixArt model', /(^|\.)adaln_single\.|(^|\.)scale_shift_table$/],
   ['Stable Cascade model', /(^|\.)clip_txt_(pooled_)?mapper\./],
-  ['video model', /(^|\.)(time_stack|time_mixer|motion_modules|temporal_transformer)\b|patch_embedding\.weight$/],
+  ['video model', /(^|\.)(time_stack|time_mixer|motion_modules|temporal_transformer)\b|^(model\.diffusion_model\.)?patch_embedding\.weight$/],
   ['single net of a diffusers folder (give the path of the folder that holds model_index.json)', /^(down_blocks\.\d+|encoder\.down_blocks\.\d+|text_model\.encoder)\./],
   ['VAE alone', /^(first_stage_model\.)?(encoder|decoder)\.conv_in\.weight$/],
 ];
