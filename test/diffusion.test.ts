@@ -1,9 +1,10 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { loadDiffusion, type GenerateOptions, type Image, type Tensor } from 'seedbed';
+import { loadDiffusion, type Diffusion, type GenerateOptions, type Image, type Tensor } from 'seedbed';
 import { filled, worstStored, writeFormulaPipeline, type Stored } from './formula.js';
 import { golden, picture, worst } from './support.js';
 
-const PROMPT = 'a photo of a red cat';
 const CLOSE = { rtol: 1e-4, atol: 1e-4 };
 
 interface PipelineRun {
@@ -27,6 +28,8 @@ interface PipelineRun {
   latents: Stored;
   image: Stored;
 }
+
+const { runs } = golden('diffusion/pipelines') as { runs: PipelineRun[] };
 
 /** White in the right half, as in the golden pipelines. */
 function halfMask(size: number): Image {
@@ -60,10 +63,12 @@ const unit = (image: Image[]): Tensor<'float32'> => {
 };
 
 t.test('pipelines equal diffusers', { timeout: 120_000 }, async (t) => {
-  const { runs } = golden('diffusion/pipelines') as { runs: PipelineRun[] };
+  const folders = { sd1: writeFormulaPipeline(t.testdir(), 'sd1'), sd2: '' };
+  folders.sd2 = writeFormulaPipeline(join(folders.sd1, 'sd2'), 'sd2');
   for (const run of runs) {
     await t.test(run.title, async (t) => {
-      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), run.model, run.scheduler));
+      writeFileSync(join(folders[run.model], 'scheduler', 'scheduler_config.json'), JSON.stringify(run.scheduler));
+      using sd = await loadDiffusion(folders[run.model], { threads: 1 });
       const { latents, images, seeds } = await sd.generate(optionsOf(run));
       t.same(seeds, run.seeds);
       t.ok(worstStored(latents, run.latents, CLOSE) <= 1, `latents (${worstStored(latents, run.latents, CLOSE).toFixed(3)})`);
@@ -96,6 +101,11 @@ interface EditFriendlyCase {
   replays: { first: number; result: Stored; error: number }[];
 }
 
+/** The reference's prompts for inversions are token ids without words. */
+async function statesOf(sd: Diffusion, ids: readonly number[]): Promise<Tensor<'float32'>> {
+  return (await sd.components.textEncoder.encode({ data: BigInt64Array.from(ids, BigInt), shape: [1, ids.length], dtype: 'int64' })).states;
+}
+
 t.test('inversions equal the reference', async (t) => {
   const inversions = golden('diffusion/inversions') as { ddim: DdimCase[]; editFriendly: EditFriendlyCase[] };
   const near = (t: Test, actual: Tensor | undefined, expected: Stored, name: string): void => {
@@ -105,22 +115,23 @@ t.test('inversions equal the reference', async (t) => {
 
   for (const c of inversions.ddim) {
     await t.test(`DDIM, ${c.model}`, async (t) => {
-      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model));
-      const found = await sd.invert({ latents: filled('input.latents', c.latents), prompt: PROMPT, steps: c.steps });
+      const { scheduler } = runs.find(({ title, model }) => /DDIM$/.test(title) && model === c.model) as PipelineRun;
+      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model, scheduler), { threads: 1 });
+      const prompt = await statesOf(sd, c.ids);
+      const found = await sd.invert({ latents: filled('input.latents', c.latents), prompt, steps: c.steps });
       t.same(found.timesteps, c.timesteps);
       c.forth.forEach((expected, i) => near(t, found.latents[i], expected, `step ${i}`));
       const last = found.latents.at(-1) as Tensor<'float32'>;
-      const { latents } = await sd.generate({ latents: last, prompt: PROMPT, guidanceScale: 1, steps: c.steps, sampler: 'ddim', width: 32, height: 32 });
+      const { latents } = await sd.generate({ latents: last, prompt, guidanceScale: 1, steps: c.steps, sampler: 'ddim', width: 32, height: 32 });
       near(t, latents, c.back, 'back again');
     });
   }
 
   for (const c of inversions.editFriendly) {
     await t.test(`edit-friendly, guidance ${c.guidance}`, async (t) => {
-      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model));
-      // The reference's prompts are token ids without words, so the states are encoded from ids.
-      const [cond, uncond] = await Promise.all(c.ids.map(async (ids) => (await sd.components.textEncoder.encode({ data: BigInt64Array.from(ids, BigInt), shape: [1, ids.length], dtype: 'int64' })).states));
-      const guidance = { prompt: c.guidance === 1 ? uncond : cond, negativePrompt: uncond } as { prompt: Tensor; negativePrompt: Tensor };
+      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model), { threads: 1 });
+      const [cond, uncond] = (await Promise.all(c.ids.map((ids) => statesOf(sd, ids)))) as [Tensor, Tensor];
+      const guidance = { prompt: c.guidance === 1 ? uncond : cond, negativePrompt: uncond };
       for (const batchSize of [1, 4]) {
         const found = await sd.invert({ latents: filled('input.latents', c.latents), ...guidance, guidanceScale: c.guidance, steps: c.steps, kind: 'edit-friendly', seed: c.noiseSeed, batchSize });
         t.same(found.timesteps.toReversed(), c.timesteps);

@@ -11,10 +11,12 @@ import type { Tensor } from '../tensor.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { toImages, toMask, toPixels } from './pixels.js';
+import type { GenerationSettings } from './png-metadata.js';
 import type { ClipTokenizer } from './tokenizer.js';
 
 const MAX_STEPS = 10_000;
 const MAX_SIDE = 16_384;
+const DEFAULT_STRENGTH = 0.8;
 
 const tensor = z.custom<Tensor>((value) => typeof value === 'object' && value !== null && 'data' in value && 'shape' in value && 'dtype' in value, { error: 'a tensor' });
 const image = z.custom<Image>((value) => typeof value === 'object' && value !== null && 'data' in value && 'width' in value && 'height' in value && 'channels' in value, { error: 'an image' });
@@ -120,24 +122,8 @@ export interface Generated {
   latents: Tensor<'float32'>;
   /** Of each picture. */
   seeds: number[];
-  /** What made them, complete; goes into the PNG's metadata. */
-  settings: GenerationRecord;
-}
-
-/** The settings of a generation, as they were used. */
-export interface GenerationRecord {
-  prompts: string[];
-  negativePrompt: string;
-  steps: number;
-  sampler: SamplerName;
-  guidanceScale: number;
-  guidanceRescale: number;
-  width: number;
-  height: number;
-  strength?: number;
-  clipSkip?: number;
-  freeU?: FreeU;
-  model: string;
+  /** What made each picture; `writeGenerationSettings` puts it into a PNG file. */
+  settings: GenerationSettings[];
 }
 
 export interface Inversion {
@@ -178,7 +164,8 @@ export interface DiffusionParts {
 
 const list = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
 const isTexts = (value: Prompts): value is string | string[] => typeof value === 'string' || Array.isArray(value);
-const textsOf = (value: Prompts): string[] => (isTexts(value) ? [...list(value)] : []);
+/** The text of prompt `i`; empty where states were given. */
+const textOf = (value: Prompts, i: number): string => (isTexts(value) ? (list(value)[i] ?? list(value)[0] ?? '') : '');
 const countOf = (value: Prompts): number => (isTexts(value) ? list(value).length : (value.shape[0] ?? 0));
 
 /** Each row `count` times in turn; one row stays one, which serves all pictures. */
@@ -270,7 +257,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
           latents: o.latents,
           image: o.image && toPixels(Array.isArray(o.image) ? o.image : [o.image], size),
           mask: o.mask && toMask(o.mask, size),
-          strength: o.strength,
+          strength: o.strength ?? DEFAULT_STRENGTH,
           batchSize: o.batchSize,
           previewEvery: o.previewEvery,
           tiled,
@@ -278,9 +265,10 @@ export class Diffusion implements Disposable, AsyncDisposable {
           threads: this.#threads(o),
         });
         const { images, latents } = await runNative<StepProgress, { images: Image[]; latents: Tensor<'float32'> }>((listener) => native().generate(this.#parts.handle, call, listener), signal, emit);
-        const { guidanceScale, guidanceRescale } = o;
-        const settings = { prompts: textsOf(o.prompt), negativePrompt: textsOf(o.negativePrompt ?? '').join(' | '), steps, sampler, guidanceScale, guidanceRescale, ...size, model: this.#parts.name };
-        return { images, latents, seeds, settings: { ...settings, ...defined({ strength: o.image && (o.strength ?? 0.8), clipSkip: o.clipSkip, freeU: o.freeU }) } };
+        const { guidanceScale, clipSkip, freeU } = o;
+        const common = defined({ steps, sampler: o.sampler ?? sampler, guidanceScale, guidanceRescale: o.guidanceRescale || undefined, ...size, strength: o.image && (o.strength ?? DEFAULT_STRENGTH), clipSkip, freeU, model: this.#parts.name });
+        const settings = seeds.map((seed, i) => ({ prompt: textOf(o.prompt, Math.floor(i / o.count)), negativePrompt: textOf(o.negativePrompt ?? '', Math.floor(i / o.count)), seed, ...common }));
+        return { images, latents, seeds, settings };
       },
       o,
     );

@@ -9,6 +9,7 @@ import { checkSchedulerConfig, type SchedulerConfig } from '../scheduler-config.
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion, type DiffusionParts } from './diffusion.js';
+import { fetchModel, isHubName, type FetchModelOptions, type FetchProgress } from './hub.js';
 import { findModel, readDiffusionConfig, type DiffusersModel } from './layout.js';
 import { recogniseSingleFile, type SingleFile } from './single-file.js';
 import { loadTokenizer } from './tokenizer.js';
@@ -18,6 +19,8 @@ const schema = z.strictObject({
   dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
   /** Default `auto`: the CPU, the only device of this build. */
   device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
+  /** Of a hub name: a branch, a tag or a commit. Default `main`. */
+  revision: z.string().min(1).optional(),
   /** Weight files of this kind, say `fp16`, where the model has them. */
   variant: z.string().min(1).optional(),
   /** Folder of the tokenizer, for single files, which hold none. Default: that beside the file. */
@@ -37,18 +40,23 @@ interface Source {
   files: Record<'unet' | 'vae' | 'textEncoder', { files: string[]; originalLayout: boolean }> & { imageEncoder?: { files: string[]; originalLayout: boolean } };
 }
 
+export interface FetchEvent extends FetchProgress {
+  type: 'fetch';
+}
+
 /**
- * Loads a Stable Diffusion 1.x or 2.x model: a diffusers folder or a single `.safetensors` file in the original layout.
- * Weights are memory-mapped and must fit exactly. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`, `ERR_WEIGHTS`,
- * `ERR_NOT_FINITE`, `ERR_NO_CUDA`.
+ * Loads a Stable Diffusion 1.x or 2.x model: a diffusers folder, a single `.safetensors` file in the original layout, or
+ * the hub's name of a model ('organisation/name'), fetched into the cache that Python shares. Weights are memory-mapped and must fit exactly. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`, `ERR_WEIGHTS`,
+ * `ERR_NOT_FINITE`, `ERR_NO_CUDA`, `ERR_DOWNLOAD`.
  */
-export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}): Job<LoadEvent, Diffusion> {
+export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}): Job<FetchEvent | LoadEvent, Diffusion> {
   const o = checkOptions(schema, options, 'loadDiffusion');
-  if (typeof source !== 'string' || source === '') throw new ArgumentError('Expected a path for loadDiffusion');
+  if (typeof source !== 'string' || source === '') throw new ArgumentError('Expected the path or the hub name of a model for loadDiffusion');
   if (o.device === 'cuda') throw new SeedbedError('ERR_NO_CUDA', "Expected a build with CUDA for device 'cuda', this one computes on the CPU");
-  return new Job<LoadEvent, Diffusion>(
+  return new Job<FetchEvent | LoadEvent, Diffusion>(
     async ({ emit, signal }) => {
-      const found = await findModel(source, { variant: o.variant });
+      const path = existsSync(source) || !isHubName(source) ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
+      const found = await findModel(path, { variant: o.variant });
       const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
       checkSchedulerConfig(model.scheduler);
       const tokenizer = await loadTokenizer(model.tokenizer);
@@ -66,6 +74,10 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
     },
     o,
   );
+}
+
+function fetchOptions({ revision, variant }: z.output<typeof schema>): FetchModelOptions {
+  return { ...(revision !== undefined && { revision }), ...(variant !== undefined && { variant }) };
 }
 
 async function fromFolder(found: DiffusersModel): Promise<Source> {

@@ -108,15 +108,13 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
   if (!picture.defined()) return sample(sampler, o.schedule, unit * steps.init_scale, denoise, noise, on_step);
   if (sampler.start >= static_cast<int64_t>(steps.levels.size())) return picture;
   const Level& first = steps.levels[static_cast<size_t>(sampler.start)];
-  at::Tensor x = add_noise(picture, unit, first);
-  if (o.mask.defined()) {
-    // With all steps taken, what is painted anew begins as noise that knows nothing of the picture.
-    const bool forget = sampler.start == 0;
-    if (forget) x = unit * steps.init_scale;
-    const at::Tensor keep = 1 - at::upsample_nearest2d(for_images(rows(o.mask, begin, end), images), {o.height / f, o.width / f});
-    denoise = keeping(std::move(denoise), picture, unit, keep, forget ? first.timestep : std::numeric_limits<double>::infinity());
-  }
-  return sample(sampler, o.schedule, x, denoise, noise, on_step);
+  const at::Tensor x = add_noise(picture, unit, first);
+  if (!o.mask.defined()) return sample(sampler, o.schedule, x, denoise, noise, on_step);
+  // With all steps taken, what is painted anew begins as noise that knows nothing of the picture.
+  const bool forget = sampler.start == 0;
+  const at::Tensor keep = 1 - at::upsample_nearest2d(for_images(rows(o.mask, begin, end), images), {o.height / f, o.width / f});
+  denoise = keeping(std::move(denoise), picture, unit, keep, forget ? first.timestep : std::numeric_limits<double>::infinity());
+  return at::lerp(sample(sampler, o.schedule, forget ? unit * steps.init_scale : x, denoise, noise, on_step), picture, keep);
 }
 
 }  // namespace
