@@ -1,5 +1,6 @@
 import { CancelledError, errorFromNative } from './errors.js';
-import { native, type JobListener } from './native.js';
+import { native, type Ask, type JobListener } from './native.js';
+import type { Tensor } from './tensor.js';
 
 /** What a running job may do. */
 export interface JobContext<Event> {
@@ -93,14 +94,33 @@ export class Job<Event, Result> implements PromiseLike<Result>, AsyncIterable<Ev
 
 /**
  * Runs a native job inside a job of ours: `start` begins it and returns its handle. Events pass through `onEvent`;
- * `signal` cancels it.
+ * `signal` cancels it. What the work asks is put to `answer`; what that throws ends the work and is what it rejects with.
  */
-export function runNative<Event, Result>(start: (listener: JobListener<Event, Result>) => number, signal: AbortSignal, onEvent: (event: Event) => void = () => {}): Promise<Result> {
+export function runNative<Event, Result, Question = never>(
+  start: (listener: JobListener<Event, Result, Question>) => number,
+  signal: AbortSignal,
+  onEvent: (event: Event) => void = () => {},
+  answer?: (question: Question) => Tensor | Promise<Tensor>,
+): Promise<Result> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
+    let failure: { reason: unknown } | undefined;
+    const reply = async ({ id, question }: Ask<Question>): Promise<void> => {
+      try {
+        const tensor = await answer?.(question);
+        native().answerJob(job, id, tensor as Tensor);
+      } catch (reason) {
+        failure ??= { reason };
+        cancel();
+      }
+    };
     const job = start((kind, value) => {
       if (kind === 'event') {
         onEvent(value as Event);
+        return;
+      }
+      if (kind === 'ask') {
+        void reply(value as Ask<Question>);
         return;
       }
       signal.removeEventListener('abort', cancel);
@@ -109,7 +129,8 @@ export function runNative<Event, Result>(start: (listener: JobListener<Event, Re
         return;
       }
       const error = errorFromNative(value as { code: string; message: string });
-      reject(error.code === 'ERR_CANCELLED' && signal.aborted ? (signal.reason as Error) : error);
+      const cancelled = error.code === 'ERR_CANCELLED';
+      reject(cancelled && signal.aborted ? (signal.reason as Error) : cancelled && failure !== undefined ? (failure.reason as Error) : error);
     });
     const cancel = (): void => native().cancelJob(job);
     signal.addEventListener('abort', cancel, { once: true });

@@ -12,7 +12,13 @@ export type ClassifierHandle = { readonly __classifier: never };
 export type DiffusionHandle = { readonly __diffusion: never };
 export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle;
 
-export type JobListener<Event, Result> = (kind: 'event' | 'done' | 'error', value: Event | Result | { code: string; message: string }) => void;
+/** A question of running work, to be answered with `answerJob`. */
+export interface Ask<Question> {
+  id: number;
+  question: Question;
+}
+
+export type JobListener<Event, Result, Question = never> = (kind: 'event' | 'ask' | 'done' | 'error', value: Event | Ask<Question> | Result | { code: string; message: string }) => void;
 type Options = Readonly<Record<string, unknown>>;
 
 export interface ImageProgress {
@@ -67,6 +73,31 @@ export interface NativeClassifierInfo {
   parameters: number;
 }
 
+/** One point of the noise process: x = sqrt(alphaCumprod) x0 + sqrt(1 - alphaCumprod) noise. */
+export interface Level {
+  /** As the network is told it; -1 past the last one. */
+  timestep: number;
+  /** sqrt((1 - alphaCumprod) / alphaCumprod). */
+  sigma: number;
+  alphaCumprod: number;
+}
+
+/** What a predictor is asked: x as the network sees it (variance preserving), float32 [batch, channels, height, width]. */
+export interface PredictQuestion {
+  x: Tensor<'float32'>;
+  timestep: number;
+  sigma: number;
+}
+
+export interface DiffusionStep {
+  type: 'step';
+  /** Finished steps. */
+  step: number;
+  steps: number;
+  /** The noise that is left. */
+  sigma: number;
+}
+
 export interface SystemInfo {
   builtForTorch: string;
   loadedTorch: string;
@@ -116,6 +147,7 @@ export interface NativeBinding {
   measureMatmul(dtype: Dtype): number;
   cancelJob(job: number): void;
   stopJobs(): void;
+  answerJob(job: number, ask: number, answer: Tensor): void;
   dispose(handle: NativeHandle): void;
   readSafetensors(path: string): { tensors: Record<string, Tensor>; metadata: Record<string, string> };
   writeSafetensors(path: string, tensors: Readonly<Record<string, Tensor>>, metadata?: Readonly<Record<string, string>>): void;
@@ -150,6 +182,8 @@ export interface NativeBinding {
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;
   replayInversion<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, Tensor<'float32'>>): number;
+  planSampling(options: Options): { levels: Level[]; targets: Level[]; initScale: number; alphasCumprod: number[] };
+  sampleLatents(options: Options, listener: JobListener<DiffusionStep, { latents: Tensor<'float32'> }, PredictQuestion>): number;
 
   lrAt(schedule: Options, step: number): number;
   mixBatch(options: Options): { pixels: Tensor<'float32'>; targets: Tensor<'float32'> };

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { ERROR_CODES } from 'seedbed';
+import { ERROR_CODES, SAMPLER_NAMES } from 'seedbed';
 import { native } from '#lib/native.js';
 import { packageRoot } from '#lib/setup/find.js';
 import { run } from './support.js';
@@ -33,6 +33,8 @@ t.test('enums have the same names on both sides', async (t) => {
   const { enums } = native().nameTables();
   const fractal = read('lib/fractal.ts');
   const training = read('lib/train-options.ts');
+  const samplers = read('lib/sampler-options.ts');
+  const schedules = read('lib/scheduler-config.ts');
   const pairs: Record<string, string[]> = {
     perturbation: unionOf(fractal, 'perturbation'),
     probabilities: unionOf(fractal, 'probabilities'),
@@ -45,6 +47,15 @@ t.test('enums have the same names on both sides', async (t) => {
     optimizer: lines(training, /type: z\.literal\('(\w+)'\)/g),
     trainPrecision: unionOf(training, 'precision'),
     keep: unionOf(training, 'keep'),
+    sampler: [...SAMPLER_NAMES],
+    sigmas: lines(/sigmas: z\.union\(\[z\.enum\(\[([^\]]*)\]/.exec(samplers)?.[1] ?? '', /'([^']+)'/g),
+    ddpmVariance: unionOf(samplers, 'ddpmVariance'),
+    dpmSolverType: unionOf(samplers, 'dpmSolverType'),
+    unipcSolverType: unionOf(samplers, 'unipcSolverType'),
+    spacing: unionOf(samplers, 'spacing'),
+    betaSchedule: unionOf(schedules, 'beta_schedule'),
+    prediction: unionOf(schedules, 'prediction_type'),
+    finalSigma: unionOf(schedules, 'final_sigmas_type'),
   };
   for (const [name, names] of Object.entries(pairs)) t.same(names, enums[name], name);
   const internal = ['filter', 'augmentOp']; // reached from tests only

@@ -48,8 +48,9 @@ Start parse_start(const Fields& fields) {
   for (int64_t size : start.shape) check_range(size, "shape", int64_t{1}, int64_t{1} << 20);
   double strength = 1;
   fields.read("strength", strength);
+  const SamplePlan steps = plan(start.options, start.schedule);  // throws here, in the caller's stack
   start.options.start = start.init ? start_of_strength(strength, step_count(start.options)) : 0;
-  plan(start.options, start.schedule);  // throws here, in the caller's stack
+  if (strength == 0) start.options.start = static_cast<int64_t>(steps.levels.size());  // pndm's list is longer than its steps
   return start;
 }
 

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kMaxSteps = 10'000;
 constexpr double kLeastAlphaCumprod = 0x1p-24;  // where there is no signal, sigmas end here (4096), as in diffusers
 constexpr double kKarrasRho = 7;
-constexpr double kTruncationSlack = 1e-3;  // timesteps; whole ones must survive rounding errors
+constexpr double kTruncationSlack = 1e-3;  // timesteps
 constexpr int64_t kPrkSteps = 3;
 
 // How diffusers chooses the timesteps of a sampler.
@@ -132,7 +132,10 @@ std::vector<double> timesteps_of(const SamplerOptions& options, const NoiseSched
 // [T], rising.
 std::vector<double> sigma_table(const NoiseSchedule& schedule) {
   std::vector<double> sigmas;
-  for (double a : schedule.alphas_cumprod) sigmas.push_back(std::sqrt((1 - std::max(a, kLeastAlphaCumprod)) / std::max(a, kLeastAlphaCumprod)));
+  for (double a : schedule.alphas_cumprod) {
+    const double kept = a == 0 ? kLeastAlphaCumprod : a;
+    sigmas.push_back(std::sqrt((1 - kept) / kept));
+  }
   return sigmas;
 }
 
@@ -160,7 +163,7 @@ double round_timestep(double t, const SamplerOptions& options, const NoiseSchedu
     case SamplerKind::dpmpp_2m:
     case SamplerKind::dpmpp_2m_sde: {
       const bool nearest = karras && (options.kind == SamplerKind::unipc || schedule.options.beta_schedule != BetaSchedule::squaredcos_cap_v2);
-      return nearest ? std::nearbyint(t) : std::floor(t + kTruncationSlack);  // faithful: truncated
+      return nearest ? std::nearbyint(t) : std::floor(t + kTruncationSlack);  // faithful: truncated; fixed: 998.99998 is a rounded 999
     }
     default: return t;
   }
