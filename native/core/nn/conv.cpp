@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "nn/fused.h"
+#include "nn/winograd.h"
 
 namespace seedbed::nn {
 
@@ -13,11 +14,20 @@ Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
 
 void Conv2d::prepare(at::ScalarType dtype, const std::string& name) {
   packed_.enable(dtype, path(name, "weight"));
+  winograd_.enable(dtype, path(name, "weight"));
   if (bias.defined()) bias.set_data(bias.detach().to(dtype));
+}
+
+bool Conv2d::by_winograd(const at::Tensor& x) const {
+  const bool fits = options_.kernel == 3 && options_.stride == 1 && options_.padding == 1 && x.scalar_type() == at::kFloat;
+  return fits && winograd_pays(x.size(1), weight.size(0), x.size(2), x.size(3));
 }
 
 at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
   const ConvShape shape{options_.stride, options_.padding};
+  if (packed_.active() && by_winograd(x)) {
+    return winograd_conv3x3(x, winograd_.get(weight, pack_winograd), weight.size(0), bias, residual);
+  }
   if (packed_.active()) {
     const auto pack = [&](const at::Tensor& w) { return pack_convolution(w, shape, x.sizes()); };
     return packed_convolution(x, packed_.get(weight, pack), bias, shape, residual);

@@ -26,10 +26,12 @@ class Conv2d : public Module {
   at::Tensor bias;    // [out], undefined without
 
  private:
+  bool by_winograd(const at::Tensor& x) const;
   at::Tensor run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const;
 
   ConvOptions options_;
-  PackedWeight packed_;
+  PackedWeight packed_;    // for the direct method
+  PackedWeight winograd_;  // for large maps in float32
 };
 
 class GroupNorm : public Module {
