@@ -22,14 +22,14 @@ function noise(salt: number, shape: readonly number[]): Floats {
 }
 
 /** Convolution with 3 x 3 filters and a border of zeros in double precision, by its definition. */
-function plain({ batch, inputs, outputs, height, width }: Shape, x: Floats, weight: Floats, bias?: Floats, residual?: Floats): Float64Array {
+function plain({ batch, inputs, outputs, height, width }: Shape, x: Floats, weight: Floats): Float64Array {
   const out = new Float64Array(batch * outputs * height * width);
   const at = (values: ArrayLike<number>, i: number): number => values[i] ?? NaN;
   for (let b = 0, place = 0; b < batch; b++)
     for (let n = 0; n < outputs; n++)
       for (let i = 0; i < height; i++)
         for (let j = 0; j < width; j++, place++) {
-          let sum = (bias === undefined ? 0 : at(bias.data, n)) + (residual === undefined ? 0 : at(residual.data, place));
+          let sum = 0;
           for (let u = Math.max(0, i - 1); u <= Math.min(height - 1, i + 1); u++)
             for (let v = Math.max(0, j - 1); v <= Math.min(width - 1, j + 1); v++)
               for (let c = 0; c < inputs; c++) sum += at(x.data, ((b * inputs + c) * height + u) * width + v) * at(weight.data, ((n * inputs + c) * 3 + u - i + 1) * 3 + v - j + 1);
@@ -69,7 +69,7 @@ const shapes: Record<string, Shape> = {
   'ragged tiles, odd channels': { batch: 2, inputs: 35, outputs: 71, height: 5, width: 7 },
   'one pixel': { batch: 3, inputs: 3, outputs: 5, height: 1, width: 1 },
   'a narrow picture': { batch: 1, inputs: 17, outputs: 33, height: 17, width: 4 },
-  'several blocks of channels': { batch: 1, inputs: 150, outputs: 140, height: 6, width: 6 },
+  'several blocks of channels': { batch: 1, inputs: 150, outputs: 140, height: 5, width: 4 },
   'several blocks of tiles': { batch: 2, inputs: 5, outputs: 9, height: 30, width: 37 },
   'one channel': { batch: 1, inputs: 1, outputs: 1, height: 9, width: 2 },
 };
@@ -77,8 +77,10 @@ const shapes: Record<string, Shape> = {
 t.test('equals its definition in double precision', async (t) => {
   for (const [name, shape] of Object.entries(shapes)) {
     const { x, weight, bias, residual } = tensors(shape);
-    for (const extra of [{}, { bias }, { residual }, { bias, residual }]) {
-      const expected = plain(shape, x, weight, extra.bias, extra.residual);
+    const sums = plain(shape, x, weight);
+    for (const extra of [{}, { bias }, { residual }, { bias, residual }] as { bias?: Floats; residual?: Floats }[]) {
+      const pixels = shape.height * shape.width;
+      const expected = sums.map((sum, i) => sum + (extra.bias?.data[Math.floor(i / pixels) % shape.outputs] ?? 0) + (extra.residual?.data[i] ?? 0));
       for (const kernel of codes) {
         const out = native().winogradConvolution({ x, weight, ...extra, kernel });
         t.same(out.shape, [shape.batch, shape.outputs, shape.height, shape.width]);

@@ -16,8 +16,9 @@ namespace seedbed::nn {
 
 namespace {
 
-constexpr int64_t kMostTiles = 56;                   // of a block: their sums of 64 output channels stay in the second cache
-constexpr int64_t kMostInputFloats = 3 << 20;        // of a block's transformed input, read once per 64 output channels
+constexpr int64_t kMostTiles = 72;             // of a block: their sums of 64 output channels stay in the second cache
+constexpr int64_t kMostInputFloats = 4 << 20;  // of a block's transformed input, read once per 64 output channels
+constexpr int64_t kFewestTiles = 24;           // fewer would not repay transforming the filters
 constexpr int64_t kTasksPerThread = 4;
 
 constexpr int64_t divide_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
@@ -103,7 +104,7 @@ void convolve_block(const Convolution& conv, int64_t first, int64_t count, int64
 // do not change the bytes: no sum goes across tiles, nor across output channels.
 void convolve(const Convolution& conv) {
   const int64_t rows = conv.kernel.rows, room = kMostInputFloats / (kWinogradPlaces * conv.in_blocks() * kWinogradBlock);
-  const int64_t most = std::max(2 * rows, std::min(kMostTiles, room) / rows * rows);
+  const int64_t most = std::max(kFewestTiles, std::min(kMostTiles, room) / rows * rows);
   const int64_t blocks = divide_up(conv.tiles, most), size = divide_up(conv.tiles, blocks);
   const int64_t threads = at::get_num_threads();
   int64_t parts = 1;
@@ -150,12 +151,16 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
   if (bias.defined()) padded_bias.narrow(0, 0, out_channels).copy_(bias.detach());
   const at::Tensor out = at::empty({batch, out_channels, height, width}, x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
   if (out.numel() == 0) return out;
+  prefer_huge_pages(out.data_ptr(), static_cast<int64_t>(out.nbytes()));
   const int64_t down = divide_up(height, kWinogradTile), across = divide_up(width, kWinogradTile);
   convolve({kernel_of(kernel), input.const_data_ptr<float>(), weights.const_data_ptr<float>(), padded_bias.const_data_ptr<float>(),
             added.defined() ? added.const_data_ptr<float>() : nullptr, out.data_ptr<float>(), in, out_channels, height, width, down, across, batch * down * across});
   return out;
 }
 
-bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width) { return in >= 32 && out >= 32 && divide_up(height, kWinogradTile) * divide_up(width, kWinogradTile) >= 16; }
+bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width) {
+  constexpr int64_t fewest_channels = 32, fewest_pixels = 64;
+  return in >= fewest_channels && out >= fewest_channels && height * width >= fewest_pixels;
+}
 
 }  // namespace seedbed::nn

@@ -12,7 +12,7 @@ namespace seedbed::nn {
 
 namespace {
 
-constexpr size_t kAlignment = 64, kHugePage = 2 << 20;
+constexpr int64_t kAlignment = 64, kHugePage = 2 << 20;
 constexpr int kSlots = 4;
 
 struct Release {
@@ -20,13 +20,10 @@ struct Release {
   void operator()(float* p) const { operator delete[](p, alignment); }
 };
 
-// Large buffers lie in huge pages where the system gives them: kernels write to dozens of places far apart at once.
-std::unique_ptr<float[], Release> allocate(size_t bytes) {
-  const std::align_val_t alignment{bytes < kHugePage ? kAlignment : kHugePage};
-  std::unique_ptr<float[], Release> data(static_cast<float*>(operator new[](bytes, alignment)), Release{alignment});
-#if defined(__linux__)
-  if (bytes >= kHugePage) madvise(data.get(), bytes, MADV_HUGEPAGE);  // a wish: a refusal changes nothing
-#endif
+std::unique_ptr<float[], Release> allocate(int64_t bytes) {
+  const auto alignment = static_cast<std::align_val_t>(bytes < kHugePage ? kAlignment : kHugePage);
+  std::unique_ptr<float[], Release> data(static_cast<float*>(operator new[](static_cast<size_t>(bytes), alignment)), Release{alignment});
+  prefer_huge_pages(data.get(), bytes);
   return data;
 }
 
@@ -37,13 +34,21 @@ struct Buffer {
 
 }  // namespace
 
+void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
+#if defined(__linux__)
+  void* begin = data;
+  size_t space = static_cast<size_t>(bytes);
+  if (std::align(kHugePage, kHugePage, begin, space) != nullptr) madvise(begin, space / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+}
+
 float* scratch(int slot, int64_t count) {
   thread_local std::array<Buffer, kSlots> buffers;
   Buffer& buffer = buffers.at(slot);
   if (buffer.size < count) {
     buffer.data.reset();  // first: the two need not live at once
     buffer.size = 0;
-    buffer.data = allocate(static_cast<size_t>(count) * sizeof(float));
+    buffer.data = allocate(count * static_cast<int64_t>(sizeof(float)));
     buffer.size = count;
   }
   return buffer.data.get();

@@ -33,7 +33,7 @@ struct WinogradOutput {
 struct WinogradKernel {
   const char* name;
   int64_t rows;     // tiles that one product in registers takes
-  int64_t columns;  // its output channels; divides kWinogradBlock
+  int64_t columns;  // a product's output channels are a multiple of this; divides kWinogradBlock
   // The tile's 36 pixels, each [channels] -> its row of 36 matrices per block of channels.
   void (*input)(const float* const* pixels, int64_t channels, float* out, int64_t stride);
   void (*weights)(const float* packed, int64_t channels, int64_t columns, float* out);  // [channels, 9, kWinogradBlock] -> 36 x [kWinogradBlock, kWinogradBlock]
@@ -49,6 +49,7 @@ namespace {
 
 constexpr int64_t kWinogradBlock = 64;   // channels
 constexpr int64_t kWinogradPlaces = 36;  // of a transformed tile
+constexpr int kLine = 16;                // floats of a line of the caches
 constexpr int64_t kWinogradTile = 4;     // pixels of a side of the result's tile
 
 // Floats from one of the 36 matrices of [rows, kWinogradBlock] to the next. The padding spreads the 36 rows of a tile over
@@ -97,7 +98,7 @@ void transform_output_line(const Lanes (&m)[6], Lanes (&out)[4]) {
 template <typename Lanes>
 struct Winograd {
   static constexpr int W = Lanes::kWidth;
-  static constexpr int N = 2, R = W == 16 ? 14 : 6;  // sums of a product in registers: R tiles, N vectors of output channels
+  static constexpr int R = 6, N = W == 16 ? 4 : 2, Half = 2;  // a product in registers: R tiles, N or Half vectors of output channels
 
   // load(p) of each of the 36 pixels -> 36 vectors, `stride` apart.
   template <typename Load>
@@ -147,41 +148,42 @@ struct Winograd {
       }
   }
 
-  // sums [Rows, N vectors] += inputs [Rows, length] weights [length, N vectors], rows kWinogradBlock apart.
-  template <int Rows>
+  // sums [Rows, Vectors] += inputs [Rows, length] weights [length, Vectors], rows kWinogradBlock apart. The old sums are
+  // fetched meanwhile and added last, which also rounds less.
+  template <int Rows, int Vectors>
   static void product(const float* inputs, const float* weights, float* out, int64_t length, bool first) {
-    Lanes sums[Rows][N];
+    Lanes sums[Rows][Vectors];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-      __builtin_prefetch(out + r * kWinogradBlock, 1);
-      if constexpr (N * W > 16) __builtin_prefetch(out + r * kWinogradBlock + 16, 1);
 #pragma GCC unroll 16
-      for (int j = 0; j < N; ++j) sums[r][j] = Lanes::all(0);
+      for (int n = 0; n < Vectors * W; n += kLine) __builtin_prefetch(out + r * kWinogradBlock + n, 1);
+#pragma GCC unroll 16
+      for (int j = 0; j < Vectors; ++j) sums[r][j] = Lanes::all(0);
     }
     for (int64_t c = 0; c < length; ++c, ++inputs, weights += kWinogradBlock) {
-      Lanes right[N];
+      Lanes right[Vectors];
 #pragma GCC unroll 16
-      for (int j = 0; j < N; ++j) right[j] = Lanes::load(weights + j * W);
+      for (int j = 0; j < Vectors; ++j) right[j] = Lanes::load(weights + j * W);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const Lanes left = Lanes::all(inputs[r * kWinogradBlock]);
 #pragma GCC unroll 16
-        for (int j = 0; j < N; ++j) sums[r][j] = fma(left, right[j], sums[r][j]);
+        for (int j = 0; j < Vectors; ++j) sums[r][j] = fma(left, right[j], sums[r][j]);
       }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
-      for (int j = 0; j < N; ++j) {
+      for (int j = 0; j < Vectors; ++j) {
         float* place = out + r * kWinogradBlock + j * W;
         (first ? sums[r][j] : sums[r][j] + Lanes::load(place)).store(place);
       }
   }
 
-  template <int Rows>
+  template <int Vectors, int Rows = R>
   static void product_of(int64_t rows, const float* inputs, const float* weights, float* out, int64_t length, bool first) {
-    if (rows == Rows) product<Rows>(inputs, weights, out, length, first);
-    else if constexpr (Rows > 1) product_of<Rows - 1>(rows, inputs, weights, out, length, first);
+    if (rows == Rows) product<Rows, Vectors>(inputs, weights, out, length, first);
+    else if constexpr (Rows > 1) product_of<Vectors, Rows - 1>(rows, inputs, weights, out, length, first);
   }
 
   static void multiply(const WinogradProduct& p) {
@@ -192,7 +194,9 @@ struct Winograd {
       float* sums = p.sums + place * stride;
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t rows = least + (g < larger ? 1 : 0);
-        for (int64_t n = 0; n < p.columns; n += N * W) product_of<R>(rows, inputs, weights + n, sums + n, p.channels, p.first);
+        int64_t n = 0;
+        for (; n + N * W <= p.columns; n += N * W) product_of<N>(rows, inputs, weights + n, sums + n, p.channels, p.first);
+        for (; n < p.columns; n += Half * W) product_of<Half>(rows, inputs, weights + n, sums + n, p.channels, p.first);
         inputs += rows * kWinogradBlock;
         sums += rows * kWinogradBlock;
       }
@@ -250,7 +254,7 @@ struct Winograd {
 template <typename Lanes>
 constexpr WinogradKernel make_winograd_kernel(const char* name) {
   using K = Winograd<Lanes>;
-  return {name, K::R, K::N * K::W, K::input, K::weights, K::multiply, K::output};
+  return {name, K::R, K::Half * K::W, K::input, K::weights, K::multiply, K::output};
 }
 
 }  // namespace
