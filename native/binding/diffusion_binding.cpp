@@ -127,8 +127,7 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
   const at::Tensor timestep = parse_tensor(fields.required("timestep"), "timestep");  // [1] or [B]
   const std::optional<nn::FreeU> free_u = parse_free_u(fields);
   return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
-    expect(latents.dim() == 4, "Expected latents of 4 dimensions, received {}", latents.dim());
-    return emitting(model.unet(latents, timestep.expand({latents.size(0)}), context, {.free_u = free_u, .poll = poll}));
+    return emitting(diffusion::predict_noise(model, latents, timestep, context, {.free_u = free_u, .poll = poll}));
   });
 }
 
