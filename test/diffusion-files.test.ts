@@ -112,7 +112,8 @@ t.test('every tensor of a single file is needed, and none may be too many', { ti
   for (const [name, { parts, weights }] of Object.entries(families)) {
     const whole = join(root, `${name}.safetensors`);
     writeSafetensors(whole, { ...weights, ...LEFT_OVERS });
-    const { config } = await recogniseSingleFile(whole);
+    const { config, scheduler } = await recogniseSingleFile(whole);
+    t.match(scheduler, { clip_sample: false }, 'as published; otherwise DDIM would clip latents like pixels');
     for (const [part, { layout }] of Object.entries(parts)) {
       const own = [...new Set(layout.map.map(([source]) => source))];
       const bytes = join(root, 'changed.safetensors');

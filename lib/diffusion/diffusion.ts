@@ -12,6 +12,7 @@ import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { toImages, toMask, toPixels } from './pixels.js';
 import type { GenerationSettings } from './png-metadata.js';
+import { saveFolder, type SaveEvent } from './save.js';
 import type { ClipTokenizer } from './tokenizer.js';
 
 const MAX_STEPS = 10_000;
@@ -99,8 +100,12 @@ const invertSchema = z.strictObject({
 
 export type InvertOptions = z.input<typeof invertSchema>;
 
-const side = positiveInt.max(MAX_SIDE).optional();
 const callSchema = z.strictObject(callFields);
+const saveSchema = callSchema.extend({
+  /** What the weights are stored in. Default: what the nets compute in. */
+  dtype: z.enum(['float32', 'float16', 'bfloat16']).optional(),
+});
+const side = positiveInt.max(MAX_SIDE).optional();
 const clipSchema = callSchema.extend({ clipSkip: z.int().min(0).default(0) });
 const decodeSchema = callSchema.extend({ tiled: z.boolean().default(false) });
 const promptSchema = clipSchema.extend({ text: z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' }) });
@@ -168,6 +173,7 @@ export interface DiffusionParts {
   handle: DiffusionHandle;
   config: DiffusionConfig;
   tokenizer: ClipTokenizer;
+  tokenizerFolder: string;
   schedulerConfig: SchedulerConfig;
   threads: number | undefined;
 }
@@ -358,6 +364,16 @@ export class Diffusion implements Disposable, AsyncDisposable {
       },
       o,
     );
+  }
+
+  /**
+   * Writes a diffusers folder, whole or not at all, that this package and diffusers load. The tokenizer is copied from where the model was
+   * loaded. Throws `ERR_FILE_WRITE` when the folder exists and is not empty, `ERR_DISK_FULL`.
+   */
+  save(folder: string, options: z.input<typeof saveSchema> = {}): Job<SaveEvent, void> {
+    const { dtype = this.info.dtype, ...o } = checkOptions(saveSchema, options, 'save');
+    if (typeof folder !== 'string' || folder === '') throw new ArgumentError('Expected the path of a folder for save');
+    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtype, threads: this.#threads(o) }, emit, signal), o);
   }
 
   /** Gives the native memory back; calls that run go on. May be called twice. */

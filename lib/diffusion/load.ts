@@ -68,7 +68,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
+      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
       return new Diffusion(parts);
     },
     o,
