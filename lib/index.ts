@@ -9,6 +9,7 @@ export { Diffusion } from './diffusion/diffusion.js';
 export type { CallOptions, DiffusionInfo, FreeU, GenerateEvent, Generated, GenerateOptions, Inversion, InvertOptions, StepProgress, WarningEvent } from './diffusion/diffusion.js';
 export { loadDiffusion } from './diffusion/load.js';
 export type { FetchEvent, LoadDiffusionOptions } from './diffusion/load.js';
+export type { SaveEvent } from './diffusion/save.js';
 export { readGenerationSettings, writeGenerationSettings } from './diffusion/png-metadata.js';
 export type { GenerationSettings } from './diffusion/png-metadata.js';
 export { openDataset } from './data/open.js';

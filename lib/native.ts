@@ -173,6 +173,7 @@ export interface NativeBinding {
   loadDiffusion(options: Options, listener: JobListener<LoadEvent, DiffusionHandle>): number;
   diffusionInfo(model: DiffusionHandle): NativeDiffusionInfo;
   diffusionWeights(model: DiffusionHandle, part: 'unet' | 'vae' | 'textEncoder' | 'imageEncoder'): Record<string, Tensor>;
+  saveDiffusion(model: DiffusionHandle, options: Options, listener: JobListener<never, undefined>): number;
   encodeText(model: DiffusionHandle, options: Options, listener: JobListener<never, ClipEncoding>): number;
   encodeVision(model: DiffusionHandle, options: Options, listener: JobListener<never, ClipEncoding>): number;
   predictNoise(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;

@@ -25,7 +25,7 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, where: string): st
     return `Unknown option '${path === '' ? key : `${path}.${key}`}' for ${where}${near === undefined ? '' : `; did you mean '${near}'?`}`;
   }
   if (issue.code === 'invalid_union') {
-    const inner = issue.errors.flat().find((e) => e.path.length > 0 || e.code !== 'invalid_type');
+    const inner = issue.errors.flat().find((e) => e.path.length > 0 || !['invalid_type', 'custom'].includes(e.code));
     if (inner !== undefined) return describe({ ...inner, path: [...issue.path, ...inner.path] }, schema, where);
   }
   return `Expected ${expectation(issue)} for ${path === '' ? where : path}, received ${show(issue.input)}`;

@@ -43,14 +43,14 @@ function optionsOf({ kind, options, seeds }: PipelineRun): GenerateOptions {
     negativePrompt: options.negative_prompt,
     steps: options.num_inference_steps,
     guidanceScale: options.guidance_scale,
-    seed: seeds[0] as number,
+    seed: seeds[0],
     ...(single && { count: seeds.length }),
     ...(options.width !== undefined && { width: options.width }),
     ...(options.height !== undefined && { height: options.height }),
     ...(options.guidance_rescale !== undefined && { guidanceRescale: options.guidance_rescale }),
     ...(options.clip_skip !== undefined && { clipSkip: options.clip_skip }),
     ...(options.eta !== undefined && { sampler: { type: 'ddim' as const, eta: options.eta } }),
-    ...(kind !== 'text' && { image: seeds.map((_, salt) => picture(32, 32, 3, salt)), strength: options.strength as number }),
+    ...(kind !== 'text' && { image: seeds.map((_, salt) => picture(32, 32, 3, salt)), strength: options.strength }),
     ...(kind === 'inpaint' && { mask: halfMask(32) }),
   };
 }

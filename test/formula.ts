@@ -5,7 +5,7 @@ import { golden, worst } from './support.js';
 
 /** A tensor of a golden file: every `step`-th value of the flat tensor. */
 export interface Stored {
-  shape: number[];
+  shape: readonly number[];
   step: number;
   values: number[];
 }
@@ -79,15 +79,34 @@ export function storedModel(kind: 'unet' | 'vae' | 'text' | 'vision', name: stri
   return model;
 }
 
-/** Writes a whole diffusers folder: the tiny Stable Diffusion 1.x ('sd1') or 2.x ('sd2'), optionally with another scheduler. */
-export function writeFormulaPipeline(folder: string, name: 'sd1' | 'sd2', scheduler?: Record<string, unknown>): string {
+/** The nets of a folder to write. */
+export interface FormulaNets {
+  unet: StoredModel;
+  vae: StoredModel;
+  text: StoredModel;
+  vision?: StoredModel;
+}
+
+/** The nets of the tiny Stable Diffusion 1.x ('sd1') or 2.x ('sd2') of the golden pipelines. */
+export function formulaNets(name: 'sd1' | 'sd2'): FormulaNets {
+  const { unet, vae, text } = storedFolder(name).components;
+  return { unet: storedModel('unet', unet), vae: storedModel('vae', vae), text: storedModel('text', text) };
+}
+
+function storedFolder(name: 'sd1' | 'sd2'): StoredFolder {
   const stored = (golden('diffusion/pipelines') as { folders: Record<string, StoredFolder> }).folders[name];
   if (stored === undefined) throw new Error(`No pipeline '${name}' in the golden files`);
-  const { unet, vae, text } = stored.components;
-  writeFormulaModel(join(folder, 'unet'), storedModel('unet', unet));
-  writeFormulaModel(join(folder, 'vae'), storedModel('vae', vae));
-  writeFormulaModel(join(folder, 'text_encoder'), storedModel('text', text));
-  const files = { ...stored.files, ...(scheduler && { 'scheduler/scheduler_config.json': JSON.stringify(scheduler) }) };
+  return stored;
+}
+
+/** Writes a whole diffusers folder: the tiny Stable Diffusion 1.x ('sd1') or 2.x ('sd2'), optionally with another scheduler or other nets. */
+export function writeFormulaPipeline(folder: string, name: 'sd1' | 'sd2', scheduler?: Record<string, unknown>, nets: FormulaNets = formulaNets(name)): string {
+  writeFormulaModel(join(folder, 'unet'), nets.unet);
+  writeFormulaModel(join(folder, 'vae'), nets.vae);
+  writeFormulaModel(join(folder, 'text_encoder'), nets.text);
+  if (nets.vision) writeFormulaModel(join(folder, 'image_encoder'), nets.vision);
+  const files: Record<string, string> = { ...storedFolder(name).files, ...(scheduler && { 'scheduler/scheduler_config.json': JSON.stringify(scheduler) }) };
+  if (nets.vision) files['model_index.json'] = JSON.stringify({ ...(JSON.parse(files['model_index.json'] as string) as object), image_encoder: ['transformers', 'CLIPVisionModelWithProjection'] });
   for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), content);

@@ -12,6 +12,7 @@ import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { toImages, toMask, toPixels } from './pixels.js';
 import type { GenerationSettings } from './png-metadata.js';
+import { saveFolder, type SaveEvent } from './save.js';
 import type { ClipTokenizer } from './tokenizer.js';
 
 const MAX_STEPS = 10_000;
@@ -20,6 +21,7 @@ const DEFAULT_STRENGTH = 0.8;
 
 const tensor = z.custom<Tensor>((value) => typeof value === 'object' && value !== null && 'data' in value && 'shape' in value && 'dtype' in value, { error: 'a tensor' });
 const image = z.custom<Image>((value) => typeof value === 'object' && value !== null && 'data' in value && 'width' in value && 'height' in value && 'channels' in value, { error: 'an image' });
+const images = z.union([image, z.array(image).min(1)], { error: 'an image or a list of images' });
 const prompts = z.union([z.string(), z.array(z.string()).min(1), tensor], { error: 'a text, a list of texts, or a tensor from encodePrompt' });
 
 type Prompts = z.output<typeof prompts>;
@@ -61,7 +63,7 @@ const generateSchema = z.strictObject({
   /** Noise to begin with, standard normal [pictures, channels, height / 8, width / 8]. Default: drawn. */
   latents: tensor.optional(),
   /** A picture to begin with (image to image); resized to width x height. */
-  image: z.union([image, z.array(image).min(1)]).optional(),
+  image: images.optional(),
   /** With `image`: share of the steps that are taken; 1 forgets the picture. Default 0.8. */
   strength: share.optional(),
   /** With `image`: gray picture, white is painted anew, black is kept. */
@@ -97,6 +99,19 @@ const invertSchema = z.strictObject({
 });
 
 export type InvertOptions = z.input<typeof invertSchema>;
+
+const callSchema = z.strictObject(callFields);
+const saveSchema = callSchema.extend({
+  /** What the weights are stored in. Default: what the nets compute in. */
+  dtype: z.enum(['float32', 'float16', 'bfloat16']).optional(),
+});
+const side = positiveInt.max(MAX_SIDE).optional();
+const clipSchema = callSchema.extend({ clipSkip: z.int().min(0).default(0) });
+const decodeSchema = callSchema.extend({ tiled: z.boolean().default(false) });
+const promptSchema = clipSchema.extend({ text: z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' }) });
+const encodeImageSchema = callSchema.extend({ pictures: images, width: side, height: side });
+const timesteps = z.union([z.number(), z.array(z.number()).min(1)], { error: 'a number or a list of numbers' });
+const predictSchema = callSchema.extend({ latents: tensor, timestep: timesteps, context: tensor, freeU: freeUSchema.optional() });
 
 export interface StepProgress {
   type: 'step';
@@ -158,6 +173,7 @@ export interface DiffusionParts {
   handle: DiffusionHandle;
   config: DiffusionConfig;
   tokenizer: ClipTokenizer;
+  tokenizerFolder: string;
   schedulerConfig: SchedulerConfig;
   threads: number | undefined;
 }
@@ -193,22 +209,28 @@ export class Diffusion implements Disposable, AsyncDisposable {
       vae: {
         config: parts.config.vae,
         weights: part('vae'),
-        /** Latents as the autoencoder knows them (not scaled) to pixels in [-1, 1], [B, 3, H, W]. */
-        decode: (z: Tensor, options: CallOptions = {}) => this.#call<Tensor<'float32'>>('decodeLatents', { latents: z, scaled: false }, options),
+        /** Latents as the autoencoder knows them (not scaled) to pixels in [-1, 1], [B, 3, H, W]; `tiled`: less memory for large pictures. */
+        decode: (z: Tensor, options: CallOptions & { tiled?: boolean } = {}) => {
+          const { tiled, ...call } = checkOptions(decodeSchema, options, 'decode');
+          return this.#call<Tensor<'float32'>>('decodeLatents', { latents: z, scaled: false, tiled }, call);
+        },
         /** Pixels in [-1, 1], [B, 3, H, W], to mean and log variance of the (unscaled) latents. */
-        encode: (pixels: Tensor, options: CallOptions = {}) => this.#call<{ mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>('encodePixels', { pixels }, options),
+        encode: (pixels: Tensor, options: CallOptions = {}) => this.#call<{ mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>('encodePixels', { pixels }, checkOptions(callSchema, options, 'encode')),
       },
       textEncoder: {
         config: parts.config.textEncoder,
         weights: part('textEncoder'),
         /** Token ids [B, 77] (int64). */
-        encode: (ids: Tensor<'int64'>, options: CallOptions & { clipSkip?: number } = {}) => this.#call<ClipEncoding>('encodeText', { ids, skippedLayers: options.clipSkip ?? 0 }, options),
+        encode: (ids: Tensor<'int64'>, options: CallOptions & { clipSkip?: number } = {}) => {
+          const { clipSkip, ...call } = checkOptions(clipSchema, options, 'encode');
+          return this.#call<ClipEncoding>('encodeText', { ids, skippedLayers: clipSkip }, call);
+        },
       },
       imageEncoder: {
         config: parts.config.imageEncoder,
         weights: part('imageEncoder'),
         /** Normalised pixels [B, 3, size, size]. */
-        encode: (pixels: Tensor, options: CallOptions = {}) => this.#call<ClipEncoding>('encodeVision', { pixels }, options),
+        encode: (pixels: Tensor, options: CallOptions = {}) => this.#call<ClipEncoding>('encodeVision', { pixels }, checkOptions(callSchema, options, 'encode')),
       },
     };
   }
@@ -276,33 +298,37 @@ export class Diffusion implements Disposable, AsyncDisposable {
 
   /** The states of a text that the UNet reads, [texts, 77, width]. */
   encodePrompt(text: string | readonly string[], options: CallOptions & { clipSkip?: number } = {}): Job<WarningEvent, Tensor<'float32'>> {
-    return new Job<WarningEvent, Tensor<'float32'>>(async ({ emit, signal }) => this.#encode(list(text), options, emit, signal), options);
+    const { text: texts, ...o } = checkOptions(promptSchema, { ...options, text }, 'encodePrompt');
+    return new Job<WarningEvent, Tensor<'float32'>>(async ({ emit, signal }) => this.#encode(list(texts), o, emit, signal), o);
   }
 
   /** One call of the UNet, without guidance: latents [B, C, h, w], timestep a number or one per row, context [B or 1, L, D]. */
-  predictNoise({ latents, timestep, context, freeU, ...options }: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU }): Job<never, Tensor<'float32'>> {
+  predictNoise(options: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU }): Job<never, Tensor<'float32'>> {
+    const { latents, timestep, context, freeU, ...call } = checkOptions(predictSchema, options, 'predictNoise');
     const timesteps = typeof timestep === 'number' ? [timestep] : timestep;
-    return this.#call('predictNoise', { latents, context, timestep: { data: Float32Array.from(timesteps), shape: [timesteps.length], dtype: 'float32' }, freeU }, options);
+    return this.#call('predictNoise', { latents, context, timestep: { data: Float32Array.from(timesteps), shape: [timesteps.length], dtype: 'float32' }, freeU }, call);
   }
 
   /** Latents of pictures as the UNet knows them, [pictures, C, h, w]: the mean of the encoder's distribution. */
   encodeImage(pictures: Image | readonly Image[], options: CallOptions & { width?: number; height?: number } = {}): Job<never, Tensor<'float32'>> {
-    const all = Array.isArray(pictures) ? (pictures as readonly Image[]) : [pictures as Image];
+    const { pictures: given, ...o } = checkOptions(encodeImageSchema, { ...options, pictures }, 'encodeImage');
+    const all = Array.isArray(given) ? given : [given];
     return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
-      const pixels = toPixels(all, this.#sizeOf({ ...options, image: all[0] }));
-      const call = { pixels, threads: this.#threads(options) };
-      const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(this.#parts.handle, call, listener as never), signal);
+      const pixels = toPixels(all, this.#sizeOf({ ...o, image: all }));
+      const call = { pixels, threads: this.#threads(o) };
+      const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(this.#parts.handle, call, listener), signal);
       const { scalingFactor, shiftFactor = 0 } = this.#parts.config.vae;
       return { ...mean, data: mean.data.map((value) => (value - shiftFactor) * scalingFactor) };
-    }, options);
+    }, o);
   }
 
   /** Pictures of latents [B, C, h, w]. */
   decodeLatents(latents: Tensor, options: CallOptions & { tiled?: boolean } = {}): Job<never, Image[]> {
+    const o = checkOptions(decodeSchema, options, 'decodeLatents');
     return new Job<never, Image[]>(async ({ signal }) => {
-      const call = { latents, tiled: options.tiled ?? false, threads: this.#threads(options) };
+      const call = { latents, tiled: o.tiled, threads: this.#threads(o) };
       return toImages(await runNative<never, Tensor<'float32'>>((listener) => native().decodeLatents(this.#parts.handle, call, listener), signal));
-    }, options);
+    }, o);
   }
 
   /** The noise that leads to a picture. */
@@ -338,6 +364,16 @@ export class Diffusion implements Disposable, AsyncDisposable {
       },
       o,
     );
+  }
+
+  /**
+   * Writes a diffusers folder, whole or not at all, that this package and diffusers load. The tokenizer is copied from where the model was
+   * loaded. Throws `ERR_FILE_WRITE` when the folder exists and is not empty, `ERR_DISK_FULL`.
+   */
+  save(folder: string, options: z.input<typeof saveSchema> = {}): Job<SaveEvent, void> {
+    const { dtype = this.info.dtype, ...o } = checkOptions(saveSchema, options, 'save');
+    if (typeof folder !== 'string' || folder === '') throw new ArgumentError('Expected the path of a folder for save');
+    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtype, threads: this.#threads(o) }, emit, signal), o);
   }
 
   /** Gives the native memory back; calls that run go on. May be called twice. */

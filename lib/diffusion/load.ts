@@ -5,7 +5,7 @@ import { ArgumentError, SeedbedError } from '../errors.js';
 import { Job, runNative } from '../job.js';
 import { native, type DiffusionHandle, type LoadEvent } from '../native.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
-import { checkSchedulerConfig, type SchedulerConfig } from '../scheduler-config.js';
+import { checkSchedulerConfig } from '../scheduler-config.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion, type DiffusionParts } from './diffusion.js';
@@ -58,7 +58,6 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
       const path = existsSync(source) || !isHubName(source) ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
       const found = await findModel(path, { variant: o.variant });
       const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
-      checkSchedulerConfig(model.scheduler);
       const tokenizer = await loadTokenizer(model.tokenizer);
       const call = {
         unet: { config: model.config.unet, ...model.files.unet },
@@ -69,7 +68,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, schedulerConfig: model.scheduler as SchedulerConfig, threads: o.threads };
+      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
       return new Diffusion(parts);
     },
     o,
@@ -83,6 +82,11 @@ function fetchOptions({ revision, variant }: z.output<typeof schema>): FetchMode
 async function fromFolder(found: DiffusersModel): Promise<Source> {
   const { unet, vae, textEncoder, imageEncoder, tokenizer } = found.components;
   const { config, scheduler } = await readDiffusionConfig(found);
+  try {
+    checkSchedulerConfig(scheduler);
+  } catch (error) {
+    throw new SeedbedError('ERR_FILE_FORMAT', `Wrong settings in '${found.components.scheduler}': ${(error as Error).message}`, { cause: error });
+  }
   const files = (component: { weights: string[] }): { files: string[]; originalLayout: boolean } => ({ files: component.weights, originalLayout: false });
   return { name: basename(found.folder), config, scheduler, tokenizer, files: { unet: files(unet), vae: files(vae), textEncoder: files(textEncoder), ...(imageEncoder && { imageEncoder: files(imageEncoder) }) } };
 }

@@ -1,3 +1,4 @@
+import { ArgumentError } from '../errors.js';
 import type { Image } from '../image.js';
 import { native } from '../native.js';
 import type { Tensor } from '../tensor.js';
@@ -8,6 +9,10 @@ interface Size {
 }
 
 function fitted(image: Image, { width, height }: Size): Image {
+  const { data, channels } = image;
+  if (channels !== 1 && channels !== 3) throw new ArgumentError(`Expected 1 or 3 channels for an image, received ${channels}`);
+  const bytes = image.width * image.height * channels;
+  if (data.length !== bytes) throw new ArgumentError(`Expected ${bytes} bytes for an image of ${image.width} x ${image.height} x ${channels}, received ${data.length}`);
   return image.width === width && image.height === height ? image : native().resizeImage({ image, width, height, filter: 'lanczos' });
 }
 

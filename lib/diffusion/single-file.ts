@@ -218,6 +218,7 @@ function schedulerJson(predictionType: SingleFile['predictionType']): Record<str
     beta_start: 0.00085,
     beta_end: 0.012,
     beta_schedule: 'scaled_linear',
+    clip_sample: false, // of latents, whichever sampler is chosen
     num_train_timesteps: 1000,
     prediction_type: predictionType,
     set_alpha_to_one: false,

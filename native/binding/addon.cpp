@@ -53,6 +53,7 @@ constexpr Export kExports[] = {
     {"loadDiffusion", load_diffusion},
     {"diffusionInfo", diffusion_info},
     {"diffusionWeights", diffusion_weights},
+    {"saveDiffusion", save_diffusion},
     {"encodeText", encode_text},
     {"encodeVision", encode_vision},
     {"predictNoise", predict_noise},

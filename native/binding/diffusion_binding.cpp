@@ -64,6 +64,14 @@ Emit emit_encoding(const Encoding& encoding) {
   };
 }
 
+const nn::Module& part_of(const diffusion::Model& model, const std::string& name) {
+  if (name == "unet") return model.unet;
+  if (name == "vae") return model.vae;
+  if (name == "textEncoder") return model.text_encoder;
+  expect(name == "imageEncoder" && model.image_encoder, "Expected unet, vae, textEncoder or an existing imageEncoder, received '{}'", name);
+  return *model.image_encoder;
+}
+
 }  // namespace
 
 Napi::Value load_diffusion(const Napi::CallbackInfo& info) {
@@ -93,15 +101,23 @@ Napi::Value diffusion_info(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value diffusion_weights(const Napi::CallbackInfo& info) {
-  const auto& model = *Handle<Diffusion>::get(info[0])->model;
-  const std::string part = info[1].ToString();
-  const nn::Module* network = part == "unet" ? static_cast<const nn::Module*>(&model.unet)
-                              : part == "vae" ? static_cast<const nn::Module*>(&model.vae)
-                              : part == "textEncoder" ? static_cast<const nn::Module*>(&model.text_encoder)
-                              : part == "imageEncoder" ? model.image_encoder.get()
-                                                       : nullptr;
-  expect(network != nullptr, "Expected unet, vae, textEncoder or an existing imageEncoder, received '{}'", part);
-  return emit_named_tensors(info.Env(), network->named_parameters());
+  return emit_named_tensors(info.Env(), part_of(*Handle<Diffusion>::get(info[0])->model, info[1].ToString()).named_parameters());
+}
+
+Napi::Value save_diffusion(const Napi::CallbackInfo& info) {
+  const Fields fields(info[1], "options");
+  std::string part, path, dtype = "float32";
+  fields.read("part", part).read("path", path).read("dtype", dtype);
+  const at::ScalarType wanted = dtype_from_name(dtype);
+  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
+    NamedTensors weights;
+    for (const auto& [name, value] : part_of(model, part).named_parameters()) {
+      poll();
+      weights.emplace_back(name, value.to(wanted));
+    }
+    write_safetensors(path, weights, {{"format", "pt"}});
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
 }
 
 Napi::Value encode_text(const Napi::CallbackInfo& info) {
@@ -129,8 +145,7 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
   const at::Tensor timestep = parse_tensor(fields.required("timestep"), "timestep");  // [1] or [B]
   const std::optional<nn::FreeU> free_u = parse_free_u(fields);
   return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
-    expect(latents.dim() == 4, "Expected latents of 4 dimensions, received {}", latents.dim());
-    return emitting(model.unet(latents, timestep.expand({latents.size(0)}), context, {.free_u = free_u, .poll = poll}));
+    return emitting(diffusion::predict_noise(model, latents, timestep, context, {.free_u = free_u, .poll = poll}));
   });
 }
 

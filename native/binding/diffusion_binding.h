@@ -7,6 +7,7 @@ namespace seedbed::binding {
 Napi::Value load_diffusion(const Napi::CallbackInfo& info);
 Napi::Value diffusion_info(const Napi::CallbackInfo& info);
 Napi::Value diffusion_weights(const Napi::CallbackInfo& info);
+Napi::Value save_diffusion(const Napi::CallbackInfo& info);
 Napi::Value encode_text(const Napi::CallbackInfo& info);
 Napi::Value encode_vision(const Napi::CallbackInfo& info);
 Napi::Value predict_noise(const Napi::CallbackInfo& info);

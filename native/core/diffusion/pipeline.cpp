@@ -1,6 +1,7 @@
 #include "diffusion/pipeline.h"
 
 #include <ATen/ATen.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
@@ -32,6 +33,23 @@ at::Tensor rescale(const at::Tensor& guided, const at::Tensor& conditional, doub
   return guided * (share * spread(conditional) / spread(guided) + (1 - share));
 }
 
+void check_rows(const at::Tensor& x, std::string_view name, int64_t images) {
+  if (x.size(0) != 1 && x.size(0) != images) fail(ErrorCode::shape, "Expected 1 or {} rows of {}, received {}", images, name, x.size(0));
+}
+
+void check_latents(const at::Tensor& x, const Model& model) {
+  check_shape(x, "latents", {-1, model.unet.config().in_channels, -1, -1});
+  if (x.numel() == 0) fail(ErrorCode::shape, "Expected latents of at least one element, their shape is [{}]", fmt::join(x.sizes(), ", "));
+}
+
+void check_guidance(const Model& model, const Guidance& guidance, int64_t images) {
+  check_shape(guidance.prompt, "prompt", {-1, -1, model.unet.config().cross_attention_dim});
+  check_rows(guidance.prompt, "prompt", images);
+  if (!guidance.negative_prompt.defined()) return;
+  check_shape(guidance.negative_prompt, "negativePrompt", {-1, guidance.prompt.size(1), model.unet.config().cross_attention_dim});
+  check_rows(guidance.negative_prompt, "negativePrompt", images);
+}
+
 void check(const Model& model, const GenerateOptions& o) {
   const int64_t f = model.vae.config().factor(), images = static_cast<int64_t>(o.seeds.size());
   expect(images > 0, "Expected at least one seed");
@@ -40,18 +58,16 @@ void check(const Model& model, const GenerateOptions& o) {
   expect(o.width % f == 0 && o.height % f == 0, "Expected width and height to be multiples of {}, received {} x {}", f, o.width, o.height);
   check_range(o.batch_size, "batchSize", 1, 1024);
   check_range(o.strength, "strength", 0.0, 1.0);
-  const auto serves = [&](const at::Tensor& x) { return x.size(0) == 1 || x.size(0) == images; };
-  check_shape(o.guidance.prompt, "prompt", {-1, -1, model.unet.config().cross_attention_dim});
-  expect(serves(o.guidance.prompt), "Expected 1 or {} prompts, received {}", images, o.guidance.prompt.size(0));
+  check_guidance(model, o.guidance, images);
   if (o.latents.defined()) check_shape(o.latents, "latents", {images, model.vae.config().latent_channels, o.height / f, o.width / f});
   if (o.image.defined()) {
     check_shape(o.image, "image", {-1, 3, o.height, o.width});
-    expect(serves(o.image), "Expected 1 or {} images, received {}", images, o.image.size(0));
+    check_rows(o.image, "image", images);
   }
   if (o.mask.defined()) {
     expect(o.image.defined(), "Expected an image with the mask");
     check_shape(o.mask, "mask", {-1, 1, o.height, o.width});
-    expect(serves(o.mask), "Expected 1 or {} masks, received {}", images, o.mask.size(0));
+    check_rows(o.mask, "mask", images);
   }
 }
 
@@ -120,6 +136,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
 }  // namespace
 
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
+  check_guidance(model, guidance, images);
   const at::Tensor prompt = both_prompts(guidance, images);
   const auto cache = std::make_shared<nn::PromptCache>();
   return [&model, guidance, prompt, cache, poll](const at::Tensor& x, const Level& level) {
@@ -128,7 +145,17 @@ Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t i
 }
 
 at::Tensor guided_rows(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const nn::Poll& poll) {
+  check_guidance(model, guidance, x.size(0));
   return predict_guided(model, guidance, x, timesteps, both_prompts(guidance, x.size(0)), nullptr, poll);
+}
+
+at::Tensor predict_noise(const Model& model, const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context, const nn::UnetOptions& options) {
+  check_latents(latents, model);
+  check_shape(timesteps, "timestep", {-1});
+  check_rows(timesteps, "timestep", latents.size(0));
+  check_shape(context, "context", {-1, -1, model.unet.config().cross_attention_dim});
+  check_rows(context, "context", latents.size(0));
+  return model.unet(latents, for_images(timesteps, latents.size(0)), for_images(context, latents.size(0)), options);
 }
 
 Generated generate(const Model& model, const GenerateOptions& o, const OnGenerate& on_step, const nn::Poll& poll) {

@@ -29,6 +29,9 @@ Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t i
 // The same without a cache for rows that stand at different timesteps: x [B, C, h, w], timesteps [B].
 at::Tensor guided_rows(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const nn::Poll& poll);
 
+// One call of the network without guidance: latents [B, C, h, w], timesteps [1 or B], context [1 or B, L, D].
+at::Tensor predict_noise(const Model& model, const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context, const nn::UnetOptions& options);
+
 struct GenerateOptions {
   Guidance guidance;
   std::vector<uint64_t> seeds;     // one picture each

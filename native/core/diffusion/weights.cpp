@@ -215,13 +215,15 @@ NamedTensors from_original(const NamedTensors& file, Part part, const NamedTenso
       continue;
     }
     used.insert(place.name);
-    const bool divisible = place.third < 0 || item->second.size(0) == 3 * value.size(0);
+    const bool divisible = place.third < 0 || (item->second.dim() > 0 && item->second.size(0) == 3 * value.size(0));
     if (!divisible) fail(ErrorCode::weights, "The weights do not fit the model: {} has shape {}", place.name, shape_text(item->second.sizes()));
     out.emplace_back(name, fitted(name, place.third < 0 ? item->second : item->second.chunk(3)[static_cast<size_t>(place.third)], value));
   }
   const int64_t text_layers = count_indices(wanted, "text_model.encoder.layers.");
   for (const auto& [name, value] : found)
     if (!used.contains(name) && !may_be_left(name, text_layers)) unexpected.push_back(std::string(prefix) + name);
+  std::ranges::sort(missing);
+  missing.erase(std::unique(missing.begin(), missing.end()), missing.end());  // OpenCLIP's joined projections are looked up three times
   std::ranges::sort(unexpected);
   if (!missing.empty() || !unexpected.empty()) fail(ErrorCode::weights, "The weights do not fit the model{}{}", listing("missing", missing), listing("unexpected", unexpected));
   return out;

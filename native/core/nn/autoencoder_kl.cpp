@@ -171,6 +171,7 @@ at::Tensor AutoencoderKl::decode(const at::Tensor& z, const Poll& poll) const {
 }
 
 at::Tensor AutoencoderKl::decode_tiled(const at::Tensor& z, const Poll& poll) const {
+  check_shape(z, "latents", {-1, config_.latent_channels, -1, -1});
   const int64_t f = config_.factor(), tile = std::max<int64_t>(config_.sample_size / f, 2);  // latents
   if (z.size(2) <= tile && z.size(3) <= tile) return decode(z, poll);
   const auto stride = static_cast<int64_t>(static_cast<double>(tile) * (1 - kTileOverlap));

@@ -101,6 +101,7 @@ void load_parameters(const Module& module, const NamedTensors& tensors) {
 
 void adopt_parameters(const Module& module, const NamedTensors& tensors) {
   for (auto& [name, parameter, given] : match_parameters(module, tensors)) {
+    if (!at::isFloatingType(given.scalar_type())) fail(ErrorCode::dtype, "Expected floating point numbers in {}, received {}", name, c10::toString(given.scalar_type()));
     parameter.requires_grad_(false);
     parameter.set_data(given.detach());
   }
