@@ -13,6 +13,7 @@ export { loadDiffusion } from './diffusion/load.js';
 export type { FetchEvent, LoadDiffusionOptions } from './diffusion/load.js';
 export { readGenerationSettings, writeGenerationSettings } from './diffusion/png-metadata.js';
 export type { GenerationSettings } from './diffusion/png-metadata.js';
+export { optionsFromSettings } from './diffusion/settings-options.js';
 export { openDataset } from './data/open.js';
 export type { DatasetKind, OpenDatasetOptions } from './data/open.js';
 export { writeDataset } from './data/write.js';

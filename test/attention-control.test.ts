@@ -92,7 +92,11 @@ t.test('recorded rows are probabilities, and recording changes nothing', async (
   const [B = 0, heads = 0, queries = 0, keys = 0] = all?.probabilities.shape ?? [];
   t.equal(heads, 8);
   const ofHeads = new Float32Array(B * queries * keys);
-  all?.probabilities.data.forEach((p, i) => (ofHeads[Math.floor(i / (heads * queries * keys)) * queries * keys + (i % (queries * keys))]! += p / heads));
+  const matrix = queries * keys;
+  ofHeads.forEach((_, i) => {
+    const first = Math.floor(i / matrix) * heads * matrix + (i % matrix);
+    for (let head = 0; head < heads; head++) ofHeads[i] = (ofHeads[i] ?? 0) + (all?.probabilities.data[first + head * matrix] ?? NaN) / heads;
+  });
   t.ok(worst(mean?.probabilities.data ?? [], ofHeads) <= 1, 'the mean of the heads');
 });
 

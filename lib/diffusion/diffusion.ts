@@ -144,7 +144,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
       const { config, handle } = this.#parts;
       const pixels = toPixels(all, sizeOf(config, { ...options, image: all }));
       const call = { pixels, threads: threadsOf(this.#parts, options) };
-      const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(handle, call, listener as never), signal);
+      const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(handle, call, listener), signal);
       const { scalingFactor, shiftFactor = 0 } = config.vae;
       return { ...mean, data: mean.data.map((value) => (value - shiftFactor) * scalingFactor) };
     }, options);

@@ -5,7 +5,7 @@ import { ArgumentError, SeedbedError } from '../errors.js';
 import { Job, runNative } from '../job.js';
 import { native, type DiffusionHandle, type LoadEvent } from '../native.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
-import { checkSchedulerConfig, type SchedulerConfig } from '../scheduler-config.js';
+import { checkSchedulerConfig } from '../scheduler-config.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion } from './diffusion.js';
@@ -71,7 +71,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: fromHub ? source : model.name, handle, config: model.config, tokenizer, schedulerConfig: model.scheduler as SchedulerConfig, threads: o.threads };
+      const parts: DiffusionParts = { name: fromHub ? source : model.name, handle, config: model.config, tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
       return new Diffusion(parts);
     },
     o,
