@@ -38,6 +38,15 @@ export async function runTasks<Context extends object>(context: Context, tasks: 
   return list.run(context);
 }
 
+const BAR = 24;
+
+/** A text with a bar before it, on a terminal; `share` in [0, 1]. */
+export function withBar(share: number, text: string): string {
+  if (!process.stdout.isTTY) return text;
+  const full = Math.round(BAR * Math.min(1, share));
+  return `${'█'.repeat(full)}${'░'.repeat(BAR - full)} ${text}`;
+}
+
 /** A signal that the first Ctrl-C aborts; the second ends the process at once. */
 export function interruptible(): AbortSignal {
   const controller = new AbortController();

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type { AttentionRecord } from './diffusion/attention.js';
 import { errorFromNative, SeedbedError } from './errors.js';
 import type { Image } from './image.js';
 import type { AffineMap, FractalFamily, Ifs } from './ifs.js';
@@ -121,6 +122,8 @@ export interface NativeDiffusionInfo {
   unetParameters: number;
   vaeParameters: number;
   textEncoderParameters: number;
+  /** Names that `attention` options refer to. */
+  attentionLayers: string[];
 }
 
 /** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
@@ -176,11 +179,11 @@ export interface NativeBinding {
   saveDiffusion(model: DiffusionHandle, options: Options, listener: JobListener<never, undefined>): number;
   encodeText(model: DiffusionHandle, options: Options, listener: JobListener<never, ClipEncoding>): number;
   encodeVision(model: DiffusionHandle, options: Options, listener: JobListener<never, ClipEncoding>): number;
-  predictNoise(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
+  predictNoise(model: DiffusionHandle, options: Options, listener: JobListener<never, { noise: Tensor<'float32'>; attention: AttentionRecord[] }>): number;
   encodePixels(model: DiffusionHandle, options: Options, listener: JobListener<never, { mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>): number;
   decodeLatents(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
 
-  generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[] }>): number;
+  generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;
   replayInversion<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, Tensor<'float32'>>): number;
   planSampling(options: Options): { levels: Level[]; targets: Level[]; initScale: number; alphasCumprod: number[] };

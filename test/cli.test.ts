@@ -1,34 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
 import { encodePng } from 'seedbed';
-import { packageRoot } from '#lib/setup/find.js';
+import { seedbed } from './command.js';
 import { picture } from './support.js';
-
-const SEEDBED = join(packageRoot, 'dist', 'bin', 'seedbed.js');
-
-interface Ended {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-async function seedbed(args: readonly string[], onText: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}): Promise<Ended> {
-  const child = spawn(process.execPath, [SEEDBED, ...args], { cwd: packageRoot });
-  let stdout = '';
-  let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdout.on('data', (chunk: Buffer) => {
-    stdout += chunk.toString();
-    onText(stdout, (signal) => child.kill(signal));
-  });
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
-}
 
 async function photos(root: string): Promise<string> {
   for (const [label, name] of ['cats', 'dogs'].entries()) {
@@ -69,7 +46,7 @@ t.test('every verb has help with an example', async (t) => {
   const { code, stdout } = await seedbed(['--help']);
   t.equal(code, 0);
   const verbs = [...stdout.matchAll(/^ {2}(\w+) (?:\[|<)/gm)].map((match) => match[1] ?? '').filter((verb) => verb !== 'help');
-  t.same(verbs, ['demo', 'setup', 'doctor', 'fractal', 'train', 'evaluate', 'report']);
+  t.same(verbs, ['demo', 'setup', 'doctor', 'generate', 'fractal', 'train', 'evaluate', 'report']);
   for (const verb of verbs) t.match((await seedbed([verb, '--help'])).stdout, new RegExp(`Example:\\n  \\$ npx seedbed ${verb}`), verb);
   t.match((await seedbed(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
 });

@@ -8,9 +8,10 @@ import { abortSignal, checkOptions, positiveInt } from '../options.js';
 import { checkSchedulerConfig } from '../scheduler-config.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
-import { Diffusion, type DiffusionParts } from './diffusion.js';
+import { Diffusion } from './diffusion.js';
 import { fetchModel, isHubName, type FetchModelOptions, type FetchProgress } from './hub.js';
 import { findModel, readDiffusionConfig, type DiffusersModel } from './layout.js';
+import type { DiffusionParts } from './parts.js';
 import { recogniseSingleFile, type SingleFile } from './single-file.js';
 import { loadTokenizer } from './tokenizer.js';
 
@@ -55,7 +56,8 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
   if (o.device === 'cuda') throw new SeedbedError('ERR_NO_CUDA', "Expected a build with CUDA for device 'cuda', this one computes on the CPU");
   return new Job<FetchEvent | LoadEvent, Diffusion>(
     async ({ emit, signal }) => {
-      const path = existsSync(source) || !isHubName(source) ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
+      const fromHub = !existsSync(source) && isHubName(source);
+      const path = !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
       const found = await findModel(path, { variant: o.variant });
       const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
       const tokenizer = await loadTokenizer(model.tokenizer);
@@ -68,7 +70,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
+      const parts: DiffusionParts = { name: fromHub ? source : model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
       return new Diffusion(parts);
     },
     o,

@@ -6,7 +6,7 @@ import { runNative } from '../job.js';
 import { native } from '../native.js';
 import type { Dtype } from '../tensor.js';
 import { toDiffusersConfig } from './config.js';
-import type { DiffusionParts } from './diffusion.js';
+import type { DiffusionParts } from './parts.js';
 
 export interface SaveEvent {
   type: 'save';

@@ -43,6 +43,13 @@ Napi::Value emit_images(Napi::Env env, const std::vector<image::Image>& images) 
   return emit_list(env, images, [env](const image::Image& image) { return emit_image(env, image); });
 }
 
+Napi::Value emit_attention(Napi::Env env, const std::vector<nn::AttentionRecord>& records) {
+  return emit_list(env, records, [env](const nn::AttentionRecord& record) {
+    const auto timesteps = emit_list(env, record.timesteps, [env](double timestep) { return Napi::Number::New(env, timestep); });
+    return emit_object(env, {{"layer", record.layer}, {"height", record.height}, {"width", record.width}, {"timesteps", timesteps}, {"probabilities", emit_tensor(env, record.probabilities)}});
+  });
+}
+
 diffusion::OnInvert report_steps(JobContext& context) {
   return [&context](int64_t done, int64_t total) {
     context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("step")}, {"step", done}, {"steps", total}}); });
@@ -97,7 +104,8 @@ Napi::Value diffusion_info(const Napi::CallbackInfo& info) {
                                   {"dtype", std::string(dtype_to_name(model.dtype))},
                                   {"unetParameters", model.unet.parameter_count()},
                                   {"vaeParameters", model.vae.parameter_count()},
-                                  {"textEncoderParameters", model.text_encoder.parameter_count()}});
+                                  {"textEncoderParameters", model.text_encoder.parameter_count()},
+                                  {"attentionLayers", emit_list(info.Env(), nn::attention_layers(model.unet), [&](const std::string& name) { return Napi::String::New(info.Env(), name); })}});
 }
 
 Napi::Value diffusion_weights(const Napi::CallbackInfo& info) {
@@ -144,8 +152,14 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents"), context = parse_tensor(fields.required("context"), "context");
   const at::Tensor timestep = parse_tensor(fields.required("timestep"), "timestep");  // [1] or [B]
   const std::optional<nn::FreeU> free_u = parse_free_u(fields);
+  const nn::AttentionControlOptions attention = parse_attention(fields);
   return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
-    return emitting(diffusion::predict_noise(model, latents, timestep, context, {.free_u = free_u, .poll = poll}));
+    if (!attention.empty()) nn::check_attention(attention, model.unet, latents.size(0));
+    nn::AttentionControls controls(attention, latents.size(0));
+    nn::UnetOptions options{.free_u = free_u, .poll = poll};
+    if (!attention.empty()) options.control = &controls;
+    const at::Tensor noise = diffusion::predict_noise(model, latents, timestep, context, options);
+    return [noise, records = controls.records()](Napi::Env env) { return emit_object(env, {{"noise", emit_tensor(env, noise)}, {"attention", emit_attention(env, records)}}); };
   });
 }
 
@@ -180,7 +194,9 @@ Napi::Value generate(const Napi::CallbackInfo& info) {
       });
     };
     const auto result = std::make_shared<diffusion::Generated>(diffusion::generate(model, *options, on_step, poll));
-    return [result](Napi::Env env) { return emit_object(env, {{"latents", emit_tensor(env, result->latents)}, {"images", emit_images(env, result->images)}}); };
+    return [result](Napi::Env env) {
+      return emit_object(env, {{"latents", emit_tensor(env, result->latents)}, {"images", emit_images(env, result->images)}, {"attention", emit_attention(env, result->attention)}});
+    };
   });
 }
 

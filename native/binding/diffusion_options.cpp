@@ -101,6 +101,31 @@ std::optional<nn::FreeU> parse_free_u(const Fields& fields) {
   return f;
 }
 
+nn::AttentionControlOptions parse_attention(const Fields& fields) {
+  nn::AttentionControlOptions a;
+  const auto attention = fields.object("attention");
+  if (!attention) return a;
+  const auto scope = [](const Fields& control, nn::AttentionScope& s) {
+    control.read("layers", s.layers).read("lowest_timestep", s.lowest_timestep).read("highest_timestep", s.highest_timestep);
+  };
+  for (const Fields& swap : attention->objects("swap")) {
+    nn::SwapOptions& o = a.swap.emplace_back();
+    scope(swap, o.scope);
+    swap.read("from", o.from).read("to", o.to);
+  }
+  for (const Fields& contrast : attention->objects("contrast")) {
+    nn::ContrastOptions& o = a.contrast.emplace_back();
+    scope(contrast, o.scope);
+    contrast.read("strength", o.strength).read("pictures", o.pictures);
+  }
+  if (const auto record = attention->object("record")) {
+    nn::RecordOptions& o = a.record.emplace();
+    scope(*record, o.scope);
+    record->read("mean_heads", o.mean_heads).read("mean_steps", o.mean_steps);
+  }
+  return a;
+}
+
 diffusion::Guidance parse_guidance(const Fields& fields) {
   diffusion::Guidance g;
   g.prompt = parse_tensor(fields.required("prompt"), fields.path_of("prompt"));
@@ -120,6 +145,7 @@ diffusion::GenerateOptions parse_generate_options(const Fields& fields) {
   o.latents = optional_tensor(fields, "latents");
   o.image = optional_tensor(fields, "image");
   o.mask = optional_tensor(fields, "mask");
+  o.attention = parse_attention(fields);
   return o;
 }
 

@@ -69,6 +69,9 @@ void check(const Model& model, const GenerateOptions& o) {
     check_shape(o.mask, "mask", {-1, 1, o.height, o.width});
     check_rows(o.mask, "mask", images);
   }
+  if (o.attention.empty()) return;
+  nn::check_attention(o.attention, model.unet, images);
+  for (int64_t begin = 0; begin < images; begin += o.batch_size) nn::for_pictures(o.attention, begin, begin + o.batch_size);
 }
 
 bool is_guided(const Guidance& guidance) { return guidance.scale != 1 && guidance.negative_prompt.defined(); }
@@ -104,12 +107,13 @@ std::vector<image::Image> preview(const Model& model, const at::Tensor& denoised
 }
 
 // The pictures [begin, end) of a run.
-at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t begin, int64_t end, const OnStep& on_step, const nn::Poll& poll) {
+at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t begin, int64_t end, nn::AttentionControl* control, const OnStep& on_step, const nn::Poll& poll) {
   const int64_t images = end - begin, f = model.vae.config().factor();
   NoiseSource noise(std::vector<uint64_t>(o.seeds.begin() + begin, o.seeds.begin() + end));
   Guidance guidance = o.guidance;
   guidance.prompt = rows(guidance.prompt, begin, end);
   guidance.negative_prompt = rows(guidance.negative_prompt, begin, end);
+  guidance.control = control;
   Denoise denoise = denoiser_of(guided_predictor(model, guidance, images, poll), o.schedule.options.prediction);
 
   SamplerOptions sampler = o.sampler;
@@ -146,6 +150,7 @@ Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t i
 
 at::Tensor guided_rows(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const nn::Poll& poll) {
   check_guidance(model, guidance, x.size(0));
+  expect(guidance.control == nullptr, "Expected no attention control where a call holds several timesteps");
   return predict_guided(model, guidance, x, timesteps, both_prompts(guidance, x.size(0)), nullptr, poll);
 }
 
@@ -161,16 +166,19 @@ at::Tensor predict_noise(const Model& model, const at::Tensor& latents, const at
 Generated generate(const Model& model, const GenerateOptions& o, const OnGenerate& on_step, const nn::Poll& poll) {
   check(model, o);
   const auto images = static_cast<int64_t>(o.seeds.size()), batches = (images + o.batch_size - 1) / o.batch_size;
+  Generated out;
   std::vector<at::Tensor> latents;
   for (int64_t batch = 0; batch < batches; ++batch) {
+    const int64_t begin = batch * o.batch_size, end = std::min(images, begin + o.batch_size);
+    nn::AttentionControls controls(nn::for_pictures(o.attention, begin, end), end - begin);
     const auto report = [&](int64_t step, int64_t steps, const Level& level, const at::Tensor&, const at::Tensor& denoised) {
       if (poll) poll();
       const bool shown = o.preview_every > 0 && step % o.preview_every == 0 && step < steps;
       if (on_step) on_step(batch * steps + step, batches * steps, level.sigma, shown ? preview(model, denoised) : std::vector<image::Image>{});
     };
-    latents.push_back(generate_batch(model, o, batch * o.batch_size, std::min(images, (batch + 1) * o.batch_size), report, poll));
+    latents.push_back(generate_batch(model, o, begin, end, o.attention.empty() ? nullptr : &controls, report, poll));
+    nn::append_records(out.attention, controls.records());
   }
-  Generated out;
   out.latents = at::cat(latents);
   check_finite(out.latents, "the generated latents");
   // One picture at a time: decoding needs the most memory of all.

@@ -7,6 +7,7 @@
 #include "diffusion/model.h"
 #include "diffusion/sampler.h"
 #include "image/image.h"
+#include "nn/attention_controls.h"
 
 // From a prompt, noise and perhaps a picture to pictures.
 
@@ -44,6 +45,7 @@ struct GenerateOptions {
   double strength = 0.8;           // with an image: share of the steps that are taken
   at::Tensor mask;                 // [1 or B, 1, H, W] in [0, 1], with an image: 1 is painted anew, 0 is kept
   int64_t batch_size = 4;          // pictures per call of the network; part of the result's rounding
+  nn::AttentionControlOptions attention;  // pictures by their place in `seeds`
   int64_t preview_every = 0;       // steps between previews, 0: none
   bool tiled = false;              // decode in tiles
   bool decode = true;              // false: latents only
@@ -55,6 +57,7 @@ using OnGenerate = std::function<void(int64_t done, int64_t total, double sigma,
 struct Generated {
   at::Tensor latents;                // [B, C, h, w]
   std::vector<image::Image> images;  // empty without `decode`
+  std::vector<nn::AttentionRecord> attention;  // empty without `attention.record`
 };
 
 // Throws ERR_INVALID_ARGUMENT and ERR_SHAPE before any work, ERR_NOT_FINITE when the network gives NaN.

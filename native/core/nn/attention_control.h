@@ -12,6 +12,7 @@ struct AttentionSite {
   bool cross;        // keys and values come from the prompt
   int64_t heads;
   int64_t height, width;  // of the feature map whose positions are the queries
+  double timestep;        // of the call; of its first row where they differ
 };
 
 struct AttentionInputs {

@@ -27,7 +27,7 @@ PromptCache::KeyValue* PromptCache::find(const Module* layer) {
 void PromptCache::put(const Module* layer, KeyValue value) { entries_.insert_or_assign(layer, std::move(value)); }
 
 CrossAttention::CrossAttention(std::string name, int64_t width, int64_t context_width, int64_t heads, bool cross)
-    : site_{.name = std::move(name), .cross = cross, .heads = heads, .height = 0, .width = 0},
+    : site_{.name = std::move(name), .cross = cross, .heads = heads, .height = 0, .width = 0, .timestep = 0},
       to_q_(width, width, false),
       to_k_(context_width, width, false),
       to_v_(context_width, width, false),
@@ -51,7 +51,7 @@ at::Tensor CrossAttention::attend(const at::Tensor& q, const at::Tensor& k, cons
   AttentionInputs inputs{q, k, v};
   AttentionSite site = site_;
   if (context.control != nullptr) {
-    std::tie(site.height, site.width) = std::pair(height, width);
+    std::tie(site.height, site.width, site.timestep) = std::tuple(height, width, context.timestep);
     context.control->edit(site, inputs);
   }
   const double scale = 1 / std::sqrt(static_cast<double>(inputs.query.size(-1)));

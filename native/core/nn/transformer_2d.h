@@ -26,6 +26,7 @@ struct UnetContext {
   at::Tensor prompt;                     // [B, L, cross_attention_dim]
   at::Tensor time;                       // silu(time embedding) [1 or B, D]
   AttentionControl* control = nullptr;   // not owned
+  double timestep = 0;                   // for `control`
   PromptCache* cache = nullptr;          // not owned; only without `control`
   std::function<void()> poll;            // called between blocks; throws to cancel
 };

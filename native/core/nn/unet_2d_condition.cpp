@@ -176,6 +176,7 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
   const UnetContext context{.prompt = prompt.to(dtype),
                             .time = at::silu(time_embedding_(features.to(dtype))),
                             .control = options.control,
+                            .timestep = options.control == nullptr ? 0 : timesteps[0].item<double>(),
                             .cache = options.cache,
                             .poll = options.poll};
   at::Tensor x = conv_in_(latents.to(dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast));

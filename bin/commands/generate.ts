@@ -1,0 +1,239 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname, extname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { InvalidArgumentError, type Command } from 'commander';
+import type { Diffusion } from '../../lib/diffusion/diffusion.js';
+import type { GenerateOptions } from '../../lib/diffusion/generate-options.js';
+import { isHubName } from '../../lib/diffusion/hub.js';
+import { loadDiffusion, type LoadDiffusionOptions } from '../../lib/diffusion/load.js';
+import { readGenerationSettings, writeGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
+import { optionsFromSettings } from '../../lib/diffusion/settings-options.js';
+import { ArgumentError, CancelledError, errorFromFile, SeedbedError } from '../../lib/errors.js';
+import { writeFileWhole } from '../../lib/files.js';
+import { decodeImage, encodePng, type Image } from '../../lib/image.js';
+import { defined } from '../../lib/options.js';
+import { SAMPLER_NAMES } from '../../lib/sampler-options.js';
+import { example, integer, number, outputOf } from '../arguments.js';
+import { interruptible, runTasks, withBar, type Report } from '../tasks.js';
+
+interface Options {
+  out: string;
+  model?: string;
+  from?: string;
+  count: number;
+  batchSize: number;
+  steps?: number;
+  sampler?: GenerateOptions['sampler'];
+  guidance?: number;
+  negative?: string;
+  seed?: number;
+  width?: number;
+  height?: number;
+  image?: string;
+  strength?: number;
+  mask?: string;
+  revision?: string;
+  variant?: string;
+  tokenizer?: string;
+  dtype?: LoadDiffusionOptions['dtype'];
+  threads?: number;
+  overwrite?: boolean;
+  dryRun?: boolean;
+}
+
+/** A picture that the command stands for. */
+interface Wanted {
+  file: string;
+  seed: number;
+  prompt: string;
+  settings: GenerationSettings;
+  exists: boolean;
+}
+
+interface Run {
+  options: Options;
+  /** Of all pictures, without prompt and seed. */
+  call: Omit<GenerateOptions, 'prompt'>;
+  signal: AbortSignal;
+  sd: Diffusion | undefined;
+  pictures: Wanted[];
+  warnings: Set<string>;
+}
+
+export function addGenerate(program: Command): void {
+  const command = program
+    .command('generate')
+    .description('make pictures of prompts with a Stable Diffusion model')
+    .argument('[prompt...]', 'what the pictures show, each prompt in quotes')
+    .requiredOption('--out <place>', 'a folder, where pictures are named by their seeds, or for one picture a file that ends in .png')
+    .option('--model <model>', "a diffusers folder, a .safetensors file, or a hub name, 'organisation/name'")
+    .option('--from <picture>', 'take the settings in a PNG file; options given here win')
+    .option('--count <n>', 'pictures per prompt; picture i has the seed + i', integer, 1)
+    .option('--batch-size <n>', 'pictures computed at once; they are written together', integer, 1)
+    .option('--steps <n>', 'default: 50, lcm 4', integer)
+    .option('--sampler <sampler>', `${SAMPLER_NAMES.join(', ')}, or JSON with a type and options; default: the model's own`, sampler)
+    .option('--guidance <scale>', 'how closely to follow the prompt, 1: not at all beyond it; default 7.5', number)
+    .option('--negative <prompt>', 'what the pictures do not show')
+    .option('--seed <n>', 'everything random follows from it; default 0', integer)
+    .option('--width <pixels>', "default: the model's own, or that of --image", integer)
+    .option('--height <pixels>', '', integer)
+    .option('--image <file>', 'a picture to begin with')
+    .option('--strength <share>', 'with --image: share of the steps that are taken; default 0.8', number)
+    .option('--mask <file>', 'with --image: white is painted anew, black stays')
+    .option('--revision <name>', 'of a hub name: a branch, a tag or a commit')
+    .option('--variant <name>', 'weight files of this kind, say fp16')
+    .option('--tokenizer <folder>', 'for single files, which hold none')
+    .option('--dtype <type>', 'auto, float32 or bfloat16')
+    .option('--threads <n>', 'default: all cores', integer)
+    .option('--overwrite', 'replace pictures that were made with other settings')
+    .option('--dry-run', 'load the model and say what would be written')
+    .option('--json', 'print one JSON object instead of text')
+    .action((prompts: string[], options: Options) => generate(prompts, options, command));
+  example(command, "npx seedbed generate 'a red fox in the snow' --model org/name --out foxes/ --count 4", 'npx seedbed generate --from foxes/2.png --model org/name --steps 80 --out fox.png');
+}
+
+async function generate(given: string[], options: Options, command: Command): Promise<void> {
+  const output = outputOf(command);
+  const from = options.from === undefined ? undefined : await settingsIn(options.from);
+  const { options: stored, ignored } = from === undefined ? { options: undefined, ignored: [] } : optionsFromSettings(from);
+  const prompts = given.length > 0 ? given : stored === undefined ? [] : [stored.prompt as string];
+  const model = options.model ?? (from?.model !== undefined && isHubName(from.model) ? from.model : undefined);
+  if (prompts.length === 0) command.error('error: expected a prompt, or --from');
+  if (model === undefined) command.error('error: expected --model');
+  if (options.count < 1 || options.batchSize < 1) command.error('error: expected at least 1 for --count and --batch-size');
+  if (extname(options.out) === '.png' && prompts.length * options.count > 1) command.error(`error: expected a folder for --out with ${prompts.length * options.count} pictures, received '${options.out}'`);
+  const { image, mask, provenance } = await picturesOf(options, from);
+
+  const begin = performance.now();
+  const { steps, sampler, seed, width, height, strength, threads } = options;
+  const own = defined({ steps, sampler, guidanceScale: options.guidance, negativePrompt: options.negative, seed, width, height, strength, image, mask });
+  const run: Run = { options, call: { ...stored, ...own }, signal: interruptible(), sd: undefined, pictures: [], warnings: new Set() };
+  const { revision, variant, tokenizer } = options;
+  const dtype = options.dtype ?? (from?.['dtype'] === 'float32' || from?.['dtype'] === 'bfloat16' ? from['dtype'] : undefined);
+  try {
+    const load = {
+      title: `load ${model}`,
+      run: async (_: Run, report: Report) => {
+        run.sd = await loaded(model, defined({ revision, variant, tokenizer, dtype, threads, signal: run.signal }), report);
+        run.pictures = await wanted(run.sd, run.call, prompts, options, defined({ revision, variant, ...provenance }));
+      },
+    };
+    const make = { title: pictureCount(prompts.length * options.count), run: (_: Run, report: Report) => makePictures(run, report) };
+    await runTasks(run, options.dryRun ? [load] : [load, make], output);
+    if (ignored.length > 0) run.warnings.add(`Not taken over from '${options.from}': ${ignored.join(', ')}`);
+    printResult(run, (performance.now() - begin) / 1000, output.json ?? false);
+  } catch (error) {
+    if (error instanceof CancelledError && !output.json && run.pictures.length > 0) process.stderr.write('Finished pictures are kept; the same command goes on.\n');
+    throw error;
+  } finally {
+    run.sd?.dispose();
+  }
+}
+
+const pictureCount = (count: number): string => `${count} picture${count === 1 ? '' : 's'}`;
+
+function printResult({ pictures, sd, warnings, options }: Run, seconds: number, json: boolean): void {
+  if (json) {
+    const files = pictures.map(({ file, seed, exists, settings }) => ({ file, seed, skipped: exists, settings }));
+    process.stdout.write(`${JSON.stringify({ files, dtype: sd?.info.dtype, seconds, warnings: [...warnings] })}\n`);
+    return;
+  }
+  for (const warning of warnings) process.stderr.write(`seedbed: ${warning}\n`);
+  const already = pictures.filter(({ exists }) => exists).length;
+  const note = already === 0 ? '' : `, ${already} of them there already`;
+  const text = options.dryRun ? `Would write ${pictureCount(pictures.length)} to ${options.out}${note}: ${pictures.map(({ file }) => file).join(', ')}` : `${pictureCount(pictures.length)} in ${options.out}${note}, ${seconds.toFixed(1)} s`;
+  process.stdout.write(`${text}\n`);
+}
+
+/** A sampler's name, or its options as JSON. */
+function sampler(text: string): GenerateOptions['sampler'] {
+  if (!text.startsWith('{')) return text as GenerateOptions['sampler'];
+  try {
+    return JSON.parse(text) as GenerateOptions['sampler'];
+  } catch {
+    throw new InvalidArgumentError("Expected a sampler's name, or JSON such as {\"type\":\"ddim\",\"eta\":1}.");
+  }
+}
+
+async function settingsIn(file: string): Promise<GenerationSettings> {
+  const settings = await readGenerationSettings(file);
+  if (settings === undefined) throw new SeedbedError('ERR_IMAGE', `Expected a picture with generation settings in '${file}', found none`);
+  return settings;
+}
+
+/** The picture to begin with and the mask; their hashes go into the settings, so that another picture is another setting. */
+async function picturesOf({ image, mask }: Options, from: GenerationSettings | undefined): Promise<{ image?: Image; mask?: Image; provenance: Record<string, string> }> {
+  if (from?.strength !== undefined && image === undefined) throw new ArgumentError('Expected --image: the picture of --from was made from another one');
+  if (from?.['maskSha256'] !== undefined && mask === undefined) throw new ArgumentError('Expected --mask: the picture of --from was made with one');
+  const first = image === undefined ? undefined : await pictureIn(image);
+  const second = mask === undefined ? undefined : await pictureIn(mask);
+  return {
+    ...(first && { image: first.picture }),
+    ...(second && { mask: second.picture }),
+    provenance: { ...(first && { imageSha256: first.sha256 }), ...(second && { maskSha256: second.sha256 }) },
+  };
+}
+
+async function pictureIn(file: string): Promise<{ picture: Image; sha256: string }> {
+  const bytes = await readFile(file).catch((error: unknown) => {
+    throw errorFromFile(error, 'read', file);
+  });
+  return { picture: await decodeImage(bytes, file), sha256: createHash('sha256').update(bytes).digest('hex') };
+}
+
+async function loaded(model: string, options: LoadDiffusionOptions, report: Report): Promise<Diffusion> {
+  const job = loadDiffusion(model, options);
+  for await (const event of job) {
+    if (event.type === 'load') report(`${event.part}, ${event.done + 1} of ${event.total}`);
+    else report(withBar(event.done / Math.max(1, event.total), `${event.file}, ${(event.done / 1e6).toFixed(0)} of ${(event.total / 1e6).toFixed(0)} MB`));
+  }
+  return job;
+}
+
+/** Every picture with its file. Throws `ERR_FILE_WRITE` for a file that holds something else. */
+async function wanted(sd: Diffusion, call: Run['call'], prompts: readonly string[], { out, count, overwrite }: Options, provenance: Record<string, unknown>): Promise<Wanted[]> {
+  const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], count });
+  const pictures = seeds.map((seed, i) => {
+    const file = extname(out) === '.png' ? out : join(out, `${seed}.png`);
+    return { file, seed, prompt: prompts[Math.floor(i / count)] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance }, exists: false };
+  });
+  for (const picture of pictures) picture.exists = (await stateOf(picture, overwrite ?? false)) === 'there';
+  return pictures;
+}
+
+async function stateOf({ file, settings }: Wanted, overwrite: boolean): Promise<'there' | 'to write'> {
+  try {
+    if (isDeepStrictEqual(await readGenerationSettings(file), JSON.parse(JSON.stringify(settings)))) return 'there';
+  } catch (error) {
+    if ((error as SeedbedError).code === 'ERR_FILE_NOT_FOUND') return 'to write';
+    if ((error as SeedbedError).code !== 'ERR_IMAGE') throw error;
+  }
+  if (overwrite) return 'to write';
+  throw new SeedbedError('ERR_FILE_WRITE', `Expected '${file}' to be absent or made with the same settings, it is another picture; give another --out or --seed, or --overwrite`);
+}
+
+/** Batch by batch. A batch of which a picture is missing is computed whole, so that its bytes do not depend on what was there. */
+async function makePictures({ sd, call, options, pictures, signal, warnings }: Run, report: Report): Promise<void> {
+  await mkdir(extname(options.out) === '.png' ? dirname(options.out) : options.out, { recursive: true }).catch((error: unknown) => {
+    throw errorFromFile(error, 'write', options.out);
+  });
+  const size = options.batchSize;
+  for (let first = 0; first < pictures.length; first += size) {
+    const batch = pictures.slice(first, first + size);
+    if (batch.every(({ exists }) => exists)) continue;
+    const job = (sd as Diffusion).generate({ ...call, prompt: batch.map(({ prompt }) => prompt), seed: (batch[0] as Wanted).seed, batchSize: size, ...defined({ threads: options.threads }), signal });
+    const begin = performance.now();
+    for await (const event of job) {
+      if (event.type === 'warning') warnings.add(event.message);
+      if (event.type !== 'step') continue;
+      const done = (first + (batch.length * event.step) / event.steps) / pictures.length;
+      const seconds = (performance.now() - begin) / 1000 / event.step;
+      report(withBar(done, `picture ${Math.min(first + size, pictures.length)} of ${pictures.length}, step ${event.step} of ${event.steps}, ${seconds.toFixed(2)} s a step`));
+    }
+    const { images } = await job;
+    for (const [i, { file, settings, exists }] of batch.entries()) {
+      if (!exists) await writeFileWhole(file, writeGenerationSettings(await encodePng(images[i] as Image), settings));
+    }
+  }
+}
