@@ -32,6 +32,8 @@ at::Tensor rescale(const at::Tensor& guided, const at::Tensor& conditional, doub
   return guided * (share * spread(conditional) / spread(guided) + (1 - share));
 }
 
+bool is_guided(const Guidance& guidance) { return guidance.scale != 1 && guidance.negative_prompt.defined(); }
+
 void check(const Model& model, const GenerateOptions& o) {
   const int64_t f = model.vae.config().factor(), images = static_cast<int64_t>(o.seeds.size());
   expect(images > 0, "Expected at least one seed");
@@ -41,8 +43,16 @@ void check(const Model& model, const GenerateOptions& o) {
   check_range(o.batch_size, "batchSize", 1, 1024);
   check_range(o.strength, "strength", 0.0, 1.0);
   const auto serves = [&](const at::Tensor& x) { return x.size(0) == 1 || x.size(0) == images; };
-  check_shape(o.guidance.prompt, "prompt", {-1, -1, model.unet.config().cross_attention_dim});
-  expect(serves(o.guidance.prompt), "Expected 1 or {} prompts, received {}", images, o.guidance.prompt.size(0));
+  const auto check_prompt = [&](const at::Tensor& states, std::string_view name) {
+    check_shape(states, name, {-1, -1, model.unet.config().cross_attention_dim});
+    expect(serves(states), "Expected 1 or {} rows for {}, received {}", images, name, states.size(0));
+  };
+  check_prompt(o.guidance.prompt, "prompt");
+  if (is_guided(o.guidance)) {
+    check_prompt(o.guidance.negative_prompt, "negativePrompt");
+    expect(o.guidance.negative_prompt.size(1) == o.guidance.prompt.size(1), "Expected as many positions in negativePrompt as in prompt, {}, received {}", o.guidance.prompt.size(1),
+           o.guidance.negative_prompt.size(1));
+  }
   if (o.latents.defined()) check_shape(o.latents, "latents", {images, model.vae.config().latent_channels, o.height / f, o.width / f});
   if (o.image.defined()) {
     check_shape(o.image, "image", {-1, 3, o.height, o.width});
@@ -57,8 +67,6 @@ void check(const Model& model, const GenerateOptions& o) {
   nn::check_attention(o.attention, model.unet, images);
   for (int64_t begin = 0; begin < images; begin += o.batch_size) nn::for_pictures(o.attention, begin, begin + o.batch_size);
 }
-
-bool is_guided(const Guidance& guidance) { return guidance.scale != 1 && guidance.negative_prompt.defined(); }
 
 // [2 B, L, D] with guidance, else [B, L, D].
 at::Tensor both_prompts(const Guidance& guidance, int64_t images) {
@@ -105,7 +113,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
   if (o.image.defined()) {
     const at::Tensor pixels = for_images(rows(o.image, begin, end), images);
     picture = encode_pixels(model, pixels, &noise, poll);
-    sampler.start = start_of_strength(o.strength, o.sampler.steps);
+    sampler.start = start_of_strength(o.strength, step_count(o.sampler));
   }
   const SamplePlan steps = plan(sampler, o.schedule);
   const at::Tensor unit = o.latents.defined() ? rows(o.latents, begin, end) : noise.draw(model.vae.config().latent_channels, o.height / f, o.width / f);
