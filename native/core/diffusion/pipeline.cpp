@@ -74,8 +74,6 @@ void check(const Model& model, const GenerateOptions& o) {
   for (int64_t begin = 0; begin < images; begin += o.batch_size) nn::for_pictures(o.attention, begin, begin + o.batch_size);
 }
 
-bool is_guided(const Guidance& guidance) { return guidance.scale != 1 && guidance.negative_prompt.defined(); }
-
 // [2 B, L, D] with guidance, else [B, L, D].
 at::Tensor both_prompts(const Guidance& guidance, int64_t images) {
   const at::Tensor conditional = for_images(guidance.prompt, images);
@@ -121,7 +119,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
   if (o.image.defined()) {
     const at::Tensor pixels = for_images(rows(o.image, begin, end), images);
     picture = encode_pixels(model, pixels, &noise, poll);
-    sampler.start = start_of_strength(o.strength, o.sampler.steps);
+    sampler.start = start_of_strength(o.strength, step_count(o.sampler));
   }
   const SamplePlan steps = plan(sampler, o.schedule);
   const at::Tensor unit = o.latents.defined() ? rows(o.latents, begin, end) : noise.draw(model.vae.config().latent_channels, o.height / f, o.width / f);
