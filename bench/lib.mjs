@@ -17,7 +17,7 @@ export const say = (text) => void (flags.json ? process.stderr : process.stdout)
 export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /** Python for the peers: SEEDBED_PYTHON, else python3. */
-const python = process.env.SEEDBED_PYTHON ?? 'python3';
+export const python = process.env.SEEDBED_PYTHON ?? 'python3';
 
 /** Ends the benchmark with the command to run when Python lacks a module. */
 export function requirePython(modules, install) {
@@ -27,10 +27,11 @@ export function requirePython(modules, install) {
   process.exit(1);
 }
 
-/** A peer that stays warm: each `round` sends one line and waits for the seconds it took. */
+/** A peer (Python, or Node for ours where memory counts) that stays warm: each `round` sends one line and waits for the seconds it took. */
 export class Peer {
   constructor(script, args, env = {}) {
-    this.child = spawn(python, [join(here, 'peers', script), ...args], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+    const program = script.endsWith('.mjs') ? process.execPath : python;
+    this.child = spawn(program, [join(here, 'peers', script), ...args], { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
     this.lines = createInterface(this.child.stdout)[Symbol.asyncIterator]();
   }
 

@@ -196,6 +196,7 @@ export interface NativeBinding {
   attention(options: Options): NativeAttention;
   groupNorm(options: Options): Tensor;
   geglu(options: Options): Tensor;
+  winogradConvolution(options: Options): Tensor<'float32'>;
 }
 
 const require = createRequire(import.meta.url);

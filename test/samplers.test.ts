@@ -302,4 +302,17 @@ await sample({ predict: () => { parentPort.postMessage('asked'); return new Prom
   await worker.terminate();
   t.ok(performance.now() - begin < 5_000);
   t.ok(await sample({ predict: smooth, shape: SHAPE, steps: 2 }), 'the main thread goes on');
+
+  // Terminated inside the predictor, which is called from native code. In a process of its own: it used to abort.
+  const busy = `import { parentPort } from 'node:worker_threads'; import { sample } from '${import.meta.resolve('seedbed')}';
+const predict = ({ x }) => { parentPort.postMessage('asked'); const begin = performance.now(); while (performance.now() - begin < 3); return x; };
+await Promise.all([1, 2].map(() => sample({ predict, shape: [1, 4, 8, 8], steps: 10000, sampler: 'euler' })));`;
+  const ended = await runScript(`import { Worker } from 'node:worker_threads';
+for (let i = 0; i < 6; i++) {
+  const worker = new Worker(new URL('data:text/javascript,' + ${JSON.stringify(encodeURIComponent(busy))}));
+  await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
+  await new Promise((resolve) => setTimeout(resolve, i));
+  await worker.terminate();
+}`);
+  t.equal(ended.code, 0, ended.stderr.slice(0, 300));
 });

@@ -75,6 +75,7 @@ constexpr Export kExports[] = {
     {"attention", attention},
     {"groupNorm", group_norm},
     {"geglu", geglu},
+    {"winogradConvolution", winograd_convolution},
 };
 
 // Calls an export; whatever it throws becomes one JavaScript error.

@@ -9,6 +9,7 @@
 #include "options.h"
 #include "sampler_options.h"
 #include "tensor/dtype.h"
+#include "tensor/scratch.h"
 #include "values.h"
 
 namespace seedbed::binding {
@@ -32,6 +33,7 @@ Napi::Value start(const Napi::CallbackInfo& info, const Fields& fields, Call cal
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     const c10::InferenceMode inference;
+    const ScratchScope scratch;
     at::set_num_threads(threads);
     return call(*model, context, [&context] { context.throw_if_cancelled(); });
   });

@@ -75,6 +75,14 @@ Emit emit_error(ErrorInfo info) {
   };
 }
 
+// The listener threw: an uncaught exception, as in any callback. While the environment ends nothing can be reported.
+void report_uncaught(Napi::Env env, const Napi::Error& error) {
+  try {
+    napi_fatal_exception(env, error.Value());
+  } catch (const Napi::Error&) {
+  }
+}
+
 }  // namespace
 
 Jobs::Jobs(Napi::Env env) : lanes_{std::make_unique<Executor>(), std::make_unique<Executor>()} {
@@ -158,7 +166,7 @@ void Jobs::deliver(Napi::Env env, Napi::Function, Jobs* jobs, void*) {
     try {
       message(env);
     } catch (const Napi::Error& error) {
-      napi_fatal_exception(env, error.Value());  // the listener threw: an uncaught exception, as in any callback
+      report_uncaught(env, error);
     }
   }
 }

@@ -9,6 +9,7 @@
 #include "fields.h"
 #include "nn/attention.h"
 #include "nn/fused.h"
+#include "nn/winograd.h"
 #include "options.h"
 #include "values.h"
 
@@ -92,6 +93,14 @@ Napi::Value geglu(const Napi::CallbackInfo& info) {
   const Run run(fields);
   const at::Tensor x = required_tensor(fields, "x");
   return emit_tensor(info.Env(), run.reference ? nn::geglu_reference(x) : nn::geglu(x, run.kernel));
+}
+
+Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const at::Tensor x = required_tensor(fields, "x"), weight = required_tensor(fields, "weight");
+  const at::Tensor bias = optional_tensor(fields, "bias"), residual = optional_tensor(fields, "residual");
+  return emit_tensor(info.Env(), nn::winograd_conv3x3(x, nn::pack_winograd(weight), weight.size(0), bias, residual, run.kernel));
 }
 
 }  // namespace seedbed::binding

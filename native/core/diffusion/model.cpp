@@ -6,9 +6,10 @@ namespace seedbed::diffusion {
 
 namespace {
 
-void load(const nn::Module& network, const WeightFiles& source, Part part, at::ScalarType dtype) {
+void load(nn::Module& network, const WeightFiles& source, Part part, at::ScalarType dtype) {
   const NamedTensors file = read_weights(source.files), wanted = network.named_parameters();
-  nn::adopt_parameters(network, source.original_layout ? from_original(file, part, wanted) : from_diffusers(file, wanted), dtype);
+  nn::adopt_parameters(network, source.original_layout ? from_original(file, part, wanted) : from_diffusers(file, wanted));
+  network.prepare(dtype);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ const VaeConfig& checked(const VaeConfig& c) {
   return c;
 }
 
-at::Tensor to_network(const at::Tensor& x, const at::Tensor& weight) { return x.to(weight.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
+at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
 
 at::Tensor to_result(const at::Tensor& x) { return x.to(at::kFloat, false, false, at::MemoryFormat::Contiguous); }
 
@@ -54,11 +54,12 @@ VaeAttention::VaeAttention(int64_t channels, int64_t groups)
 }
 
 at::Tensor VaeAttention::operator()(const at::Tensor& x) const {
-  const at::Tensor tokens = group_norm_(x).permute({0, 2, 3, 1}).flatten(1, 2);  // [B, H W, C]
+  const auto as_tokens = [](const at::Tensor& map) { return map.permute({0, 2, 3, 1}).flatten(1, 2); };  // [B, H W, C]
+  const at::Tensor tokens = as_tokens(group_norm_(x));
   const auto one_head = [](const at::Tensor& t) { return t.unsqueeze(2); };      // [B, H W, 1, C]
   const double scale = 1 / std::sqrt(static_cast<double>(x.size(1)));
   const at::Tensor mixed = attention(one_head(to_q_(tokens)), one_head(to_k_(tokens)), one_head(to_v_(tokens)), scale).squeeze(2);
-  return x + to_out_(mixed).unflatten(1, {x.size(2), x.size(3)}).permute({0, 3, 1, 2});
+  return to_out_.add_to(as_tokens(x), mixed).unflatten(1, {x.size(2), x.size(3)}).permute({0, 3, 1, 2});
 }
 
 VaeMidBlock::VaeMidBlock(const VaeConfig& c, int64_t channels) : first_(channels, channels, 0, c.norm_groups, kEps), second_(channels, channels, 0, c.norm_groups, kEps) {
@@ -99,7 +100,7 @@ VaeEncoder::VaeEncoder(const VaeConfig& c)
 }
 
 at::Tensor VaeEncoder::operator()(const at::Tensor& pixels, const Poll& poll) const {
-  at::Tensor x = conv_in_(to_network(pixels, conv_in_.weight));
+  at::Tensor x = conv_in_(to_network(pixels, conv_in_));
   for (const auto& [resnets, resample] : levels_) {
     if (poll) poll();
     for (const auto& resnet : resnets) x = (*resnet)(x);
@@ -133,7 +134,7 @@ VaeDecoder::VaeDecoder(const VaeConfig& c)
 }
 
 at::Tensor VaeDecoder::operator()(const at::Tensor& z, const Poll& poll) const {
-  at::Tensor x = mid_block_(conv_in_(to_network(z, conv_in_.weight)));
+  at::Tensor x = mid_block_(conv_in_(to_network(z, conv_in_)));
   for (const auto& [resnets, resample] : levels_) {
     if (poll) poll();
     for (const auto& resnet : resnets) x = (*resnet)(x);
@@ -165,7 +166,7 @@ std::pair<at::Tensor, at::Tensor> AutoencoderKl::encode(const at::Tensor& pixels
 
 at::Tensor AutoencoderKl::decode(const at::Tensor& z, const Poll& poll) const {
   check_shape(z, "latents", {-1, config_.latent_channels, -1, -1});
-  const at::Tensor x = post_quant_conv_ ? (*post_quant_conv_)(to_network(z, post_quant_conv_->weight)) : z;
+  const at::Tensor x = post_quant_conv_ ? (*post_quant_conv_)(to_network(z, *post_quant_conv_)) : z;
   return to_result(decoder_(x, poll));
 }
 

@@ -43,10 +43,10 @@ ClipAttention::ClipAttention(const ClipLayers& c) : heads_(c.heads), k_proj_(c.w
   add_child("out_proj", out_proj_);
 }
 
-at::Tensor ClipAttention::operator()(const at::Tensor& x, bool causal) const {
+at::Tensor ClipAttention::add_to(const at::Tensor& residual, const at::Tensor& x, bool causal) const {
   const auto split = [&](const at::Tensor& t) { return t.unflatten(-1, {heads_, t.size(-1) / heads_}).transpose(1, 2); };  // [B, heads, L, d]
   const at::Tensor mixed = at::scaled_dot_product_attention(split(q_proj_(x)), split(k_proj_(x)), split(v_proj_(x)), {}, 0.0, causal);
-  return out_proj_(mixed.transpose(1, 2).flatten(2));
+  return out_proj_.add_to(residual, mixed.transpose(1, 2).flatten(2));
 }
 
 ClipLayer::Mlp::Mlp(const ClipLayers& c) : activation(c.activation), fc1(c.width, c.intermediate_size), fc2(c.intermediate_size, c.width) {
@@ -54,7 +54,7 @@ ClipLayer::Mlp::Mlp(const ClipLayers& c) : activation(c.activation), fc1(c.width
   add_child("fc2", fc2);
 }
 
-at::Tensor ClipLayer::Mlp::operator()(const at::Tensor& x) const { return fc2(activate(fc1(x), activation)); }
+at::Tensor ClipLayer::Mlp::add_to(const at::Tensor& residual, const at::Tensor& x) const { return fc2.add_to(residual, activate(fc1(x), activation)); }
 
 ClipLayer::ClipLayer(const ClipLayers& c) : self_attn_(c), layer_norm1_(c.width, c.layer_norm_eps), mlp_(c), layer_norm2_(c.width, c.layer_norm_eps) {
   add_child("self_attn", self_attn_);
@@ -64,8 +64,8 @@ ClipLayer::ClipLayer(const ClipLayers& c) : self_attn_(c), layer_norm1_(c.width,
 }
 
 at::Tensor ClipLayer::operator()(const at::Tensor& x, bool causal) const {
-  const at::Tensor y = x + self_attn_(layer_norm1_(x), causal);
-  return y + mlp_(layer_norm2_(y));
+  const at::Tensor y = self_attn_.add_to(x, layer_norm1_(x), causal);
+  return mlp_.add_to(y, layer_norm2_(y));
 }
 
 ClipEncoder::ClipEncoder(const ClipLayers& c) {
@@ -131,7 +131,7 @@ ClipVision::ClipVision(const ClipVisionConfig& config)
 
 ImageEncoding ClipVision::operator()(const at::Tensor& pixels) const {
   check_shape(pixels, "pixels", {-1, config_.channels, config_.image_size, config_.image_size});
-  const at::Tensor patches = patch_embedding_(pixels.to(patch_embedding_.weight.scalar_type())).flatten(2).transpose(1, 2);  // [B, L - 1, D]
+  const at::Tensor patches = patch_embedding_(pixels.to(class_embedding_.scalar_type(), false, false, at::MemoryFormat::ChannelsLast)).flatten(2).transpose(1, 2);  // [B, L - 1, D]
   const at::Tensor tokens = at::cat({class_embedding_.expand({pixels.size(0), 1, config_.width}), patches}, 1) + position_embedding_;
   ImageEncoding out;
   out.states = encoder_(pre_layrnorm_(tokens), /*causal=*/false);

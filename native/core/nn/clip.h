@@ -37,7 +37,7 @@ struct ClipVisionConfig : ClipLayers {
 class ClipAttention : public Module {
  public:
   explicit ClipAttention(const ClipLayers& config);
-  at::Tensor operator()(const at::Tensor& x, bool causal) const;  // [B, L, D]
+  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x, bool causal) const;  // residual + y, both [B, L, D]
 
  private:
   int64_t heads_;
@@ -52,7 +52,7 @@ class ClipLayer : public Module {
  private:
   struct Mlp : Module {
     explicit Mlp(const ClipLayers& config);
-    at::Tensor operator()(const at::Tensor& x) const;
+    at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;
     Activation activation;
     Linear fc1, fc2;
   };

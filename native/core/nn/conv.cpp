@@ -11,10 +11,26 @@ Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
   if (options.bias) bias = add_parameter("bias", at::zeros({out}));
 }
 
-at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  const int64_t stride = options_.stride, padding = options_.padding;
-  return at::conv2d(x, weight, bias, {stride, stride}, at::IntArrayRef({padding, padding}));
+void Conv2d::prepare(at::ScalarType dtype, const std::string& name) {
+  packed_.enable(dtype, path(name, "weight"));
+  if (bias.defined()) bias.set_data(bias.detach().to(dtype));
 }
+
+at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
+  const ConvShape shape{options_.stride, options_.padding};
+  if (packed_.active()) {
+    const auto pack = [&](const at::Tensor& w) { return pack_convolution(w, shape, x.sizes()); };
+    return packed_convolution(x, packed_.get(weight, pack), bias, shape, residual);
+  }
+  const at::Tensor y = at::conv2d(x, weight.to(x.scalar_type()), bias, {shape.stride, shape.stride}, at::IntArrayRef({shape.padding, shape.padding}));
+  return residual.defined() ? residual + y : y;
+}
+
+at::Tensor Conv2d::operator()(const at::Tensor& x) const { return run(x, bias, {}); }
+
+at::Tensor Conv2d::add_to(const at::Tensor& residual, const at::Tensor& x) const { return run(x, bias, residual); }
+
+at::Tensor Conv2d::with_bias(const at::Tensor& x, const at::Tensor& other) const { return run(x, other, {}); }
 
 GroupNorm::GroupNorm(int64_t groups, int64_t channels, double eps)
     : weight(add_parameter("weight", at::ones({channels}))), bias(add_parameter("bias", at::zeros({channels}))), groups_(groups), eps_(eps) {}

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "nn/module.h"
+#include "nn/packed_weight.h"
 
 namespace seedbed::nn {
 
@@ -15,13 +16,20 @@ struct ConvOptions {
 class Conv2d : public Module {
  public:
   Conv2d(int64_t in, int64_t out, const ConvOptions& options = {});
-  at::Tensor operator()(const at::Tensor& x) const;  // [B, in, H, W] -> [B, out, H', W']
+  at::Tensor operator()(const at::Tensor& x) const;                          // [B, in, H, W] -> [B, out, H', W']
+  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;  // residual + the same
+  // With another bias [out] in place of the own.
+  at::Tensor with_bias(const at::Tensor& x, const at::Tensor& other) const;
+  void prepare(at::ScalarType dtype, const std::string& name) override;
 
   at::Tensor weight;  // [out, in, kernel, kernel]
   at::Tensor bias;    // [out], undefined without
 
  private:
+  at::Tensor run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const;
+
   ConvOptions options_;
+  PackedWeight packed_;
 };
 
 class GroupNorm : public Module {

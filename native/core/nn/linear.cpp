@@ -4,16 +4,35 @@
 
 namespace seedbed::nn {
 
-Linear::Linear(int64_t in, int64_t out, bool with_bias) : weight(add_parameter("weight", at::empty({out, in}))) {
-  if (with_bias) bias = add_parameter("bias", at::zeros({out}));
+namespace {
+
+at::Tensor pack(const at::Tensor& weight) { return pack_linear(weight.flatten(1)); }
+
+}  // namespace
+
+Linear::Linear(int64_t in, int64_t out, bool with_bias) : Linear(at::empty({out, in}), with_bias ? at::zeros({out}) : at::Tensor()) {}
+
+Linear::Linear(at::Tensor given_weight, at::Tensor given_bias) : weight(add_parameter("weight", std::move(given_weight))) {
+  if (given_bias.defined()) bias = add_parameter("bias", std::move(given_bias));
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+void Linear::prepare(at::ScalarType dtype, const std::string& name) {
+  packed_.enable(dtype, path(name, "weight"));
+  if (bias.defined()) bias.set_data(bias.detach().to(dtype));
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  if (packed_.active()) return packed_linear(x, packed_.get(weight, pack), bias, {});
+  return at::linear(x, weight.flatten(1).to(x.scalar_type()), bias);
+}
+
+at::Tensor Linear::add_to(const at::Tensor& residual, const at::Tensor& x) const {
+  if (packed_.active()) return packed_linear(x, packed_.get(weight, pack), bias, residual);
+  return residual + (*this)(x);
+}
 
 Projection::Projection(int64_t in, int64_t out, bool stored_as_convolution)
-    : weight(add_parameter("weight", stored_as_convolution ? at::empty({out, in, 1, 1}) : at::empty({out, in}))), bias(add_parameter("bias", at::zeros({out}))) {}
-
-at::Tensor Projection::operator()(const at::Tensor& tokens) const { return at::linear(tokens, weight.flatten(1), bias); }
+    : Linear(stored_as_convolution ? at::empty({out, in, 1, 1}) : at::empty({out, in}), at::zeros({out})) {}
 
 LayerNorm::LayerNorm(int64_t width, double eps) : weight(add_parameter("weight", at::ones({width}))), bias(add_parameter("bias", at::zeros({width}))), eps_(eps) {}
 

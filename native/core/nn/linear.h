@@ -1,6 +1,7 @@
 #pragma once
 
 #include "nn/module.h"
+#include "nn/packed_weight.h"
 
 namespace seedbed::nn {
 
@@ -8,21 +9,26 @@ namespace seedbed::nn {
 class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, bool with_bias = true);
-  at::Tensor operator()(const at::Tensor& x) const;  // [*, in] -> [*, out]
+  at::Tensor operator()(const at::Tensor& x) const;                             // [*, in] -> [*, out]
+  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;     // residual + y
+  void prepare(at::ScalarType dtype, const std::string& name) override;
 
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], undefined without
+
+ protected:
+  // A weight that its file holds in another shape.
+  Linear(at::Tensor weight, at::Tensor bias);
+
+ private:
+  PackedWeight packed_;
 };
 
 // A linear layer over the positions of a feature map. Some checkpoints store it as a 1 x 1 convolution; only the shape of
 // the weight differs.
-class Projection : public Module {
+class Projection : public Linear {
  public:
   Projection(int64_t in, int64_t out, bool stored_as_convolution);
-  at::Tensor operator()(const at::Tensor& tokens) const;  // [B, L, in] -> [B, L, out]
-
-  at::Tensor weight;  // [out, in] or [out, in, 1, 1]
-  at::Tensor bias;    // [out]
 };
 
 class LayerNorm : public Module {

@@ -81,7 +81,15 @@ at::Tensor Module::add_parameter(std::string name, at::Tensor value) {
   return value;
 }
 
-void Module::add_child(std::string name, const Module& child) { children_.emplace_back(std::move(name), &child); }
+void Module::prepare(at::ScalarType dtype, const std::string& name) {
+  for (auto& [own, value] : parameters_) {
+    check_finite(value, path(name, own));
+    value.set_data(value.detach().to(dtype));
+  }
+  for (auto& [child, module] : children_) module->prepare(dtype, path(name, child));
+}
+
+void Module::add_child(std::string name, Module& child) { children_.emplace_back(std::move(name), &child); }
 
 void load_parameters(const Module& module, const NamedTensors& tensors) {
   const c10::NoGradGuard no_grad;
@@ -91,13 +99,11 @@ void load_parameters(const Module& module, const NamedTensors& tensors) {
   }
 }
 
-void adopt_parameters(const Module& module, const NamedTensors& tensors, at::ScalarType dtype) {
-  const c10::NoGradGuard no_grad;
+void adopt_parameters(const Module& module, const NamedTensors& tensors) {
   for (auto& [name, parameter, given] : match_parameters(module, tensors)) {
     if (!at::isFloatingType(given.scalar_type())) fail(ErrorCode::dtype, "Expected floating point numbers in {}, received {}", name, c10::toString(given.scalar_type()));
-    check_finite(given, name);
     parameter.requires_grad_(false);
-    parameter.set_data(given.detach().to(dtype));
+    parameter.set_data(given.detach());
   }
 }
 

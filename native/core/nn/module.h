@@ -25,25 +25,30 @@ class Module {
   std::vector<at::Tensor> parameters() const;
   int64_t parameter_count() const;
 
+  // Makes the module ready for inference in `dtype`: parameters are checked for NaN and converted. Layers that multiply
+  // keep their weight as it lies in the file, and pack it at the first call. `name` stands in errors.
+  virtual void prepare(at::ScalarType dtype, const std::string& name = "");
+
  protected:
   // Both return their argument, for use in member initialisers.
   at::Tensor add_parameter(std::string name, at::Tensor value);
-  void add_child(std::string name, const Module& child);
+  void add_child(std::string name, Module& child);
+  static std::string path(const std::string& parent, const std::string& name) { return parent.empty() ? name : parent + "." + name; }
 
  private:
   void collect(const std::string& prefix, NamedTensors& out) const;
 
   NamedTensors parameters_;
-  std::vector<std::pair<std::string, const Module*>> children_;
+  std::vector<std::pair<std::string, Module*>> children_;
 };
 
 // Copies tensors into the parameters of the same name, converting the element type. Strict both ways: throws
 // ERR_WEIGHTS that lists names that are missing, unexpected or of another shape, and ERR_NOT_FINITE for NaN.
 void load_parameters(const Module& module, const NamedTensors& tensors);
 
-// Puts tensors in place of the parameters of the same name, as frozen ones, without a copy where the element type is
-// `dtype` already (a memory-mapped file stays mapped). Strict as `load_parameters`.
-void adopt_parameters(const Module& module, const NamedTensors& tensors, at::ScalarType dtype);
+// Puts tensors in place of the parameters of the same name, as frozen ones and without a copy: a memory-mapped file stays
+// mapped. Strict as `load_parameters`; NaN is found by `prepare`.
+void adopt_parameters(const Module& module, const NamedTensors& tensors);
 
 // What a forward pass needs to know beside its input.
 struct Forward {

@@ -21,10 +21,15 @@ ResnetBlock2d::ResnetBlock2d(int64_t in, int64_t out, int64_t time_width, int64_
 }
 
 at::Tensor ResnetBlock2d::operator()(const at::Tensor& x, const at::Tensor& time) const {
-  at::Tensor h = conv1_(norm1_.silu(x));
-  if (time_emb_proj_) h = h + (*time_emb_proj_)(time).unsqueeze(-1).unsqueeze(-1);
-  h = conv2_(norm2_.silu(h));
-  return (conv_shortcut_ ? (*conv_shortcut_)(x) : x) + h;
+  const at::Tensor skip = conv_shortcut_ ? (*conv_shortcut_)(x) : x;
+  return conv2_.add_to(skip, norm2_.silu(first_half(norm1_.silu(x), time)));
+}
+
+at::Tensor ResnetBlock2d::first_half(const at::Tensor& x, const at::Tensor& time) const {
+  if (!time_emb_proj_) return conv1_(x);
+  const at::Tensor shift = (*time_emb_proj_)(time);  // [1 or B, out]
+  if (shift.size(0) == 1) return conv1_.with_bias(x, conv1_.bias + shift[0]);
+  return conv1_(x) + shift.unsqueeze(-1).unsqueeze(-1);
 }
 
 Downsample2d::Downsample2d(int64_t channels, int64_t padding)

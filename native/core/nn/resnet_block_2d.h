@@ -12,10 +12,12 @@ class ResnetBlock2d : public Module {
  public:
   // `time_width` 0: without time embedding, as in the autoencoder.
   ResnetBlock2d(int64_t in, int64_t out, int64_t time_width, int64_t groups, double eps);
-  // x [B, in, H, W], time = silu(embedding) [B, time_width] -> [B, out, H, W]
+  // x [B, in, H, W], time = silu(embedding) [1 or B, time_width] -> [B, out, H, W]; one row serves all
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& time = {}) const;
 
  private:
+  at::Tensor first_half(const at::Tensor& x, const at::Tensor& time) const;
+
   GroupNorm norm1_;
   Conv2d conv1_;
   std::unique_ptr<Linear> time_emb_proj_;

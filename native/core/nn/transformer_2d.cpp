@@ -62,10 +62,10 @@ at::Tensor CrossAttention::attend(const at::Tensor& q, const at::Tensor& k, cons
   return at::matmul(p, heads_first(inputs.value)).transpose(1, 2).to(q.scalar_type()).contiguous();
 }
 
-at::Tensor CrossAttention::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+at::Tensor CrossAttention::add_to(const at::Tensor& residual, const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
   const at::Tensor q = split_heads(to_q_(x), site_.heads);
   const auto [k, v] = keys_and_values(site_.cross ? context.prompt : x, context);
-  return to_out_(attend(q, k, v, height, width, context).flatten(2));
+  return to_out_.add_to(residual, attend(q, k, v, height, width, context).flatten(2));
 }
 
 GegluFeedForward::GegluFeedForward(int64_t width) : in_(width, 2 * kHiddenRatio * width), out_(kHiddenRatio * width, width) {
@@ -73,7 +73,7 @@ GegluFeedForward::GegluFeedForward(int64_t width) : in_(width, 2 * kHiddenRatio 
   add_child("net.2", out_);
 }
 
-at::Tensor GegluFeedForward::operator()(const at::Tensor& x) const { return out_(geglu(in_(x))); }
+at::Tensor GegluFeedForward::add_to(const at::Tensor& residual, const at::Tensor& x) const { return out_.add_to(residual, geglu(in_(x))); }
 
 BasicTransformerBlock::BasicTransformerBlock(const std::string& name, int64_t width, int64_t context_width, int64_t heads)
     : norm1_(width, kLayerNormEps),
@@ -91,9 +91,9 @@ BasicTransformerBlock::BasicTransformerBlock(const std::string& name, int64_t wi
 }
 
 at::Tensor BasicTransformerBlock::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
-  const at::Tensor y = x + attn1_(norm1_(x), height, width, context);
-  const at::Tensor z = y + attn2_(norm2_(y), height, width, context);
-  return z + ff_(norm3_(z));
+  const at::Tensor y = attn1_.add_to(x, norm1_(x), height, width, context);
+  const at::Tensor z = attn2_.add_to(y, norm2_(y), height, width, context);
+  return ff_.add_to(z, norm3_(z));
 }
 
 Transformer2d::Transformer2d(const std::string& name, int64_t channels, int64_t context_width, int64_t heads, int64_t groups, bool linear_projection)
@@ -109,9 +109,9 @@ Transformer2d::Transformer2d(const std::string& name, int64_t channels, int64_t 
 
 at::Tensor Transformer2d::operator()(const at::Tensor& x, const UnetContext& context) const {
   const int64_t height = x.size(2), width = x.size(3);
-  const at::Tensor tokens = norm_(x).permute({0, 2, 3, 1}).flatten(1, 2);  // [B, H W, C], a view when channels come last
-  const at::Tensor out = proj_out_(block_(proj_in_(tokens), height, width, context));
-  return x + out.unflatten(1, {height, width}).permute({0, 3, 1, 2});  // [B, C, H, W]
+  const auto as_tokens = [](const at::Tensor& map) { return map.permute({0, 2, 3, 1}).flatten(1, 2); };  // [B, H W, C], a view when channels come last
+  const at::Tensor out = proj_out_.add_to(as_tokens(x), block_(proj_in_(as_tokens(norm_(x))), height, width, context));
+  return out.unflatten(1, {height, width}).permute({0, 3, 1, 2});  // [B, C, H, W]
 }
 
 }  // namespace seedbed::nn

@@ -24,7 +24,7 @@ class PromptCache {
 // What every layer of a denoising network may need during one call, beside its input.
 struct UnetContext {
   at::Tensor prompt;                     // [B, L, cross_attention_dim]
-  at::Tensor time;                       // silu(time embedding) [B, D]
+  at::Tensor time;                       // silu(time embedding) [1 or B, D]
   AttentionControl* control = nullptr;   // not owned
   PromptCache* cache = nullptr;          // not owned; only without `control`
   std::function<void()> poll;            // called between blocks; throws to cancel
@@ -34,8 +34,8 @@ struct UnetContext {
 class CrossAttention : public Module {
  public:
   CrossAttention(std::string name, int64_t width, int64_t context_width, int64_t heads, bool cross);
-  // x [B, H W, D] -> [B, H W, D]
-  at::Tensor operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
+  // residual + attention of x, both [B, H W, D]
+  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
 
  private:
   PromptCache::KeyValue keys_and_values(const at::Tensor& source, const UnetContext& context) const;
@@ -49,7 +49,7 @@ class CrossAttention : public Module {
 class GegluFeedForward : public Module {
  public:
   explicit GegluFeedForward(int64_t width);
-  at::Tensor operator()(const at::Tensor& x) const;  // [B, L, D]
+  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;  // residual + y, both [B, L, D]
 
  private:
   Linear in_, out_;

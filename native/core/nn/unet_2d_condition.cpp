@@ -169,8 +169,10 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
   check_shape(latents, "latents", {-1, config_.in_channels, -1, -1});
   check_shape(timesteps, "timesteps", {B});
   check_shape(prompt, "prompt", {B, -1, config_.cross_attention_dim});
-  const at::ScalarType dtype = conv_in_.weight.scalar_type();
-  const at::Tensor features = timestep_features(timesteps, config_.block_out_channels.front(), config_.flip_sin_to_cos, config_.freq_shift);
+  const at::ScalarType dtype = conv_in_.bias.scalar_type();
+  // With the same timestep for all, its embedding is part of a convolution's bias.
+  const bool same_time = B > 0 && (timesteps == timesteps[0]).all().item<bool>();
+  const at::Tensor features = timestep_features(same_time ? timesteps.slice(0, 0, 1) : timesteps, config_.block_out_channels.front(), config_.flip_sin_to_cos, config_.freq_shift);
   const UnetContext context{.prompt = prompt.to(dtype),
                             .time = at::silu(time_embedding_(features.to(dtype))),
                             .control = options.control,

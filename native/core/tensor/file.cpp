@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <filesystem>
 
 #include "tensor/error.h"
@@ -42,6 +44,41 @@ void sync_folder_of(const std::string& path) {
   if (folder.get() >= 0) ::fsync(folder.get());
 }
 
+// Where files are mapped: other memory must never be released, its content would be lost.
+class Mappings {
+ public:
+  static Mappings& all() {
+    static Mappings mappings;
+    return mappings;
+  }
+
+  void add(const std::byte* begin, size_t size) {
+    const std::lock_guard lock(mutex_);
+    sizes_[begin] = size;
+  }
+
+  void remove(const std::byte* begin) {
+    const std::lock_guard lock(mutex_);
+    sizes_.erase(begin);
+  }
+
+  // Whole pages inside [data, data + bytes).
+  void release(const std::byte* data, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    auto found = sizes_.upper_bound(data);
+    if (found == sizes_.begin()) return;
+    --found;
+    if (data + bytes > found->first + found->second) return;
+    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page, end = reinterpret_cast<uintptr_t>(data + bytes) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<const std::byte*, size_t> sizes_;
+};
+
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) {
@@ -58,11 +95,16 @@ MappedFile::MappedFile(const std::string& path) {
   void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (mapped == MAP_FAILED) fail(ErrorCode::file_read, "Cannot map '{}': {}", path, std::strerror(errno));
   data_ = static_cast<const std::byte*>(mapped);
+  Mappings::all().add(data_, size_);
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  Mappings::all().remove(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
+
+void release_mapped_pages(const void* data, size_t bytes) { Mappings::all().release(static_cast<const std::byte*>(data), bytes); }
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

@@ -22,6 +22,10 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Tells the system that these bytes will not be read soon, if they lie in a mapped file: they leave the process's memory and
+// are read from the file again when they are needed. Does nothing for other memory.
+void release_mapped_pages(const void* data, size_t bytes);
+
 // Writes a file whole or not at all: a temporary name in the same folder, fsync, rename. An interrupted or failed write
 // leaves the old file as it was. Throws ERR_DISK_FULL or ERR_FILE_WRITE.
 class AtomicFile {

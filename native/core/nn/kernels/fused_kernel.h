@@ -44,21 +44,6 @@ constexpr float kLog2Tail[] = {-0.9999999857805559F,     -1.1511049906411026F,  
                                -1.1180763375505869e-05F, 8.785426267813399e-07F,  -2.9334724563511504e-08F};
 constexpr float kNoTail = 12;  // the tail is nothing here
 
-// The last, incomplete vector of a row, by way of a buffer.
-template <typename Lanes, typename T>
-Lanes load_part(const T* p, int64_t count) {
-  alignas(64) T part[Lanes::kWidth] = {};
-  for (int64_t i = 0; i < count; ++i) part[i] = p[i];
-  return Lanes::load(part);
-}
-
-template <typename Lanes, typename T>
-void store_part(Lanes lanes, T* p, int64_t count) {
-  alignas(64) T part[Lanes::kWidth];
-  lanes.store(part);
-  for (int64_t i = 0; i < count; ++i) p[i] = part[i];
-}
-
 // Calls body(i, load, store) for each vector of [0, count).
 template <typename Lanes, typename Body>
 void for_vectors(int64_t count, Body body) {

@@ -35,6 +35,21 @@ inline Lanes exp2_polynomial(Lanes f) {
   return p;
 }
 
+// The last, incomplete vector of a row, by way of a buffer.
+template <typename Lanes, typename T>
+Lanes load_part(const T* p, int64_t count) {
+  alignas(64) T part[Lanes::kWidth] = {};
+  for (int64_t i = 0; i < count; ++i) part[i] = p[i];
+  return Lanes::load(part);
+}
+
+template <typename Lanes, typename T>
+void store_part(Lanes lanes, T* p, int64_t count) {
+  alignas(64) T part[Lanes::kWidth];
+  lanes.store(part);
+  for (int64_t i = 0; i < count; ++i) p[i] = part[i];
+}
+
 }  // namespace
 
 }  // namespace seedbed::nn

@@ -42,11 +42,11 @@ Avx2 operator+(Avx2 l, Avx2 r) { return {_mm256_add_ps(l.v, r.v)}; }
 Avx2 operator-(Avx2 l, Avx2 r) { return {_mm256_sub_ps(l.v, r.v)}; }
 [[maybe_unused]] Avx2 operator/(Avx2 l, Avx2 r) { return {_mm256_div_ps(l.v, r.v)}; }
 Avx2 operator*(Avx2 l, Avx2 r) { return {_mm256_mul_ps(l.v, r.v)}; }
-Avx2 max(Avx2 l, Avx2 r) { return {_mm256_max_ps(l.v, r.v)}; }  // r where one is NaN
+[[maybe_unused]] Avx2 max(Avx2 l, Avx2 r) { return {_mm256_max_ps(l.v, r.v)}; }  // r where one is NaN
 Avx2 fma(Avx2 a, Avx2 b, Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 
 // 0 below 2^-126, NaN for NaN, nothing beyond 2^127 asked for.
-Avx2 exp2(Avx2 x) {
+[[maybe_unused]] Avx2 exp2(Avx2 x) {
   const __m256 shifted = _mm256_add_ps(x.v, _mm256_set1_ps(kRoundToInteger));
   const __m256 n = _mm256_sub_ps(shifted, _mm256_set1_ps(kRoundToInteger));
   const __m256i p = _mm256_castps_si256(exp2_polynomial(Avx2{_mm256_sub_ps(x.v, n)}).v);

@@ -44,10 +44,10 @@ Avx512 operator+(Avx512 l, Avx512 r) { return {_mm512_add_ps(l.v, r.v)}; }
 Avx512 operator-(Avx512 l, Avx512 r) { return {_mm512_sub_ps(l.v, r.v)}; }
 [[maybe_unused]] Avx512 operator/(Avx512 l, Avx512 r) { return {_mm512_div_ps(l.v, r.v)}; }
 Avx512 operator*(Avx512 l, Avx512 r) { return {_mm512_mul_ps(l.v, r.v)}; }
-Avx512 max(Avx512 l, Avx512 r) { return {_mm512_max_ps(l.v, r.v)}; }  // r where one is NaN
+[[maybe_unused]] Avx512 max(Avx512 l, Avx512 r) { return {_mm512_max_ps(l.v, r.v)}; }  // r where one is NaN
 Avx512 fma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 
-Avx512 exp2(Avx512 x) {
+[[maybe_unused]] Avx512 exp2(Avx512 x) {
   const __m512 n = _mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   return {_mm512_scalef_ps(exp2_polynomial(Avx512{_mm512_sub_ps(x.v, n)}).v, n)};
 }

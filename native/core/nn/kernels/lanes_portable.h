@@ -37,11 +37,11 @@ inline Portable operator+(Portable l, Portable r) { return {l.v + r.v}; }
 inline Portable operator-(Portable l, Portable r) { return {l.v - r.v}; }
 [[maybe_unused]] inline Portable operator/(Portable l, Portable r) { return {l.v / r.v}; }
 inline Portable operator*(Portable l, Portable r) { return {l.v * r.v}; }
-inline Portable max(Portable l, Portable r) { return {l.v > r.v ? l.v : r.v}; }  // r where one is NaN
+[[maybe_unused]] inline Portable max(Portable l, Portable r) { return {l.v > r.v ? l.v : r.v}; }  // r where one is NaN
 inline Portable fma(Portable a, Portable b, Portable c) { return {a.v * b.v + c.v}; }
 
 // 0 below 2^-126, NaN for NaN, nothing beyond 2^127 asked for.
-inline Portable exp2(Portable x) {
+[[maybe_unused]] inline Portable exp2(Portable x) {
   const Portable::Vector shifted = x.v + kRoundToInteger, n = shifted - kRoundToInteger;
   const auto p = reinterpret_cast<Portable::Bits>(exp2_polynomial(Portable{x.v - n}).v);
   const auto scaled = reinterpret_cast<Portable::Vector>(p + (reinterpret_cast<Portable::Bits>(shifted) << 23));

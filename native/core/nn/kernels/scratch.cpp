@@ -4,16 +4,31 @@
 #include <memory>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace seedbed::nn {
 
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+constexpr size_t kAlignment = 64, kHugePage = 2 << 20;
 constexpr int kSlots = 4;
 
 struct Release {
-  void operator()(float* p) const { operator delete[](p, kAlignment); }
+  std::align_val_t alignment{kAlignment};
+  void operator()(float* p) const { operator delete[](p, alignment); }
 };
+
+// Large buffers lie in huge pages where the system gives them: kernels write to dozens of places far apart at once.
+std::unique_ptr<float[], Release> allocate(size_t bytes) {
+  const std::align_val_t alignment{bytes < kHugePage ? kAlignment : kHugePage};
+  std::unique_ptr<float[], Release> data(static_cast<float*>(operator new[](bytes, alignment)), Release{alignment});
+#if defined(__linux__)
+  if (bytes >= kHugePage) madvise(data.get(), bytes, MADV_HUGEPAGE);  // a wish: a refusal changes nothing
+#endif
+  return data;
+}
 
 struct Buffer {
   std::unique_ptr<float[], Release> data;
@@ -28,7 +43,7 @@ float* scratch(int slot, int64_t count) {
   if (buffer.size < count) {
     buffer.data.reset();  // first: the two need not live at once
     buffer.size = 0;
-    buffer.data.reset(static_cast<float*>(operator new[](static_cast<size_t>(count) * sizeof(float), kAlignment)));
+    buffer.data = allocate(static_cast<size_t>(count) * sizeof(float));
     buffer.size = count;
   }
   return buffer.data.get();

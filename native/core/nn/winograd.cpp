@@ -1,0 +1,161 @@
+#include "nn/winograd.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+
+#include "nn/kernels/scratch.h"
+#include "nn/kernels/select.h"
+#include "nn/kernels/winograd_kernel.h"
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::nn {
+
+namespace {
+
+constexpr int64_t kMostTiles = 56;                   // of a block: their sums of 64 output channels stay in the second cache
+constexpr int64_t kMostInputFloats = 3 << 20;        // of a block's transformed input, read once per 64 output channels
+constexpr int64_t kTasksPerThread = 4;
+
+constexpr int64_t divide_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
+
+const WinogradKernel& kernel_of(std::string_view name) {
+  switch (vector_code(name)) {
+#if defined(__x86_64__)
+    case VectorCode::avx512bf16:
+    case VectorCode::avx512: return kWinogradAvx512;
+    case VectorCode::avx2: return kWinogradAvx2;
+#endif
+    default: return kWinogradPortable;
+  }
+}
+
+struct Convolution {
+  const WinogradKernel& kernel;
+  const float *x, *packed, *bias, *residual;  // bias padded to whole blocks; residual may be null
+  float* out;
+  int64_t in_channels, out_channels, height, width;
+  int64_t tiles_down, tiles_across, tiles;  // tiles: of all images
+
+  int64_t in_blocks() const { return divide_up(in_channels, kWinogradBlock); }
+  int64_t out_blocks() const { return divide_up(out_channels, kWinogradBlock); }
+
+  // Where a tile begins.
+  struct Place {
+    int64_t image, y, x;
+  };
+  Place place_of(int64_t tile) const {
+    const int64_t per_image = tiles_down * tiles_across, within = tile % per_image;
+    return {tile / per_image, within / tiles_across * kWinogradTile, within % tiles_across * kWinogradTile};
+  }
+};
+
+// One thread's memory for blocks of `tiles` tiles.
+struct Memory {
+  float *inputs, *weights, *sums, *zeros;
+
+  Memory(const Convolution& conv, int64_t tiles) {
+    const int64_t matrices = kWinogradPlaces * winograd_stride(tiles), filters = kWinogradPlaces * winograd_stride(kWinogradBlock);
+    inputs = scratch(0, (conv.in_blocks() + 1) * matrices + filters + conv.in_channels);
+    sums = inputs + conv.in_blocks() * matrices;
+    weights = sums + matrices;
+    zeros = weights + filters;
+    std::fill_n(zeros, conv.in_channels, 0.0F);
+  }
+};
+
+void transform_inputs(const Convolution& conv, int64_t first, int64_t count, const Memory& memory) {
+  for (int64_t t = 0; t < count; ++t) {
+    const auto [image, y, x] = conv.place_of(first + t);
+    std::array<const float*, kWinogradPlaces> pixels;
+    for (int64_t i = 0; i < 6; ++i)
+      for (int64_t j = 0; j < 6; ++j) {
+        const int64_t row = y + i - 1, column = x + j - 1;
+        const bool inside = row >= 0 && row < conv.height && column >= 0 && column < conv.width;
+        pixels[i * 6 + j] = inside ? conv.x + ((image * conv.height + row) * conv.width + column) * conv.in_channels : memory.zeros;
+      }
+    conv.kernel.input(pixels.data(), conv.in_channels, memory.inputs + t * kWinogradBlock, winograd_stride(count));
+  }
+}
+
+// One block of output channels of `count` tiles.
+void convolve_block(const Convolution& conv, int64_t first, int64_t count, int64_t block, const Memory& memory) {
+  const int64_t channels = std::min(kWinogradBlock, conv.out_channels - block * kWinogradBlock);
+  const int64_t columns = divide_up(channels, conv.kernel.columns) * conv.kernel.columns;
+  const int64_t stride = winograd_stride(count);
+  for (int64_t c = 0; c < conv.in_channels; c += kWinogradBlock) {
+    const int64_t length = std::min(kWinogradBlock, conv.in_channels - c);
+    conv.kernel.weights(conv.packed + (block * conv.in_channels + c) * 9 * kWinogradBlock, length, columns, memory.weights);
+    conv.kernel.multiply({memory.inputs + c / kWinogradBlock * kWinogradPlaces * stride, memory.weights, memory.sums, count, length, columns, c == 0});
+  }
+  for (int64_t t = 0; t < count; ++t) {
+    const auto [image, y, x] = conv.place_of(first + t);
+    const int64_t at = ((image * conv.height + y) * conv.width + x) * conv.out_channels + block * kWinogradBlock;
+    conv.kernel.output({memory.sums + t * kWinogradBlock, stride, conv.bias + block * kWinogradBlock, conv.residual == nullptr ? nullptr : conv.residual + at, conv.out + at,
+                        conv.width * conv.out_channels, conv.out_channels, std::min(kWinogradTile, conv.height - y), std::min(kWinogradTile, conv.width - x), channels});
+  }
+}
+
+// Tasks are blocks of tiles, with parts of the output channels where the tiles alone are too few for the threads. Their borders
+// do not change the bytes: no sum goes across tiles, nor across output channels.
+void convolve(const Convolution& conv) {
+  const int64_t rows = conv.kernel.rows, room = kMostInputFloats / (kWinogradPlaces * conv.in_blocks() * kWinogradBlock);
+  const int64_t most = std::max(2 * rows, std::min(kMostTiles, room) / rows * rows);
+  const int64_t blocks = divide_up(conv.tiles, most), size = divide_up(conv.tiles, blocks);
+  const int64_t threads = at::get_num_threads();
+  int64_t parts = 1;
+  while (parts < conv.out_blocks() && blocks * parts % threads != 0 && blocks * parts < kTasksPerThread * threads) ++parts;
+  at::parallel_for(0, blocks * parts, 1, [&](int64_t begin, int64_t end) {
+    const Memory memory(conv, size);
+    int64_t transformed = -1;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t block = task / parts, part = task % parts, first = block * size, count = std::min(size, conv.tiles - first);
+      if (count <= 0) continue;
+      if (block != transformed) transform_inputs(conv, first, count, memory);
+      transformed = block;
+      for (int64_t n = part * conv.out_blocks() / parts; n < (part + 1) * conv.out_blocks() / parts; ++n) convolve_block(conv, first, count, n, memory);
+    }
+  });
+}
+
+}  // namespace
+
+at::Tensor pack_winograd(const at::Tensor& weight) {
+  check_shape(weight, "pack_winograd: weight", {-1, -1, 3, 3});
+  const int64_t out = weight.size(0), in = weight.size(1), blocks = divide_up(out, kWinogradBlock);
+  at::Tensor padded = at::zeros({blocks * kWinogradBlock, in, 9}, weight.options().dtype(at::kFloat));
+  padded.narrow(0, 0, out).copy_(weight.detach().reshape({out, in, 9}));
+  return padded.view({blocks, kWinogradBlock, in, 9}).permute({0, 2, 3, 1}).contiguous();
+}
+
+at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual, std::string_view kernel) {
+  check_shape(x, "winograd_conv3x3: x", {-1, -1, -1, -1});
+  check_dtype(x, "winograd_conv3x3: x", at::kFloat);
+  check_dtype(packed, "winograd_conv3x3: packed", at::kFloat);
+  const int64_t batch = x.size(0), in = x.size(1), height = x.size(2), width = x.size(3);
+  const int64_t blocks = divide_up(out_channels, kWinogradBlock);
+  expect(in > 0 && out_channels > 0, "winograd_conv3x3: expected at least one channel, received {} and {}", in, out_channels);
+  check_shape(packed, "winograd_conv3x3: packed", {blocks, in, 9, kWinogradBlock});
+  if (bias.defined()) check_shape(bias, "winograd_conv3x3: bias", {out_channels});
+  if (residual.defined()) {
+    check_shape(residual, "winograd_conv3x3: residual", {batch, out_channels, height, width});
+    check_dtype(residual, "winograd_conv3x3: residual", at::kFloat);
+  }
+  const at::Tensor input = x.contiguous(at::MemoryFormat::ChannelsLast), weights = packed.contiguous();
+  const at::Tensor added = residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
+  at::Tensor padded_bias = at::zeros({blocks * kWinogradBlock}, weights.options());
+  if (bias.defined()) padded_bias.narrow(0, 0, out_channels).copy_(bias.detach());
+  const at::Tensor out = at::empty({batch, out_channels, height, width}, x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
+  if (out.numel() == 0) return out;
+  const int64_t down = divide_up(height, kWinogradTile), across = divide_up(width, kWinogradTile);
+  convolve({kernel_of(kernel), input.const_data_ptr<float>(), weights.const_data_ptr<float>(), padded_bias.const_data_ptr<float>(),
+            added.defined() ? added.const_data_ptr<float>() : nullptr, out.data_ptr<float>(), in, out_channels, height, width, down, across, batch * down * across});
+  return out;
+}
+
+bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width) { return in >= 32 && out >= 32 && divide_up(height, kWinogradTile) * divide_up(width, kWinogradTile) >= 16; }
+
+}  // namespace seedbed::nn
