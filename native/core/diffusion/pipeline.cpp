@@ -33,6 +33,8 @@ at::Tensor rescale(const at::Tensor& guided, const at::Tensor& conditional, doub
   return guided * (share * spread(conditional) / spread(guided) + (1 - share));
 }
 
+bool is_guided(const Guidance& guidance) { return guidance.scale != 1 && guidance.negative_prompt.defined(); }
+
 void check_rows(const at::Tensor& x, std::string_view name, int64_t images) {
   if (x.size(0) != 1 && x.size(0) != images) fail(ErrorCode::shape, "Expected 1 or {} rows of {}, received {}", images, name, x.size(0));
 }
@@ -45,7 +47,7 @@ void check_latents(const at::Tensor& x, const Model& model) {
 void check_guidance(const Model& model, const Guidance& guidance, int64_t images) {
   check_shape(guidance.prompt, "prompt", {-1, -1, model.unet.config().cross_attention_dim});
   check_rows(guidance.prompt, "prompt", images);
-  if (!guidance.negative_prompt.defined()) return;
+  if (!is_guided(guidance)) return;
   check_shape(guidance.negative_prompt, "negativePrompt", {-1, guidance.prompt.size(1), model.unet.config().cross_attention_dim});
   check_rows(guidance.negative_prompt, "negativePrompt", images);
 }
