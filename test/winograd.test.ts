@@ -6,6 +6,7 @@ import { ramp, thrown, worst } from './support.js';
 type Floats = Tensor<'float32'>;
 
 const codes = native().vectorCodes();
+const bytes = (data: Float32Array | undefined): Buffer => Buffer.from(data?.buffer ?? new ArrayBuffer(0), data?.byteOffset, data?.byteLength);
 
 interface Shape {
   batch: number;
@@ -113,7 +114,7 @@ t.test('the number of threads does not change a byte', async (t) => {
   ])
     for (const kernel of codes) {
       const [one, two] = [1, 2].map((threads) => native().winogradConvolution({ ...tensors(shape), kernel, threads }).data);
-      t.ok(Buffer.from(one?.buffer ?? new ArrayBuffer(0)).equals(Buffer.from(two?.buffer ?? new ArrayBuffer(1))), `${kernel}, ${shape.height} x ${shape.width}`);
+      t.ok(bytes(one).length > 0 && bytes(one).equals(bytes(two)), `${kernel}, ${shape.height} x ${shape.width}`);
     }
 });
 
@@ -125,7 +126,7 @@ t.test('an image of a batch has the bytes it has alone', async (t) => {
     for (let b = 0; b < shape.batch; b++) {
       const size = x.data.length / shape.batch;
       const alone = native().winogradConvolution({ x: { data: x.data.slice(b * size, (b + 1) * size), shape: [1, ...x.shape.slice(1)], dtype: 'float32' }, weight, bias, kernel }).data;
-      t.same(alone, together.slice(b * alone.length, (b + 1) * alone.length), `${kernel}: image ${b}`);
+      t.ok(alone.length > 0 && bytes(alone).equals(bytes(together.subarray(b * alone.length, (b + 1) * alone.length))), `${kernel}: image ${b}`);
     }
   }
 });

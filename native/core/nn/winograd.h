@@ -13,13 +13,13 @@ namespace seedbed::nn {
 at::Tensor pack_winograd(const at::Tensor& weight);
 
 // x [B, in, H, W], float32, best channels-last -> [B, out, H, W], channels-last. bias [out], or undefined; residual
-// [B, out, H, W], or undefined, is added. Has no gradient. Errors are about 3e-6 of the largest output, ten times those of the
-// direct method; an infinite input gives NaN. The result depends neither on the number of threads nor on the rest of the batch.
+// [B, out, H, W], or undefined, is added. Has no gradient. Of noise the errors are about 1e-6 of the largest output, no more than
+// the direct method's; an infinite input gives NaN. The result depends neither on the number of threads nor on the rest of the batch.
 // `kernel` asks for a vector code by name (attention_kernels()). Throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_ARGUMENT.
 at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual,
                             std::string_view kernel = {});
 
-// Whether winograd_conv3x3 is faster than the direct method for one image [in, H, W] or more.
+// Whether winograd_conv3x3 is faster than the direct method, also with weights packed for it, for one image [in, H, W] or more.
 bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width);
 
 }  // namespace seedbed::nn
