@@ -30,12 +30,12 @@ const both = (row: Float32Array): Float32Array => Float32Array.from([...row, ...
 
 t.test('wrong options', async (t) => {
   const cases: [unknown, RegExp][] = [
-    [{ recrod: [] }, /Unknown option 'recrod' for attention; did you mean 'record'/],
-    [{ record: [] }, /Expected a list with a length of at least 1 for record/],
+    [{ recrod: [] }, /Unknown option 'attention\.recrod' for predictNoise; did you mean 'record'/],
+    [{ record: [] }, /Expected a list with a length of at least 1 for attention\.record/],
     [{ record: ['up_block.1'] }, /beginning of an attention layer's name for attention\.record\.layers, say 'down_blocks\.0\.attentions\.0\.transformer_blocks\.0\.attn1', .* received 'up_block\.1'/],
     [{ record: ['up_blocks.10'] }, /received 'up_blocks\.10'/],
     [{ record: ['up_blocks.1.attn1'] }, /received 'up_blocks\.1\.attn1'/],
-    [{ contrast: { strength: -1 } }, /Expected .* for contrast\.strength, received -1/],
+    [{ contrast: { strength: -1 } }, /Expected .* for attention\.contrast\.strength, received -1/],
     [{ contrast: {} }, /contrast\.strength/],
     [{ contrast: { strength: 1, pictures: [2] } }, /attention\.contrast\.pictures/],
     [{ contrast: { strength: 1, timesteps: [500, 400] } }, /timesteps from low to high for attention\.contrast\.layers, received 500 to 400/],

@@ -6,6 +6,9 @@ import { filled, worstStored, writeFormulaPipeline, type Stored } from './formul
 import { golden, picture, worst } from './support.js';
 
 const CLOSE = { rtol: 1e-4, atol: 1e-4 };
+// Each step reads what the last one wrote, and guidance multiplies differences by 5: another thread count or another order of sums in the
+// nets, each within a few 1e-6, moves the latents of four steps by up to 2e-4.
+const CLOSE_LOOP = { rtol: 5e-4, atol: 5e-4 };
 
 interface PipelineRun {
   title: string;
@@ -71,7 +74,7 @@ t.test('pipelines equal diffusers', { timeout: 120_000 }, async (t) => {
       using sd = await loadDiffusion(folders[run.model], { threads: 1 });
       const { latents, images, seeds } = await sd.generate(optionsOf(run));
       t.same(seeds, run.seeds);
-      t.ok(worstStored(latents, run.latents, CLOSE) <= 1, `latents (${worstStored(latents, run.latents, CLOSE).toFixed(3)})`);
+      t.ok(worstStored(latents, run.latents, CLOSE_LOOP) <= 1, `latents (${worstStored(latents, run.latents, CLOSE_LOOP).toFixed(3)})`);
       t.ok(worstStored(unit(images), run.image, { atol: 0.5 / 255 + 1e-3 }) <= 1, `pictures, but for rounding to bytes (${worstStored(unit(images), run.image, { atol: 0.5 / 255 + 1e-3 }).toFixed(3)})`);
     });
   }
