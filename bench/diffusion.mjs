@@ -38,16 +38,15 @@ function modelFolder(size) {
   return folder;
 }
 
-/** One process per engine, all ready at once: memory permitting. */
-async function contestants({ size, part, batch, calls }) {
+/** How to start each engine's process, by name. */
+function contestants({ size, part, batch, calls }) {
   const folder = modelFolder(size);
   const numbers = [batch, calls, threads].map(String);
   const env = { OMP_NUM_THREADS: String(threads) };
-  const all = [
+  return [
     ...['float32', 'bfloat16'].map((dtype) => [`seedbed ${dtype}`, () => new Peer('seedbed.mjs', [folder, part, dtype, ...numbers], env)]),
     ...PEERS.map(([engine, dtype]) => [`${engine} ${dtype}`, () => new Peer('diffusion.py', ['run', folder, part, engine, dtype, ...numbers], env)]),
   ];
-  return all;
 }
 
 /** Each engine alone, one after the other, where several would not fit into memory or would warm each other's files. */
@@ -79,7 +78,7 @@ const memory = {};
 for (const test of CASES) {
   if (flags.quick && test.size !== 'small') continue;
   if (process.env.BENCH_CASES !== undefined && !process.env.BENCH_CASES.split(',').some((part) => test.title.includes(part))) continue;
-  const starts = await contestants(test);
+  const starts = contestants(test);
   const { seconds, told } = await (test.size === 'small' || test.part === 'text' ? together : alone)(test, starts);
   const ours = ['seedbed float32', 'seedbed bfloat16'].sort((a, b) => seconds[a] - seconds[b])[0];
   const rates = Object.fromEntries(Object.entries(seconds).map(([name, s]) => [name, 1 / s]));
