@@ -11,7 +11,9 @@ import { TORCH_VERSION } from './setup/manifest.js';
 export type ImageSetHandle = { readonly __imageSet: never };
 export type ClassifierHandle = { readonly __classifier: never };
 export type DiffusionHandle = { readonly __diffusion: never };
-export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle;
+/** The adapters that calls see which were begun together. */
+export type ActiveLorasHandle = { readonly __activeLoras: never };
+export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle | ActiveLorasHandle;
 
 /** A question of running work, to be answered with `answerJob`. */
 export interface Ask<Question> {
@@ -126,6 +128,19 @@ export interface NativeDiffusionInfo {
   attentionLayers: string[];
 }
 
+/** An adapter of a loaded model. */
+export interface LoraInfo {
+  name: string;
+  /** Strength of its calls, on top of alpha / rank. */
+  scale: number;
+  /** Whether it is part of the weights for now. */
+  merged: boolean;
+  unetLayers: number;
+  textEncoderLayers: number;
+  /** Numbers in its factors. */
+  parameters: number;
+}
+
 /** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
 export interface ClipEncoding {
   states: Tensor<'float32'>;
@@ -182,6 +197,12 @@ export interface NativeBinding {
   predictNoise(model: DiffusionHandle, options: Options, listener: JobListener<never, { noise: Tensor<'float32'>; attention: AttentionRecord[] }>): number;
   encodePixels(model: DiffusionHandle, options: Options, listener: JobListener<never, { mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>): number;
   decodeLatents(model: DiffusionHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
+
+  addLora(model: DiffusionHandle, options: Options): void;
+  changeLora(model: DiffusionHandle, options: { name: string; scale?: number; merged?: boolean }): void;
+  removeLora(model: DiffusionHandle, name: string): void;
+  listLoras(model: DiffusionHandle): LoraInfo[];
+  activeLoras(model: DiffusionHandle, options: { scales: { name: string; scale: number }[] }): ActiveLorasHandle;
 
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.js';
 import type { Image } from '../image.js';
 import { Job, runNative } from '../job.js';
+import { Loras } from '../lora/loras.js';
 import { native, type ClipEncoding } from '../native.js';
 import { checkOptions, defined } from '../options.js';
 import type { SamplerOptions } from '../sampler-options.js';
@@ -29,7 +30,7 @@ import {
   type SaveOptions,
   type TokenMerging,
 } from './generate-options.js';
-import { threadsOf, type DiffusionParts } from './parts.js';
+import { nativeCall, type DiffusionParts, type NativeCall } from './parts.js';
 import { toImages, toMask, toPixels } from './pixels.js';
 import { asList, encodeTexts, guidanceOf, promptCount, promptText } from './prompts.js';
 import type { DiffusionInfo, Generated, GenerateEvent, GenerationPlan, Inversion, NoisePrediction, StepProgress, WarningEvent } from './results.js';
@@ -48,10 +49,13 @@ export class Diffusion implements Disposable, AsyncDisposable {
   readonly #parts: DiffusionParts;
   /** The nets alone, tensors in and out. */
   readonly components;
+  /** Its LoRA adapters. */
+  readonly loras: Loras;
 
   /** @internal */
   constructor(parts: DiffusionParts) {
     this.#parts = parts;
+    this.loras = new Loras(parts);
     const part = (name: 'unet' | 'vae' | 'textEncoder' | 'imageEncoder') => (): Record<string, Tensor> => native().diffusionWeights(parts.handle, name);
     this.components = {
       unet: { config: parts.config.unet, weights: part('unet') },
@@ -109,9 +113,10 @@ export class Diffusion implements Disposable, AsyncDisposable {
     const o = checkOptions(generateSchema, options, 'generate');
     const { width, height, seeds, settings, resolved, tiled } = this.#plan(o);
     const size = { width, height };
+    const common = nativeCall(this.#parts, o);
     return new Job<GenerateEvent, Generated>(async ({ emit, signal }) => {
       const call = defined({
-        ...(await guidanceOf(this.#parts, o, o.count, { emit, signal })),
+        ...(await guidanceOf(this.#parts, o, o.count, common, { emit, signal })),
         seeds,
         ...size,
         sampler: resolved.sampler,
@@ -127,7 +132,6 @@ export class Diffusion implements Disposable, AsyncDisposable {
         attention: o.attention && nativeAttention(o.attention),
         featureCache: o.featureCache,
         tokenMerging: o.tokenMerging,
-        threads: threadsOf(this.#parts, o),
       });
       const { images, latents, attention } = await runNative<StepProgress, { images: Image[]; latents: Tensor<'float32'>; attention: AttentionRecord[] }>(
         (listener) => native().generate(this.#parts.handle, call, listener),
@@ -147,11 +151,12 @@ export class Diffusion implements Disposable, AsyncDisposable {
   /** The states of a text that the UNet reads, [texts, 77, width]. */
   encodePrompt(text: string | readonly string[], options: CallOptions & { clipSkip?: number } = {}): Job<WarningEvent, Tensor<'float32'>> {
     const { text: texts, ...o } = checkOptions(promptSchema, { ...options, text }, 'encodePrompt');
-    return new Job<WarningEvent, Tensor<'float32'>>((context) => encodeTexts(this.#parts, asList(texts), o, context), o);
+    const call = { ...nativeCall(this.#parts, o), clipSkip: o.clipSkip };
+    return new Job<WarningEvent, Tensor<'float32'>>((context) => encodeTexts(this.#parts, asList(texts), call, context), o);
   }
 
   /** One call of the UNet, without guidance: latents [B, C, h, w], timestep a number or one per row, context [B or 1, L, D]. */
-  predictNoise(options: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU; attention?: AttentionOptions; tokenMerging?: TokenMerging }): Job<never, NoisePrediction> {
+  predictNoise(options: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU; attention?: AttentionOptions; tokenMerging?: TokenMerging; loras?: Record<string, number> }): Job<never, NoisePrediction> {
     const { latents, timestep, context, freeU, attention, tokenMerging, ...o } = checkOptions(predictSchema, options, 'predictNoise');
     const timesteps = typeof timestep === 'number' ? [timestep] : timestep;
     const call = defined({
@@ -161,7 +166,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
       freeU,
       tokenMerging,
       attention: attention && nativeAttention(attention),
-      threads: threadsOf(this.#parts, o),
+      ...nativeCall(this.#parts, o),
     });
     return new Job<never, NoisePrediction>(async ({ signal }) => {
       const { noise, attention: records } = await runNative<never, { noise: Tensor<'float32'>; attention: AttentionRecord[] }>((listener) => native().predictNoise(this.#parts.handle, call, listener), signal);
@@ -176,7 +181,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
     return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
       const { config, handle } = this.#parts;
       const pixels = toPixels(all, sizeOf(config, { ...o, image: all }));
-      const call = { pixels, threads: threadsOf(this.#parts, o) };
+      const call = { pixels, ...nativeCall(this.#parts, o) };
       const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(handle, call, listener), signal);
       const { scalingFactor, shiftFactor = 0 } = config.vae;
       return { ...mean, data: mean.data.map((value) => (value - shiftFactor) * scalingFactor) };
@@ -187,7 +192,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
   decodeLatents(latents: Tensor, options: CallOptions & { tiled?: boolean } = {}): Job<never, Image[]> {
     const o = checkOptions(decodeSchema, options, 'decodeLatents');
     return new Job<never, Image[]>(async ({ signal }) => {
-      const call = { latents, tiled: o.tiled, threads: threadsOf(this.#parts, o) };
+      const call = { latents, tiled: o.tiled, ...nativeCall(this.#parts, o) };
       return toImages(await runNative<never, Tensor<'float32'>>((listener) => native().decodeLatents(this.#parts.handle, call, listener), signal));
     }, o);
   }
@@ -196,11 +201,12 @@ export class Diffusion implements Disposable, AsyncDisposable {
   invert(options: InvertOptions): Job<StepProgress | WarningEvent, Inversion> {
     const o = checkOptions(invertSchema, options, 'invert');
     if ((o.image === undefined) === (o.latents === undefined)) throw new ArgumentError('Expected one of image and latents for invert');
+    const common = nativeCall(this.#parts, o);
     return new Job<StepProgress | WarningEvent, Inversion>(async ({ emit, signal }) => {
       const latents = o.latents ?? (await this.encodeImage(o.image as Image, { signal }));
       const seeds = Array.from({ length: latents.shape[0] ?? 1 }, (_, i) => o.seed + i);
-      const guidance = await guidanceOf(this.#parts, o, 1, { emit, signal });
-      const call = { ...guidance, latents, kind: o.kind, steps: o.steps, schedule: this.#resolve({ sampler: 'ddim' }).schedule, seeds, batchSize: o.batchSize, threads: threadsOf(this.#parts, o) };
+      const guidance = await guidanceOf(this.#parts, o, 1, common, { emit, signal });
+      const call = { ...guidance, latents, kind: o.kind, steps: o.steps, schedule: this.#resolve({ sampler: 'ddim' }).schedule, seeds, batchSize: o.batchSize };
       const found = await runNative<StepProgress, Omit<Inversion, 'kind' | 'steps'>>((listener) => native().invert(this.#parts.handle, call, listener), signal, emit);
       return { kind: o.kind, steps: o.steps, ...found };
     }, o);
@@ -212,9 +218,10 @@ export class Diffusion implements Disposable, AsyncDisposable {
     if (inversion.kind !== 'edit-friendly') throw new ArgumentError("Expected an inversion of the kind 'edit-friendly' for replay");
     const latents = inversion.latents[o.skip];
     if (latents === undefined) throw new ArgumentError(`Expected an integer from 0 to ${inversion.steps - 1} for skip, received ${o.skip}`);
+    const common = nativeCall(this.#parts, o);
     return new Job<StepProgress | WarningEvent, Tensor<'float32'>>(async ({ emit, signal }) => {
-      const guidance = await guidanceOf(this.#parts, o, 1, { emit, signal });
-      const call = { ...guidance, latents, noises: inversion.noises, first: o.skip, schedule: this.#resolve({ sampler: 'ddim' }).schedule, threads: threadsOf(this.#parts, o) };
+      const guidance = await guidanceOf(this.#parts, o, 1, common, { emit, signal });
+      const call = { ...guidance, latents, noises: inversion.noises, first: o.skip, schedule: this.#resolve({ sampler: 'ddim' }).schedule };
       return runNative<StepProgress, Tensor<'float32'>>((listener) => native().replayInversion(this.#parts.handle, call, listener), signal, emit);
     }, o);
   }
@@ -226,7 +233,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
   save(folder: string, options: SaveOptions = {}): Job<SaveEvent, void> {
     const { dtype = native().diffusionInfo(this.#parts.handle).dtype, ...o } = checkOptions(saveSchema, options, 'save');
     if (typeof folder !== 'string' || folder === '') throw new ArgumentError('Expected the path of a folder for save');
-    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtype, threads: threadsOf(this.#parts, o) }, emit, signal), o);
+    const call = nativeCall(this.#parts, o);
+    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtype, ...call }, emit, signal), o);
   }
 
   /** Gives the native memory back; calls that run go on. May be called twice. */
@@ -241,6 +249,12 @@ export class Diffusion implements Disposable, AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     this.dispose();
     return Promise.resolve();
+  }
+
+  /** Of adapters that act in a call with these scales of its own; undefined when there are none. */
+  #loraScales(own: Readonly<Record<string, number>> = {}): Record<string, number> | undefined {
+    const scales = this.loras.list().flatMap(({ name, scale }) => ((own[name] ?? scale) === 0 ? [] : [[name, own[name] ?? scale] as const]));
+    return scales.length === 0 ? undefined : Object.fromEntries(scales);
   }
 
   #resolve({ sampler, steps }: { sampler?: SamplerOptions | SamplerOptions['type'] | undefined; steps?: number | undefined }): ResolvedSampler {
@@ -270,6 +284,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
       attention: o.attention,
       featureCache: o.featureCache,
       tokenMerging: o.tokenMerging,
+      loras: this.#loraScales(o.loras),
       dtype: native().diffusionInfo(this.#parts.handle).dtype,
       model,
     });
@@ -278,7 +293,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   #call<Result>(name: 'encodeText' | 'encodeVision' | 'encodePixels' | 'decodeLatents', call: Record<string, unknown>, options: CallOptions): Job<never, Result> {
-    const full = { ...call, threads: threadsOf(this.#parts, options) };
+    const full = { ...call, ...nativeCall(this.#parts, options) };
     return new Job<never, Result>(({ signal }) => runNative<never, Result>((listener) => native()[name](this.#parts.handle, full, listener as never), signal), options);
   }
 }

@@ -4,6 +4,7 @@ import type { Image } from '../image.js';
 import { abortSignal, positiveInt, seed, share } from '../options.js';
 import { samplerSchema } from '../sampler-options.js';
 import type { Tensor } from '../tensor.js';
+import { loraScalesSchema } from '../lora/loras.js';
 import { attentionSchema } from './attention.js';
 
 const MAX_STEPS = 10_000;
@@ -55,6 +56,8 @@ const guidanceFields = {
   clipSkip: z.int().min(0).optional(),
   /** FreeU's four factors (arXiv 2309.11497). Default off. */
   freeU: freeUSchema.optional(),
+  /** Scales of LoRA adapters for this call, by name; 0 leaves one out. Default: as they are set. */
+  loras: loraScalesSchema.optional(),
 };
 
 export const generateSchema = z.strictObject({
@@ -140,9 +143,9 @@ const timesteps = z.union([z.number(), z.array(z.number()).min(1)], { error: 'a 
 
 export const clipSchema = callSchema.extend({ clipSkip: z.int().min(0).default(0) });
 export const decodeSchema = callSchema.extend({ tiled: z.boolean().default(false) });
-export const promptSchema = clipSchema.extend({ text: z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' }) });
+export const promptSchema = clipSchema.extend({ loras: loraScalesSchema.optional(), text: z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' }) });
 export const encodeImageSchema = callSchema.extend({ pictures: images, width: side, height: side });
-export const predictSchema = callSchema.extend({ latents: tensor, timestep: timesteps, context: tensor, freeU: freeUSchema.optional(), attention: attentionSchema.optional(), tokenMerging: tokenMergingSchema.optional() });
+export const predictSchema = callSchema.extend({ latents: tensor, timestep: timesteps, context: tensor, freeU: freeUSchema.optional(), attention: attentionSchema.optional(), tokenMerging: tokenMergingSchema.optional(), loras: loraScalesSchema.optional() });
 
 /** Threads and signal of a call. */
 export interface CallOptions {

@@ -1,4 +1,4 @@
-import type { DiffusionHandle } from '../native.js';
+import { native, type ActiveLorasHandle, type DiffusionHandle } from '../native.js';
 import type { SchedulerConfig } from '../scheduler-config.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
@@ -15,5 +15,14 @@ export interface DiffusionParts {
   threads: number | undefined;
 }
 
-/** Threads of a call: its own, else the model's, else all cores. */
-export const threadsOf = (parts: DiffusionParts, options: { threads?: number | undefined }): number => threads(options.threads ?? parts.threads);
+/** What every native call on a model is told. */
+export interface NativeCall {
+  threads: number;
+  loras: ActiveLorasHandle;
+}
+
+/** Threads of a call (its own, else the model's, else all cores) and the adapters that are active now, with the call's own scales. */
+export const nativeCall = (parts: DiffusionParts, o: { threads?: number | undefined; loras?: Readonly<Record<string, number>> | undefined }): NativeCall => ({
+  threads: threads(o.threads ?? parts.threads),
+  loras: native().activeLoras(parts.handle, { scales: Object.entries(o.loras ?? {}).map(([name, scale]) => ({ name, scale })) }),
+});

@@ -4,7 +4,7 @@ import { native, type ClipEncoding } from '../native.js';
 import { defined } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import type { FreeU, Prompts } from './generate-options.js';
-import { threadsOf, type DiffusionParts } from './parts.js';
+import type { DiffusionParts, NativeCall } from './parts.js';
 import type { WarningEvent } from './results.js';
 
 export const asList = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
@@ -32,15 +32,16 @@ interface Context {
 }
 
 /** The text encoder's states, [texts, 77, width]; warns of text that it does not read. */
-export async function encodeTexts(parts: DiffusionParts, texts: readonly string[], options: { clipSkip?: number | undefined; threads?: number | undefined }, { emit, signal }: Context): Promise<Tensor<'float32'>> {
+export async function encodeTexts(parts: DiffusionParts, texts: readonly string[], options: NativeCall & { clipSkip?: number | undefined }, { emit, signal }: Context): Promise<Tensor<'float32'>> {
   const { tokenizer, handle } = parts;
+  const { clipSkip = 0, ...call } = options;
   const ids = texts.flatMap((text) => {
     const { ids, truncated } = tokenizer.encode(text);
     if (truncated !== undefined) emit({ type: 'warning', message: `The text encoder reads ${tokenizer.length} tokens; this part of the prompt is lost: '${truncated}'` });
     return ids;
   });
-  const call = { ids: { data: BigInt64Array.from(ids, BigInt), shape: [texts.length, tokenizer.length], dtype: 'int64' }, skippedLayers: options.clipSkip ?? 0, threads: threadsOf(parts, options) };
-  const { states } = await runNative<never, ClipEncoding>((listener) => native().encodeText(handle, call, listener), signal);
+  const full = { ids: { data: BigInt64Array.from(ids, BigInt), shape: [texts.length, tokenizer.length], dtype: 'int64' }, skippedLayers: clipSkip, ...call };
+  const { states } = await runNative<never, ClipEncoding>((listener) => native().encodeText(handle, full, listener), signal);
   return states;
 }
 
@@ -51,18 +52,17 @@ interface GuidanceOptions {
   guidanceRescale: number;
   freeU?: FreeU | undefined;
   clipSkip?: number | undefined;
-  threads?: number | undefined;
 }
 
 /** Prompts as states, each for `count` pictures, and how strongly they guide, as the addon reads it. */
-export async function guidanceOf(parts: DiffusionParts, o: GuidanceOptions, count: number, context: Context): Promise<Record<string, unknown>> {
-  const { guidanceScale, guidanceRescale, freeU, clipSkip, threads, negativePrompt: negative = '' } = o;
+export async function guidanceOf(parts: DiffusionParts, o: GuidanceOptions, count: number, call: NativeCall, context: Context): Promise<Record<string, unknown>> {
+  const { guidanceScale, guidanceRescale, freeU, clipSkip, negativePrompt: negative = '' } = o;
   const [texts, negatives] = [promptCount(o.prompt), promptCount(negative)];
   if (negatives !== 1 && negatives !== texts) throw new ArgumentError(`Expected 1 or ${texts} texts for negativePrompt, received ${negatives}`);
   const states = async (input: Prompts, skip: number | undefined): Promise<Tensor<'float32'>> =>
-    repeatRows(isTexts(input) ? await encodeTexts(parts, asList(input), { clipSkip: skip, threads }, context) : (input as Tensor<'float32'>), count);
+    repeatRows(isTexts(input) ? await encodeTexts(parts, asList(input), { clipSkip: skip, ...call }, context) : (input as Tensor<'float32'>), count);
   const prompt = await states(o.prompt, clipSkip);
   // faithful: diffusers leaves layers out for the prompt only
   const negativePrompt = guidanceScale === 1 ? undefined : await states(negative, undefined);
-  return defined({ prompt, negativePrompt, guidanceScale, guidanceRescale, freeU });
+  return defined({ ...call, prompt, negativePrompt, guidanceScale, guidanceRescale, freeU });
 }

@@ -4,8 +4,9 @@
 #include "environment.h"
 #include "errors.h"
 #include "fractal_binding.h"
-#include "sampler_binding.h"
 #include "kernel_binding.h"
+#include "lora_binding.h"
+#include "sampler_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
 
@@ -59,6 +60,13 @@ constexpr Export kExports[] = {
     {"predictNoise", predict_noise},
     {"encodePixels", encode_pixels},
     {"decodeLatents", decode_latents},
+
+    {"addLora", add_lora},
+    {"changeLora", change_lora},
+    {"removeLora", remove_lora},
+    {"listLoras", list_loras},
+    {"activeLoras", active_loras},
+
     {"generate", generate},
     {"invert", invert},
     {"replayInversion", replay_inversion},

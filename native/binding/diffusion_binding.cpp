@@ -1,43 +1,19 @@
 #include "diffusion_binding.h"
 
 #include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
 
+#include "diffusion_handle.h"
 #include "diffusion_options.h"
 #include "environment.h"
 #include "handle.h"
 #include "options.h"
 #include "sampler_options.h"
 #include "tensor/dtype.h"
-#include "tensor/scratch.h"
 #include "values.h"
 
 namespace seedbed::binding {
 
 namespace {
-
-struct Diffusion {
-  static constexpr const char* kTypeName = "diffusion model";
-  static constexpr napi_type_tag kTypeTag{0x8c1d64f0b97e4a25, 0xa3e05b72c84d1f69};
-
-  explicit Diffusion(std::shared_ptr<const diffusion::Model> model) : model(std::move(model)) {}
-
-  std::shared_ptr<const diffusion::Model> model;
-};
-
-using Call = std::function<Emit(const diffusion::Model&, JobContext&, const nn::Poll& poll)>;
-
-// Runs `call` on a model's lane, without gradients, with the threads of the options.
-Napi::Value start(const Napi::CallbackInfo& info, const Fields& fields, Call call) {
-  const auto model = Handle<Diffusion>::get(info[0])->model;
-  const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
-    const c10::InferenceMode inference;
-    const ScratchScope scratch;
-    at::set_num_threads(threads);
-    return call(*model, context, [&context] { context.throw_if_cancelled(); });
-  });
-}
 
 Napi::Value emit_images(Napi::Env env, const std::vector<image::Image>& images) {
   return emit_list(env, images, [env](const image::Image& image) { return emit_image(env, image); });
@@ -109,7 +85,8 @@ Napi::Value diffusion_info(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value diffusion_weights(const Napi::CallbackInfo& info) {
-  return emit_named_tensors(info.Env(), part_of(*Handle<Diffusion>::get(info[0])->model, info[1].ToString()).named_parameters());
+  const auto object = Handle<Diffusion>::get(info[0]);
+  return emit_named_tensors(info.Env(), diffusion::merged_parameters(part_of(*object->model, info[1].ToString()), *object->loras.active()));
 }
 
 Napi::Value save_diffusion(const Napi::CallbackInfo& info) {
@@ -117,9 +94,10 @@ Napi::Value save_diffusion(const Napi::CallbackInfo& info) {
   std::string part, path, dtype = "float32";
   fields.read("part", part).read("path", path).read("dtype", dtype);
   const at::ScalarType wanted = dtype_from_name(dtype);
-  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
+  const auto loras = Handle<Diffusion>::get(info[0])->loras.active();
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     NamedTensors weights;
-    for (const auto& [name, value] : part_of(model, part).named_parameters()) {
+    for (const auto& [name, value] : diffusion::merged_parameters(part_of(model, part), *loras)) {
       poll();
       weights.emplace_back(name, value.to(wanted));
     }
@@ -133,7 +111,7 @@ Napi::Value encode_text(const Napi::CallbackInfo& info) {
   const at::Tensor ids = parse_tensor(fields.required("ids"), "ids");  // [B, L]
   int64_t skipped = 0;
   fields.read("skipped_layers", skipped);
-  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll&) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll&) -> Emit {
     return emit_encoding(model.text_encoder(ids, skipped));
   });
 }
@@ -141,7 +119,7 @@ Napi::Value encode_text(const Napi::CallbackInfo& info) {
 Napi::Value encode_vision(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, size, size]
-  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll&) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll&) -> Emit {
     expect(model.image_encoder != nullptr, "Expected a model with an image encoder, this one has none");
     return emit_encoding((*model.image_encoder)(pixels));
   });
@@ -154,7 +132,7 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
   const std::optional<nn::FreeU> free_u = parse_free_u(fields);
   const std::optional<nn::TokenMerging> merging = parse_token_merging(fields);
   const nn::AttentionControlOptions attention = parse_attention(fields);
-  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     if (!attention.empty()) nn::check_attention(attention, model.unet, latents.size(0));
     nn::AttentionControls controls(attention, latents.size(0));
     nn::UnetOptions options{.free_u = free_u, .merging = merging, .poll = poll};
@@ -167,7 +145,7 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
 Napi::Value encode_pixels(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, H, W] in [-1, 1]
-  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     const auto [mean, log_variance] = model.vae.encode(pixels, poll);
     return [mean, log_variance](Napi::Env env) { return emit_object(env, {{"mean", emit_tensor(env, mean)}, {"logVariance", emit_tensor(env, log_variance)}}); };
   });
@@ -178,7 +156,7 @@ Napi::Value decode_latents(const Napi::CallbackInfo& info) {
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents");
   bool tiled = false, scaled = true;
   fields.read("tiled", tiled).read("scaled", scaled);
-  return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     return emitting((scaled ? diffusion::decode_latents : diffusion::decode_unscaled)(model, latents, tiled, poll));
   });
 }
@@ -186,7 +164,7 @@ Napi::Value decode_latents(const Napi::CallbackInfo& info) {
 Napi::Value generate(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const auto options = std::make_shared<const diffusion::GenerateOptions>(parse_generate_options(fields));
-  return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
     const auto on_step = [&context](int64_t done, int64_t total, double sigma, const std::vector<image::Image>& preview) {
       context.progress([=](Napi::Env env) {
         Napi::Object event = emit_object(env, {{"type", std::string("step")}, {"step", done}, {"steps", total}, {"sigma", sigma}});
@@ -210,7 +188,7 @@ Napi::Value invert(const Napi::CallbackInfo& info) {
   int64_t steps = 50, batch_size = 4;
   std::vector<uint64_t> seeds;
   fields.read("kind", kind).read("steps", steps).read("seeds", seeds).read("batch_size", batch_size);
-  return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
     const diffusion::OnInvert on_step = report_steps(context);
     std::vector<diffusion::Level> levels;
     std::vector<at::Tensor> trajectory, noises;
@@ -239,7 +217,7 @@ Napi::Value replay_inversion(const Napi::CallbackInfo& info) {
   for (const Napi::Value& value : elements(fields.required("noises"), "noises")) noises.push_back(parse_tensor(value, "noises"));
   int64_t first = 0;
   fields.read("first", first);
-  return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
+  return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
     const auto denoise = diffusion::denoiser_of(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule.options.prediction);
     const diffusion::SamplePlan plan = diffusion::ddim_plan(schedule, static_cast<int64_t>(noises.size()));
     return emitting(diffusion::replay(plan, noises, first, latents, denoise, report_steps(context)));

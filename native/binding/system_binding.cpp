@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "diffusion_binding.h"
+#include "lora_binding.h"
 #include "environment.h"
 #include "fractal/orbit.h"
 #include "handle.h"
@@ -87,7 +88,7 @@ Napi::Value stop_jobs(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value dispose_handle(const Napi::CallbackInfo& info) {
-  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]), "Expected a handle to dispose");
+  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]) || dispose_active_loras(info[0]), "Expected a handle to dispose");
   return info.Env().Undefined();
 }
 

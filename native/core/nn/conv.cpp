@@ -1,8 +1,10 @@
 #include "nn/conv.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include "nn/fused.h"
+#include "nn/lora.h"
 #include "nn/winograd.h"
 
 namespace seedbed::nn {
@@ -23,15 +25,27 @@ bool Conv2d::by_winograd(const at::Tensor& x) const {
   return fits && winograd_pays(x.size(1), weight.size(0), x.size(2), x.size(3));
 }
 
+bool Conv2d::frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const {
+  return c10::GradMode::is_enabled() && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
+}
+
 at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
-  const ConvShape shape{options_.stride, options_.padding};
-  if (packed_.active()) {
-    if (by_winograd(x)) return winograd_conv3x3(x, winograd_.get(weight, pack_winograd), weight.size(0), bias, residual);
-    const auto pack = [&](const at::Tensor& w) { return pack_convolution(w, shape, x.sizes()); };
-    return packed_convolution(x, packed_.get(weight, pack), bias, shape, residual);
+  const LoraSite* const lora = active_lora(*this);
+  const at::Tensor y = run_with(lora == nullptr ? nullptr : lora->merged().get(), x, bias, residual);
+  return lora == nullptr ? y : lora->add_convolution(y, x, shape());
+}
+
+at::Tensor Conv2d::run_with(const MergedWeight* merged, const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
+  if (frozen_by_winograd(x, bias) && merged == nullptr) return winograd_conv3x3_frozen(x, winograd_.get(weight, pack_winograd), weight, bias, residual);
+  if (!packed_.active()) {
+    const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
+    const at::Tensor y = at::conv2d(x, w.to(x.scalar_type()), bias, {shape().stride, shape().stride}, at::IntArrayRef({shape().padding, shape().padding}));
+    return residual.defined() ? residual + y : y;
   }
-  const at::Tensor y = at::conv2d(x, weight.to(x.scalar_type()), bias, {shape.stride, shape.stride}, at::IntArrayRef({shape.padding, shape.padding}));
-  return residual.defined() ? residual + y : y;
+  const bool winograd = by_winograd(x);
+  const PackedWeight::Pack pack = winograd ? PackedWeight::Pack(pack_winograd) : [&](const at::Tensor& w) { return pack_convolution(w, shape(), x.sizes()); };
+  const at::Tensor packed = merged != nullptr ? merged->packed(winograd ? Packing::winograd : Packing::direct, weight, pack) : (winograd ? winograd_ : packed_).get(weight, pack);
+  return winograd ? winograd_conv3x3(x, packed, weight.size(0), bias, residual) : packed_convolution(x, packed, bias, shape(), residual);
 }
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const { return run(x, bias, {}); }

@@ -5,6 +5,8 @@
 
 namespace seedbed::nn {
 
+class MergedWeight;
+
 struct ConvOptions {
   int64_t kernel = 3;
   int64_t stride = 1;
@@ -27,7 +29,11 @@ class Conv2d : public Module {
 
  private:
   bool by_winograd(const at::Tensor& x) const;
+  bool frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const;  // while gradients are recorded
+  ConvShape shape() const { return {options_.stride, options_.padding}; }
   at::Tensor run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const;
+  // `merged` may be missing.
+  at::Tensor run_with(const MergedWeight* merged, const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const;
 
   ConvOptions options_;
   PackedWeight packed_;    // for the direct method

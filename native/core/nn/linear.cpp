@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "nn/lora.h"
+
 namespace seedbed::nn {
 
 namespace {
@@ -21,15 +23,23 @@ void Linear::prepare(at::ScalarType dtype, const std::string& name) {
   if (bias.defined()) bias.set_data(bias.detach().to(dtype));
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const {
-  if (packed_.active()) return packed_linear(x, packed_.get(weight, pack), bias, {});
-  return at::linear(x, weight.flatten(1).to(x.scalar_type()), bias);
+at::Tensor Linear::run(const at::Tensor& x, const at::Tensor& residual) const {
+  const LoraSite* const lora = active_lora(*this);
+  const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
+  at::Tensor y;
+  if (packed_.active()) {
+    y = packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
+  } else {
+    const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
+    y = at::linear(x, w.flatten(1).to(x.scalar_type()), bias);
+    if (residual.defined()) y = residual + y;
+  }
+  return lora == nullptr ? y : lora->add_linear(y, x);
 }
 
-at::Tensor Linear::add_to(const at::Tensor& residual, const at::Tensor& x) const {
-  if (packed_.active()) return packed_linear(x, packed_.get(weight, pack), bias, residual);
-  return residual + (*this)(x);
-}
+at::Tensor Linear::operator()(const at::Tensor& x) const { return run(x, {}); }
+
+at::Tensor Linear::add_to(const at::Tensor& residual, const at::Tensor& x) const { return run(x, residual); }
 
 Projection::Projection(int64_t in, int64_t out, bool stored_as_convolution)
     : Linear(stored_as_convolution ? at::empty({out, in, 1, 1}) : at::empty({out, in}), at::zeros({out})) {}

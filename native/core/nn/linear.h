@@ -21,6 +21,8 @@ class Linear : public Module {
   Linear(at::Tensor weight, at::Tensor bias);
 
  private:
+  at::Tensor run(const at::Tensor& x, const at::Tensor& residual) const;
+
   PackedWeight packed_;
 };
 

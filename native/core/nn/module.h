@@ -24,6 +24,8 @@ class Module {
   NamedTensors named_parameters() const;
   std::vector<at::Tensor> parameters() const;
   int64_t parameter_count() const;
+  // All modules below this one with their names, in order of registration.
+  std::vector<std::pair<std::string, const Module*>> named_modules() const;
 
   // Makes the module ready for inference in `dtype`: parameters are checked for NaN and converted. Layers that multiply
   // keep their weight as it lies in the file, and pack it at the first call. `name` stands in errors.
@@ -37,6 +39,7 @@ class Module {
 
  private:
   void collect(const std::string& prefix, NamedTensors& out) const;
+  void collect_modules(const std::string& prefix, std::vector<std::pair<std::string, const Module*>>& out) const;
 
   NamedTensors parameters_;
   std::vector<std::pair<std::string, Module*>> children_;

@@ -16,6 +16,7 @@ class PackedWeight {
 
   // From now on `get` may be used, for inference in `dtype`. `name` stands in errors.
   void enable(at::ScalarType dtype, std::string name);
+  bool enabled() const { return enabled_; }
   // Whether a call now goes through packed weights: not while gradients are recorded.
   bool active() const;
   // `pack` of the weight in the type of inference; the same tensor at every call. Throws ERR_NOT_FINITE for NaN.

@@ -32,6 +32,7 @@ struct UnetContext {
   double timestep = 0;                   // for `control` and `merging`
   PromptCache* cache = nullptr;          // not owned
   std::function<void()> poll;            // called between blocks; throws to cancel
+  bool recompute = false;                // keep little for the backward pass
 };
 
 // Multi-head attention of diffusers' `Attention`: separate projections without bias, output projection with.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/recompute.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -85,8 +86,18 @@ void UnetBlock::add_attention(const UnetConfig& config, const std::string& name,
 
 at::Tensor UnetBlock::run(const Layer& layer, const at::Tensor& x, const UnetContext& context) const {
   if (context.poll) context.poll();
-  const at::Tensor h = (*layer.resnet)(x, context.time);
-  return layer.attention ? (*layer.attention)(h, context) : h;
+  const auto body = [&layer](const at::Tensor& x, const UnetContext& context) {
+    const at::Tensor h = (*layer.resnet)(x, context.time);
+    return layer.attention ? (*layer.attention)(h, context) : h;
+  };
+  if (!context.recompute) return body(x, context);
+  return recompute(
+      [body, context](const std::vector<at::Tensor>& inputs) {
+        UnetContext again = context;
+        std::tie(again.prompt, again.time) = std::tie(inputs[1], inputs[2]);
+        return body(inputs[0], again);
+      },
+      {x, context.prompt, context.time});
 }
 
 DownBlock::DownBlock(const UnetConfig& c, size_t level) {
@@ -199,7 +210,8 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
                             .positions = latents.size(2) * latents.size(3),
                             .timestep = options.control == nullptr && !options.merging ? 0 : timesteps[0].item<double>(),
                             .cache = options.cache,
-                            .poll = options.poll};
+                            .poll = options.poll,
+                            .recompute = options.recompute};
   at::Tensor x = conv_in_(latents.to(dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast));
   std::vector<at::Tensor> skips{x};
   FeatureCache* const kept = options.features;

@@ -65,6 +65,7 @@ struct UnetOptions {
   FeatureCache* features = nullptr;         // not owned
   std::optional<TokenMerging> merging;      // not together with `control`
   std::function<void()> poll;           // called between blocks; throws to cancel
+  bool recompute = false;               // keep little for the backward pass, and compute blocks again in it
 };
 
 // Sinusoids of the timestep: [B] -> [B, width] (Ho et al. 2020; Vaswani et al. 2017).

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
@@ -122,6 +123,20 @@ void convolve(const Convolution& conv) {
   });
 }
 
+class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const at::Tensor& weight,
+                            const at::Tensor& bias) {
+    ctx->saved_data["weight"] = weight;
+    return winograd_conv3x3(x, packed, weight.size(0), bias, residual.value_or(at::Tensor()));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
+    const at::Tensor turned = ctx->saved_data["weight"].toTensor().flip({2, 3}).transpose(0, 1);
+    return {winograd_conv3x3(grads[0], pack_winograd(turned), turned.size(0), {}, {}), grads[0], {}, {}, {}};
+  }
+};
+
 }  // namespace
 
 at::Tensor pack_winograd(const at::Tensor& weight) {
@@ -155,6 +170,10 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
   convolve({kernel_of(kernel), input.const_data_ptr<float>(), weights.const_data_ptr<float>(), padded_bias.const_data_ptr<float>(),
             added.defined() ? added.const_data_ptr<float>() : nullptr, out.data_ptr<float>(), in, out_channels, height, width, down, across, batch * down * across});
   return out;
+}
+
+at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
+  return FrozenConvolution::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, packed, weight, bias);
 }
 
 bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width) {

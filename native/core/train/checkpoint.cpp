@@ -1,6 +1,7 @@
 #include "train/checkpoint.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <nlohmann/json.hpp>
 
@@ -27,6 +28,15 @@ NamedTensors with_prefix(const SafetensorsFile& file, const std::string& prefix)
   return out;
 }
 
+void restore(const NamedTensors& weights, const SafetensorsFile& file) {
+  const c10::NoGradGuard no_grad;
+  for (const auto& [name, value] : weights) {
+    const at::Tensor saved = file.tensor(kModel + name);
+    if (saved.sizes() != value.sizes()) fail(ErrorCode::weights, "Expected {} of the same shape in the checkpoint", name);
+    value.copy_(saved);
+  }
+}
+
 // Step reports as [n, 3] doubles: exact, and small beside the weights.
 template <typename Report, typename Row>
 at::Tensor pack(const std::vector<Report>& reports, Row row) {
@@ -50,11 +60,11 @@ std::array<double, 3> row_of(const EvaluationReport& r) { return {static_cast<do
 
 }  // namespace
 
-void write_checkpoint(const std::string& path, const std::string& identity, const nn::Module& model, const Optimizer& optimizer, const Progress& progress) {
+void write_checkpoint(const std::string& path, const std::string& identity, const NamedTensors& weights, const Optimizer& optimizer, const Progress& progress) {
   const TrainResult& result = progress.result;
   const auto to_row = [](const auto& report) { return row_of(report); };
   NamedTensors tensors;
-  append(tensors, kModel, model.named_parameters());
+  append(tensors, kModel, weights);
   append(tensors, kOptimizer, optimizer.state());
   append(tensors, kBest, progress.best_weights);
   tensors.emplace_back("history", pack(result.history, to_row));
@@ -62,7 +72,7 @@ void write_checkpoint(const std::string& path, const std::string& identity, cons
   write_safetensors(path, tensors, {{"format", "seedbed-checkpoint-1"}, {"identity", identity}, {"progress", Json{{"steps", result.steps}, {"samples", result.samples}}.dump()}});
 }
 
-Progress read_checkpoint(const std::string& path, const std::string& identity, const nn::Module& model, Optimizer& optimizer) {
+Progress read_checkpoint(const std::string& path, const std::string& identity, const NamedTensors& weights, Optimizer& optimizer) {
   const SafetensorsFile file(path);
   const auto& metadata = file.metadata();
   if (!metadata.contains("format") || metadata.at("format") != "seedbed-checkpoint-1") fail(ErrorCode::file_format, "'{}' is not a checkpoint of a training run", path);
@@ -76,7 +86,7 @@ Progress read_checkpoint(const std::string& path, const std::string& identity, c
   for (const EvaluationReport& report : progress.result.evaluations)
     if (!progress.result.best || report.accuracy > progress.result.best->accuracy) progress.result.best = report;
   progress.best_weights = with_prefix(file, kBest);
-  nn::load_parameters(model, with_prefix(file, kModel));
+  restore(weights, file);
   optimizer.load_state(file, kOptimizer, progress.result.steps);
   return progress;
 }

@@ -3,7 +3,6 @@
 #include <optional>
 #include <string>
 
-#include "nn/module.h"
 #include "train/loop.h"
 #include "train/optimizer.h"
 
@@ -15,10 +14,10 @@ struct Progress {
   NamedTensors best_weights;  // empty unless the best are kept
 };
 
-void write_checkpoint(const std::string& path, const std::string& identity, const nn::Module& model, const Optimizer& optimizer, const Progress& progress);
+void write_checkpoint(const std::string& path, const std::string& identity, const NamedTensors& weights, const Optimizer& optimizer, const Progress& progress);
 
-// Restores model and optimiser and returns the progress. Throws ERR_INVALID_ARGUMENT when the checkpoint belongs to a
+// Restores weights, in place, and optimiser and returns the progress. Throws ERR_INVALID_ARGUMENT when the checkpoint belongs to a
 // run with other options or data.
-Progress read_checkpoint(const std::string& path, const std::string& identity, const nn::Module& model, Optimizer& optimizer);
+Progress read_checkpoint(const std::string& path, const std::string& identity, const NamedTensors& weights, Optimizer& optimizer);
 
 }  // namespace seedbed::train

@@ -4,12 +4,12 @@
 
 #include <cmath>
 #include <filesystem>
-#include <numeric>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
 #include "train/checkpoint.h"
 #include "train/gradient.h"
+#include "train/sample_order.h"
 
 namespace seedbed::train {
 
@@ -32,30 +32,6 @@ void check_options(const TrainOptions& o) {
   expect(!o.resume || !o.checkpoint.empty(), "Expected a checkpoint file to resume from, received none");
 }
 
-// The order of images: one permutation per epoch, end to end, so that batches may span epochs and any batch size works.
-class SampleOrder {
- public:
-  SampleOrder(int64_t size, uint64_t seed) : seed_(seed), order_(size) {}
-
-  int64_t operator[](int64_t position) {
-    const auto size = static_cast<int64_t>(order_.size());
-    if (position / size != epoch_) shuffle(position / size);
-    return order_[position % size];
-  }
-
- private:
-  void shuffle(int64_t epoch) {
-    epoch_ = epoch;
-    std::iota(order_.begin(), order_.end(), int64_t{0});
-    Rng rng(derive_seed(seed_, "order", {static_cast<uint64_t>(epoch)}));
-    for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[rng.below(i)]);
-  }
-
-  uint64_t seed_;
-  int64_t epoch_ = -1;
-  std::vector<int64_t> order_;
-};
-
 class Run {
  public:
   Run(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
@@ -74,7 +50,7 @@ class Run {
 
   TrainResult train() {
     if (!options_.checkpoint.empty()) identity_ = make_identity();
-    if (options_.resume && std::filesystem::exists(options_.checkpoint)) progress_ = read_checkpoint(options_.checkpoint, identity_, model_, optimizer_);
+    if (options_.resume && std::filesystem::exists(options_.checkpoint)) progress_ = read_checkpoint(options_.checkpoint, identity_, model_.named_parameters(), optimizer_);
     TrainResult& result = progress_.result;
     while (result.steps < options_.steps) {
       one_step();
@@ -134,7 +110,7 @@ class Run {
     for (const auto& [name, value] : model_.named_parameters()) progress_.best_weights.emplace_back(name, value.detach().clone());
   }
 
-  void save() { write_checkpoint(options_.checkpoint, identity_, model_, optimizer_, progress_); }
+  void save() { write_checkpoint(options_.checkpoint, identity_, model_.named_parameters(), optimizer_, progress_); }
 
   std::pair<at::Tensor, at::Tensor> next_batch() {
     const int64_t B = options_.batch_size, size = model_.config().image_size, first = progress_.result.samples;

@@ -1,0 +1,119 @@
+#include "nn/lora.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "nn/conv.h"
+#include "nn/linear.h"
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::nn {
+
+namespace {
+
+thread_local const ActiveLoras* active = nullptr;
+
+at::Tensor product(const LoraFactors& f) { return at::matmul(f.up.to(at::kFloat), f.down.to(at::kFloat).flatten(1)) * f.scale; }  // [out, in k k]
+
+at::Tensor in_type_of(const at::Tensor& factor, const at::Tensor& x) { return factor.to(x.scalar_type()); }
+
+}  // namespace
+
+MergedWeight::MergedWeight(std::vector<LoraFactors> factors, at::ScalarType dtype, const std::string& name) : factors_(std::move(factors)) {
+  for (PackedWeight& packed : packed_) packed.enable(dtype, name);
+}
+
+at::Tensor MergedWeight::of(const at::Tensor& weight) const {
+  at::Tensor sum = weight.to(at::kFloat);
+  for (const LoraFactors& f : factors_) sum = sum + product(f).view_as(sum);
+  return sum.to(weight.scalar_type());
+}
+
+at::Tensor MergedWeight::packed(Packing packing, const at::Tensor& weight, const PackedWeight::Pack& pack) const {
+  return packed_.at(static_cast<size_t>(packing)).get(weight, [&](const at::Tensor& w) { return pack(of(w)); });
+}
+
+bool MergedWeight::made_of(const std::vector<LoraFactors>& factors) const {
+  return std::ranges::equal(factors_, factors, [](const LoraFactors& a, const LoraFactors& b) { return a.down.is_same(b.down) && a.up.is_same(b.up) && a.scale == b.scale; });
+}
+
+const LoraFactors& LoraSite::joined() const {
+  if (low_rank_.size() == 1) return low_rank_.front();
+  std::call_once(once_, [&] {
+    std::vector<at::Tensor> downs, ups;
+    for (const LoraFactors& f : low_rank_) {
+      downs.push_back(f.down);
+      ups.push_back(f.up * f.scale);
+    }
+    joined_ = {at::cat(downs, 0), at::cat(ups, 1), 1.0};
+  });
+  return joined_;
+}
+
+at::Tensor LoraSite::add_linear(at::Tensor y, const at::Tensor& x) const {
+  if (low_rank_.empty()) return y;
+  if (!c10::GradMode::is_enabled()) {
+    const LoraFactors& f = joined();
+    const at::Tensor hidden = at::linear(x, in_type_of(f.down.flatten(1), x));
+    y.view({-1, y.size(-1)}).addmm_(hidden.view({-1, hidden.size(-1)}), in_type_of(f.up, x).t(), 1, f.scale);
+    return y;
+  }
+  for (const LoraFactors& f : low_rank_) y = y + at::linear(at::linear(x, in_type_of(f.down.flatten(1), x)), in_type_of(f.up, x)) * f.scale;
+  return y;
+}
+
+at::Tensor LoraSite::add_convolution(const at::Tensor& y, const at::Tensor& x, const ConvShape& shape) const {
+  at::Tensor sum = y;
+  for (const LoraFactors& f : low_rank_) {
+    const at::Tensor hidden = at::conv2d(x, in_type_of(f.down, x), {}, {shape.stride, shape.stride}, at::IntArrayRef({shape.padding, shape.padding}));
+    sum = sum + at::conv2d(hidden, in_type_of(f.up, x).unsqueeze(-1).unsqueeze(-1)) * f.scale;
+  }
+  return sum;
+}
+
+LoraSite& ActiveLoras::at(const Module& layer) {
+  auto& site = sites_[&layer];
+  if (!site) site = std::make_unique<LoraSite>();
+  return *site;
+}
+
+const LoraSite* ActiveLoras::find(const Module& layer) const {
+  const auto found = sites_.find(&layer);
+  return found == sites_.end() ? nullptr : found->second.get();
+}
+
+LoraScope::LoraScope(const ActiveLoras* loras) : outer_(active) { active = loras == nullptr || loras->empty() ? nullptr : loras; }
+
+LoraScope::~LoraScope() { active = outer_; }
+
+const LoraSite* active_lora(const Module& layer) { return active == nullptr ? nullptr : active->find(layer); }
+
+std::vector<LoraLayer> lora_layers(const Module& network) {
+  std::vector<LoraLayer> layers;
+  for (const auto& [name, module] : network.named_modules()) {
+    if (const auto* linear = dynamic_cast<const Linear*>(module)) layers.push_back({name, module, linear->weight});
+    if (const auto* conv = dynamic_cast<const Conv2d*>(module)) layers.push_back({name, module, conv->weight});
+  }
+  return layers;
+}
+
+void check_factors(const LoraLayer& layer, const LoraFactors& f) {
+  // A linear layer may be stored as a 1 x 1 convolution.
+  const bool flat = f.down.dim() == 2 && layer.weight[0].numel() == layer.weight.size(1);
+  std::vector<int64_t> wanted = layer.weight.sizes().vec();
+  if (flat) wanted.resize(2);
+  const int64_t rank = f.down.dim() > 0 ? f.down.size(0) : 0;
+  std::vector<int64_t> down = wanted;
+  down[0] = rank;
+  if (rank < 1 || f.down.sizes() != down || f.up.sizes() != at::IntArrayRef({wanted[0], rank}))
+    fail(ErrorCode::weights, "Expected factors [r, {}] and [{}, r] for {}, received [{}] and [{}]", fmt::join(wanted.begin() + 1, wanted.end(), ", "), wanted[0], layer.name,
+         fmt::join(f.down.sizes(), ", "), fmt::join(f.up.sizes(), ", "));
+  check_finite(f.down, layer.name);
+  check_finite(f.up, layer.name);
+}
+
+}  // namespace seedbed::nn

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "nn/module.h"
+#include "nn/packed_weight.h"
+
+// Low-rank changes of layers (Hu et al. 2021, arXiv 2106.09685), applied while a network runs: W' = W + scale up down.
+// No layer is ever changed.
+
+namespace seedbed::nn {
+
+// Of one layer. Linear layers: down [r, in], up [out, r]; convolutions: down [r, in, k, k], up [out, r].
+struct LoraFactors {
+  at::Tensor down, up;
+  double scale = 1;  // alpha / r, and the user's strength
+};
+
+enum class Packing { direct, winograd };
+
+// A layer's weight with what is merged into it. The layer's own weight stays as it is: to un-merge is to use that again.
+class MergedWeight {
+ public:
+  // `dtype` and `name` of the layer, for inference.
+  MergedWeight(std::vector<LoraFactors> factors, at::ScalarType dtype, const std::string& name);
+
+  // weight [out, in ...] plus all products, of the weight's type.
+  at::Tensor of(const at::Tensor& weight) const;
+  // The same, packed once by each of a layer's ways to pack.
+  at::Tensor packed(Packing packing, const at::Tensor& weight, const PackedWeight::Pack& pack) const;
+  bool made_of(const std::vector<LoraFactors>& factors) const;
+
+ private:
+  std::vector<LoraFactors> factors_;
+  std::array<PackedWeight, 2> packed_;  // by Packing
+};
+
+// All that adapters do to one layer.
+class LoraSite {
+ public:
+  void add(LoraFactors factors) { low_rank_.push_back(std::move(factors)); }
+  void set_merged(std::shared_ptr<const MergedWeight> merged) { merged_ = std::move(merged); }
+
+  const std::shared_ptr<const MergedWeight>& merged() const { return merged_; }  // may be missing
+
+  // y plus the low-rank products of x [*, in]; y [*, out] may be written to unless gradients are recorded.
+  at::Tensor add_linear(at::Tensor y, const at::Tensor& x) const;
+  // The same for a convolution: x [B, in, H, W], y [B, out, H', W'].
+  at::Tensor add_convolution(const at::Tensor& y, const at::Tensor& x, const ConvShape& shape) const;
+
+ private:
+  // All as one of their ranks together: one product each way.
+  const LoraFactors& joined() const;
+
+  std::vector<LoraFactors> low_rank_;
+  std::shared_ptr<const MergedWeight> merged_;
+  mutable std::once_flag once_;
+  mutable LoraFactors joined_;
+};
+
+// The sites of a call by layer. Not changed once calls use it.
+class ActiveLoras {
+ public:
+  LoraSite& at(const Module& layer);
+  const LoraSite* find(const Module& layer) const;
+  bool empty() const { return sites_.empty(); }
+
+ private:
+  std::unordered_map<const Module*, std::unique_ptr<LoraSite>> sites_;
+};
+
+// While one lives, layers that run on this thread see these adapters. A thread's state, as libtorch's gradient mode is:
+// every layer of every network asks for it, and none of them should have to hand it down.
+class LoraScope {
+ public:
+  explicit LoraScope(const ActiveLoras* active);
+  ~LoraScope();
+  LoraScope(const LoraScope&) = delete;
+  LoraScope& operator=(const LoraScope&) = delete;
+
+ private:
+  const ActiveLoras* outer_;
+};
+
+// What the adapters of this thread's scope do to a layer; nothing mostly.
+const LoraSite* active_lora(const Module& layer);
+
+// A layer that adapters may change: Linear or Conv2d.
+struct LoraLayer {
+  std::string name;
+  const Module* layer;
+  at::Tensor weight;
+};
+std::vector<LoraLayer> lora_layers(const Module& network);
+
+// Throws ERR_WEIGHTS unless the factors fit a layer's weight: rank at least 1, sides as the layer's.
+void check_factors(const LoraLayer& layer, const LoraFactors& factors);
+
+}  // namespace seedbed::nn

@@ -1,0 +1,312 @@
+#include "train/lora_training.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "tensor/check.h"
+#include "tensor/error.h"
+#include "tensor/rng.h"
+#include "train/checkpoint.h"
+#include "train/diffusion_loss.h"
+#include "train/sample_order.h"
+
+namespace seedbed::train {
+
+namespace {
+
+constexpr int64_t kMaxRank = 4096;
+
+void check_options(const LoraTrainOptions& o, const std::vector<LoraExample>& examples, const diffusion::Model& model) {
+  check_range(o.steps, "steps", 1, 100'000'000);
+  check_range(o.batch_size, "batchSize", 1, 1024);
+  check_range(o.accumulation, "accumulation", 1, 65536);
+  check_range(o.clip_norm, "clipNorm", 0.0, 1e9);
+  check_range(o.schedule.base, "lr", 0.0, 1e3);
+  check_range(o.schedule.warmup_steps, "warmupSteps", 0, o.steps);
+  check_range(o.min_snr_gamma, "minSnrGamma", 0.0, 1e6);
+  check_range(o.noise_offset, "noiseOffset", 0.0, 10.0);
+  check_range(o.prior_weight, "priorWeight", 0.0, 1e3);
+  check_range(o.checkpoint_every, "checkpointEvery", 1, 100'000'000);
+  expect(!o.resume || !o.checkpoint.empty(), "Expected a checkpoint file to resume from, received none");
+  const int64_t factor = model.vae.config().factor();
+  expect(o.size >= factor && o.size % factor == 0, "Expected a multiple of {} for size, received {}", factor, o.size);
+  expect(o.fixed || std::ranges::any_of(examples, [](const LoraExample& e) { return !e.prior; }), "Expected at least one picture to train on");
+  for (const LoraExample& e : examples) {
+    const auto side = std::min(e.image.width, e.image.height);
+    expect(o.fixed || side >= o.size, "Expected pictures of at least {} pixels a side, received one of {} x {}", o.size, e.image.width, e.image.height);
+  }
+}
+
+void draw_layers(const nn::Module& network, const std::vector<std::string>& targets, std::string_view name, const LoraShape& shape, uint64_t seed, std::map<std::string, nn::LoraFactors>& out) {
+  std::vector<bool> used(targets.size());
+  for (const nn::LoraLayer& layer : nn::lora_layers(network)) {
+    const std::string dotted = "." + layer.name;
+    bool chosen = false;
+    for (size_t i = 0; i < targets.size(); ++i)
+      if (dotted.ends_with("." + targets[i])) chosen = used[i] = true;
+    if (!chosen) continue;
+    std::vector<int64_t> down = layer.weight.sizes().vec();
+    const int64_t rows = down[0], inputs = layer.weight[0].numel();
+    if (down.size() == 4 && down[2] == 1) down.resize(2);  // a linear layer that is stored as a convolution, or is as good as one
+    down[0] = shape.rank;
+    at::Generator generator = make_generator(derive_seed(seed, fmt::format("{} {}", name, layer.name)));
+    const auto options = at::TensorOptions().dtype(at::kFloat);
+    const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+    at::Tensor drawn = shape.init == LoraInit::gaussian ? at::randn(down, generator, options) / static_cast<double>(shape.rank) : (at::rand(down, generator, options) * 2 - 1) * bound;
+    out[layer.name] = {drawn, at::zeros({rows, shape.rank}), shape.alpha / static_cast<double>(shape.rank)};
+  }
+  for (size_t i = 0; i < targets.size(); ++i) expect(used[i], "Expected the end of a layer's name of the {} in the targets, received '{}'", name, targets[i]);
+}
+
+std::vector<int64_t> places_of(const std::vector<LoraExample>& examples, bool prior) {
+  std::vector<int64_t> places;
+  for (size_t i = 0; i < examples.size(); ++i)
+    if (examples[i].prior == prior) places.push_back(static_cast<int64_t>(i));
+  return places;
+}
+
+class Run {
+ public:
+  Run(const diffusion::Model& model, const std::vector<LoraExample>& examples, const LoraTrainOptions& options, WorkerPool& pool, const LoraCallbacks& callbacks)
+      : model_(model),
+        examples_(examples),
+        o_(options),
+        pool_(pool),
+        callbacks_(callbacks),
+        weights_(options.initial),
+        own_(places_of(examples, false)),
+        prior_(places_of(examples, true)),
+        own_order_(static_cast<int64_t>(own_.size()), options.seed),
+        prior_order_(static_cast<int64_t>(prior_.size()), options.seed) {
+    if (weights_.unet.empty() && weights_.text_encoder.empty()) weights_ = draw_factors(model, options.lora, options.seed);
+    o_.schedule.total_steps = options.steps;
+    activate(model.unet, weights_.unet, "unet");
+    activate(model.text_encoder, weights_.text_encoder, "text_encoder");
+    optimizer_.emplace(parameters_, o_.optimizer);
+  }
+
+  LoraResult train() {
+    const std::string identity = o_.checkpoint.empty() ? "" : make_identity();
+    if (o_.resume && std::filesystem::exists(o_.checkpoint)) progress_ = read_checkpoint(o_.checkpoint, identity, parameters_, *optimizer_);
+    encode_constants();
+    TrainResult& result = progress_.result;
+    while (result.steps < o_.steps) {
+      try {
+        one_step();
+        const bool saved = !o_.checkpoint.empty() && (result.steps == o_.steps || result.steps % o_.checkpoint_every == 0);
+        if (saved) save(identity);
+        if (callbacks_.on_step) callbacks_.on_step(result.history.back());
+        if (saved && callbacks_.on_checkpoint) callbacks_.on_checkpoint(result.steps);
+      } catch (const Cancelled&) {
+        if (!o_.checkpoint.empty()) save(identity);
+        throw;
+      }
+    }
+    for (const auto& [name, value] : parameters_) value.requires_grad_(false);
+    return {std::move(result), weights_};
+  }
+
+ private:
+  struct Batch {
+    at::Tensor latents, noise;  // [B, C, h, w]
+    at::Tensor timesteps;       // [B]
+    at::Tensor ids;             // [B, L]
+    at::Tensor share;           // [B] of the loss: means over own and over prior examples, weighted
+    std::vector<int64_t> places;
+  };
+
+  void activate(const nn::Module& network, std::map<std::string, nn::LoraFactors>& factors, const std::string& part) {
+    for (const nn::LoraLayer& layer : nn::lora_layers(network)) {
+      const auto found = factors.find(layer.name);
+      if (found == factors.end()) continue;
+      nn::LoraFactors& f = found->second;
+      nn::check_factors(layer, f);
+      f.down = f.down.to(at::kFloat).clone().requires_grad_(true);
+      f.up = f.up.to(at::kFloat).clone().requires_grad_(true);
+      active_.at(*layer.layer).add(f);
+      parameters_.emplace_back(fmt::format("{}.{}.down", part, layer.name), f.down);
+      parameters_.emplace_back(fmt::format("{}.{}.up", part, layer.name), f.up);
+    }
+  }
+
+  // Latents of pictures that are always cut in the same way, and states of prompts that no trained layer changes.
+  void encode_constants() {
+    const c10::NoGradGuard no_grad;
+    moments_.resize(examples_.size());
+    states_.resize(examples_.size());
+    if (o_.fixed) return;
+    for (size_t i = 0; i < examples_.size(); ++i) {
+      if (callbacks_.poll) callbacks_.poll();
+      const image::Image& image = examples_[i].image;
+      if (image.width == o_.size && image.height == o_.size && !o_.flip) {
+        const auto [mean, log_variance] = model_.vae.encode(pixels_of(i, nullptr), callbacks_.poll);
+        moments_[i] = at::cat({mean, log_variance}, 1);
+      }
+      if (callbacks_.on_encode) callbacks_.on_encode(static_cast<int64_t>(i) + 1, static_cast<int64_t>(examples_.size()));
+    }
+  }
+
+  // [1, 3, size, size] in [-1, 1]: a square of the picture, drawn when there is something to draw.
+  at::Tensor pixels_of(size_t i, Rng* rng) const {
+    const image::Image& image = examples_[i].image;
+    const int64_t right = image.width - o_.size, down = image.height - o_.size;
+    const int64_t x = rng == nullptr ? right / 2 : static_cast<int64_t>(rng->below(static_cast<uint64_t>(right) + 1));
+    const int64_t y = rng == nullptr ? down / 2 : static_cast<int64_t>(rng->below(static_cast<uint64_t>(down) + 1));
+    const bool flipped = rng != nullptr && o_.flip && rng->chance(0.5);
+    const at::Tensor all = at::from_blob(const_cast<uint8_t*>(image.pixels.data()), {image.height, image.width, 3}, at::kByte);
+    const at::Tensor cut = all.slice(0, y, y + o_.size).slice(1, x, x + o_.size).permute({2, 0, 1}).unsqueeze(0).to(at::kFloat) / 127.5 - 1;
+    return flipped ? cut.flip({3}) : cut.contiguous();
+  }
+
+  // A draw from the distribution of the picture's latents, scaled.
+  at::Tensor latents_of(int64_t place, Rng& rng, at::Generator& generator) {
+    const auto i = static_cast<size_t>(place);
+    at::Tensor moments = moments_[i];
+    if (!moments.defined()) {
+      const auto [mean, log_variance] = model_.vae.encode(pixels_of(i, &rng), callbacks_.poll);
+      moments = at::cat({mean, log_variance}, 1);
+    }
+    const auto parts = moments.chunk(2, 1);
+    const at::Tensor z = parts[0] + at::exp(0.5 * parts[1].clamp(-30, 20)) * at::randn(parts[0].sizes(), generator, parts[0].options());
+    return (z - model_.vae.config().shift_factor) * model_.vae.config().scaling_factor;
+  }
+
+  Batch draw_batch(int64_t number) {
+    const c10::NoGradGuard no_grad;
+    const auto place = static_cast<uint64_t>(number);
+    Batch batch;
+    if (o_.fixed) {
+      std::tie(batch.latents, batch.noise, batch.timesteps) = std::tuple(o_.fixed->latents[number], o_.fixed->noise[number], o_.fixed->timesteps[number]);
+      for (int64_t i = 0; i < batch.latents.size(0); ++i) batch.places.push_back(i % static_cast<int64_t>(examples_.size()));
+      batch.share = at::full({batch.latents.size(0)}, 1.0 / static_cast<double>(batch.latents.size(0)));
+    } else {
+      at::Generator generator = make_generator(derive_seed(o_.seed, "noise", {place}));
+      std::vector<at::Tensor> latents;
+      std::vector<int64_t> timesteps;
+      std::vector<float> share;
+      const auto add = [&](const std::vector<int64_t>& places, SampleOrder& order, double weight) {
+        for (int64_t i = 0; !places.empty() && i < o_.batch_size; ++i) {
+          const int64_t position = number * o_.batch_size + i;
+          Rng rng(derive_seed(o_.seed, &places == &own_ ? "example" : "prior example", {static_cast<uint64_t>(position)}));
+          batch.places.push_back(places[static_cast<size_t>(order[position])]);
+          timesteps.push_back(static_cast<int64_t>(rng.below(o_.noise.alphas_cumprod.size())));
+          latents.push_back(latents_of(batch.places.back(), rng, generator));
+          share.push_back(static_cast<float>(weight / static_cast<double>(o_.batch_size)));
+        }
+      };
+      add(own_, own_order_, 1);
+      add(prior_, prior_order_, o_.prior_weight);
+      batch.latents = at::cat(latents);
+      batch.noise = at::randn(batch.latents.sizes(), generator, batch.latents.options());
+      if (o_.noise_offset > 0) batch.noise = batch.noise + o_.noise_offset * at::randn({batch.latents.size(0), batch.latents.size(1), 1, 1}, generator, batch.latents.options());
+      batch.timesteps = at::tensor(timesteps, at::kLong);
+      batch.share = at::tensor(share);
+    }
+    std::vector<at::Tensor> ids;
+    for (int64_t i : batch.places) ids.push_back(examples_[static_cast<size_t>(i)].ids);
+    batch.ids = at::stack(ids);
+    return batch;
+  }
+
+  at::Tensor prompt_states(const Batch& batch) {
+    if (!weights_.text_encoder.empty()) return model_.text_encoder(batch.ids).states;
+    const c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> rows;
+    for (size_t row = 0; row < batch.places.size(); ++row) {
+      at::Tensor& kept = states_[static_cast<size_t>(batch.places[row])];
+      if (!kept.defined()) kept = model_.text_encoder(batch.ids.slice(0, static_cast<int64_t>(row), static_cast<int64_t>(row) + 1)).states;
+      rows.push_back(kept);
+    }
+    return at::cat(rows);
+  }
+
+  double add_gradient(int64_t number) {
+    const Batch batch = draw_batch(number);
+    const c10::AutoGradMode grad(true);
+    const nn::LoraScope scope(&active_);
+    const NoisyBatch noisy = make_noisy(o_.noise, batch.latents, batch.noise, batch.timesteps, o_.min_snr_gamma);
+    const at::Tensor output = model_.unet(noisy.x, batch.timesteps.to(at::kFloat), prompt_states(batch), {.poll = callbacks_.poll, .recompute = o_.recompute});
+    const at::Tensor loss = (row_losses(noisy, output) * batch.share).sum() / static_cast<double>(o_.accumulation);
+    loss.backward();
+    return loss.item<double>();
+  }
+
+  void one_step() {
+    TrainResult& result = progress_.result;
+    for (auto& [name, value] : parameters_) value.mutable_grad() = {};
+    double loss = 0;
+    for (int64_t i = 0; i < o_.accumulation; ++i) loss += add_gradient(result.steps * o_.accumulation + i);
+    const c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> gradients;
+    double square = 0;
+    for (auto& [name, value] : parameters_) {
+      gradients.push_back(value.grad().defined() ? value.grad() : at::zeros_like(value));
+      square += at::linalg_vector_norm(gradients.back()).square().item<double>();
+    }
+    const double norm = std::sqrt(square);
+    check_step(loss, norm, result.steps);
+    if (o_.clip_norm > 0)
+      for (at::Tensor& gradient : gradients) gradient = gradient * std::min(1.0, o_.clip_norm / (norm + 1e-6));  // as torch.nn.utils.clip_grad_norm_
+    const double lr = lr_at(o_.schedule, result.steps);
+    optimizer_->step(gradients, lr, pool_);
+    result.samples += o_.batch_size * o_.accumulation;
+    result.history.push_back({++result.steps, loss, lr});
+  }
+
+  void check_step(double loss, double norm, int64_t step) const {
+    if (std::isfinite(loss) && std::isfinite(norm)) return;
+    fail(ErrorCode::not_finite, "The {} became {} at step {}; lower the learning rate. The factors of step {} are untouched{}", std::isfinite(loss) ? "gradient" : "loss",
+         std::isfinite(loss) ? norm : loss, step + 1, step, o_.checkpoint.empty() ? "" : ", the last checkpoint stands");
+  }
+
+  void save(const std::string& identity) { write_checkpoint(o_.checkpoint, identity, parameters_, *optimizer_, progress_); }
+
+  std::string make_identity() const {
+    uint64_t data = 0;
+    for (const LoraExample& e : examples_) data = derive_seed(data, std::string_view(reinterpret_cast<const char*>(e.image.pixels.data()), e.image.pixels.size()), {static_cast<uint64_t>(e.prior)});
+    for (const LoraExample& e : examples_) data = derive_seed(data, std::string_view(static_cast<const char*>(e.ids.const_data_ptr()), e.ids.nbytes()));
+    return fmt::format("lora {} {} {} | {} {} | steps {} batch {} x {} size {} flip {} | optimizer {} {} {} {} {} | lr {} {} {} {} | clip {} snr {} offset {} prior {} seed {} | model {} {} data {:x}",
+                       o_.lora.rank, o_.lora.alpha, static_cast<int>(o_.lora.init), fmt::join(o_.lora.unet_targets, ","), fmt::join(o_.lora.text_encoder_targets, ","), o_.steps, o_.batch_size,
+                       o_.accumulation, o_.size, o_.flip, static_cast<int>(o_.optimizer.kind), o_.optimizer.weight_decay, o_.optimizer.beta1, o_.optimizer.beta2, o_.optimizer.eps,
+                       o_.schedule.base, o_.schedule.warmup_steps, o_.schedule.min, o_.schedule.constant, o_.clip_norm, o_.min_snr_gamma, o_.noise_offset, o_.prior_weight, o_.seed,
+                       model_.parameter_count(), c10::toString(model_.dtype), data);
+  }
+
+  const diffusion::Model& model_;
+  const std::vector<LoraExample>& examples_;
+  LoraTrainOptions o_;
+  WorkerPool& pool_;
+  const LoraCallbacks& callbacks_;
+  diffusion::LoraWeights weights_;
+  std::vector<int64_t> own_, prior_;  // places in `examples_`
+  nn::ActiveLoras active_;
+  NamedTensors parameters_;
+  std::optional<Optimizer> optimizer_;
+  SampleOrder own_order_, prior_order_;
+  std::vector<at::Tensor> moments_, states_;  // by example, where constant
+  Progress progress_;
+};
+
+}  // namespace
+
+diffusion::LoraWeights draw_factors(const diffusion::Model& model, const LoraShape& shape, uint64_t seed) {
+  check_range(shape.rank, "rank", 1, kMaxRank);
+  check_range(shape.alpha, "alpha", 0.0, 1e6);
+  expect(!shape.unet_targets.empty() || !shape.text_encoder_targets.empty(), "Expected at least one target, in the UNet or in the text encoder");
+  diffusion::LoraWeights weights;
+  draw_layers(model.unet, shape.unet_targets, "UNet", shape, seed, weights.unet);
+  draw_layers(model.text_encoder, shape.text_encoder_targets, "text encoder", shape, seed, weights.text_encoder);
+  return weights;
+}
+
+LoraResult train_lora(const diffusion::Model& model, const std::vector<LoraExample>& examples, const LoraTrainOptions& options, WorkerPool& pool, const LoraCallbacks& callbacks) {
+  check_options(options, examples, model);
+  return Run(model, examples, options, pool, callbacks).train();
+}
+
+}  // namespace seedbed::train

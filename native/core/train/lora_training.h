@@ -1,0 +1,85 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "diffusion/loras.h"
+#include "diffusion/pipeline.h"
+#include "train/loop.h"
+
+// LoRA adapters from a few pictures: the diffusion loss on noisy latents, gradients for the factors alone.
+
+namespace seedbed::train {
+
+enum class LoraInit {
+  gaussian,  // down ~ N(0, 1 / rank), as diffusers' scripts
+  kaiming,   // down ~ U(-1 / sqrt(in), 1 / sqrt(in)), PEFT's default
+};
+
+struct LoraShape {
+  int64_t rank = 16;
+  double alpha = 16;
+  std::vector<std::string> unet_targets;          // endings of layers' names, ".to_q"
+  std::vector<std::string> text_encoder_targets;  // empty: the text encoder stays as it is, and prompts are encoded once
+  LoraInit init = LoraInit::gaussian;
+};
+
+struct LoraExample {
+  image::Image image;  // RGB, both sides at least `LoraTrainOptions::size`
+  at::Tensor ids;      // [L] int64, of its prompt
+  bool prior = false;  // of the class in general, against forgetting (DreamBooth, arXiv 2208.12242)
+};
+
+// What a reference drew, in place of own draws.
+struct FixedDraws {
+  at::Tensor latents;    // [steps, B, C, h, w] as the UNet knows them
+  at::Tensor noise;      // [steps, B, C, h, w]
+  at::Tensor timesteps;  // [steps, B] int64
+};
+
+struct LoraTrainOptions {
+  LoraShape lora;
+  int64_t steps = 1000;
+  int64_t batch_size = 8;
+  int64_t accumulation = 1;      // batches whose mean gradient makes a step
+  int64_t size = 512;            // pixels of a side of the square crops
+  bool flip = false;             // half of the pictures left-right
+  OptimizerOptions optimizer{.weight_decay = 0.01};
+  LrSchedule schedule{.base = 1e-4, .warmup = 0, .min = 0, .warmup_prefix = true};  // total_steps is set to `steps`
+  double clip_norm = 1;          // largest norm of the whole gradient; 0 turns it off
+  double min_snr_gamma = 0;      // weights min(snr, gamma) / snr (arXiv 2303.09556); 0: none
+  double noise_offset = 0;       // share of noise that is the same at all places of a channel
+  double prior_weight = 1;       // of the loss on prior examples
+  bool recompute = false;        // a third more time, much less memory
+  uint64_t seed = 0;
+  diffusion::NoiseSchedule noise;
+  std::string checkpoint;        // file; empty: none
+  int64_t checkpoint_every = 100;  // steps
+  bool resume = false;
+  diffusion::LoraWeights initial;  // factors to begin with; empty: drawn
+  std::optional<FixedDraws> fixed;
+};
+
+struct LoraCallbacks {
+  std::function<void(const StepReport&)> on_step;
+  std::function<void(int64_t done, int64_t total)> on_encode;  // pictures whose latents are computed before the first step
+  std::function<void(int64_t step)> on_checkpoint;
+  nn::Poll poll;  // called between blocks of the networks; may throw `Cancelled`
+};
+
+struct LoraResult {
+  TrainResult train;
+  diffusion::LoraWeights weights;  // scale alpha / rank
+};
+
+// Every draw is a function of the seed and the place in the run: a resumed run equals an unbroken one bit for bit. On
+// `Cancelled` and every `checkpoint_every` steps the state is written. Adapters that are active on the model have no part in it.
+// Throws ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_NOT_FINITE before a bad update.
+LoraResult train_lora(const diffusion::Model& model, const std::vector<LoraExample>& examples, const LoraTrainOptions& options, WorkerPool& pool, const LoraCallbacks& callbacks);
+
+// Parameters that `shape` trains in a model, without training: names of its layers.
+diffusion::LoraWeights draw_factors(const diffusion::Model& model, const LoraShape& shape, uint64_t seed);
+
+}  // namespace seedbed::train
