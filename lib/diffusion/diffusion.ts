@@ -11,7 +11,6 @@ import {
   callSchema,
   checkCombination,
   clipSchema,
-  decodeSchema,
   DEFAULT_STRENGTH,
   encodeImageSchema,
   generateSchema,
@@ -20,6 +19,7 @@ import {
   promptSchema,
   replaySchema,
   saveSchema,
+  tiledSchema,
   type CallOptions,
   type CheckedGenerateOptions,
   type FreeU,
@@ -27,6 +27,7 @@ import {
   type InvertOptions,
   type ReplayOptions,
   type SaveOptions,
+  type TiledOptions,
 } from './generate-options.js';
 import { threadsOf, type DiffusionParts } from './parts.js';
 import { toImages, toMask, toPixels } from './pixels.js';
@@ -58,12 +59,15 @@ export class Diffusion implements Disposable, AsyncDisposable {
         config: parts.config.vae,
         weights: part('vae'),
         /** Latents as the autoencoder knows them (not scaled) to pixels in [-1, 1], [B, 3, H, W]; `tiled`: less memory for large pictures. */
-        decode: (z: Tensor, options: CallOptions & { tiled?: boolean } = {}) => {
-          const { tiled, ...call } = checkOptions(decodeSchema, options, 'decode');
+        decode: (z: Tensor, options: TiledOptions = {}) => {
+          const { tiled, ...call } = checkOptions(tiledSchema, options, 'decode');
           return this.#call<Tensor<'float32'>>('decodeLatents', { latents: z, scaled: false, tiled }, call);
         },
-        /** Pixels in [-1, 1], [B, 3, H, W], to mean and log variance of the (unscaled) latents. */
-        encode: (pixels: Tensor, options: CallOptions = {}) => this.#call<{ mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>('encodePixels', { pixels }, checkOptions(callSchema, options, 'encode')),
+        /** Pixels in [-1, 1], [B, 3, H, W], to mean and log variance of the (unscaled) latents; `tiled` as for `decode`. */
+        encode: (pixels: Tensor, options: TiledOptions = {}) => {
+          const { tiled, ...call } = checkOptions(tiledSchema, options, 'encode');
+          return this.#call<{ mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>('encodePixels', { pixels, tiled }, call);
+        },
       },
       textEncoder: {
         config: parts.config.textEncoder,
@@ -166,13 +170,13 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   /** Latents of pictures as the UNet knows them, [pictures, C, h, w]: the mean of the encoder's distribution. */
-  encodeImage(pictures: Image | readonly Image[], options: CallOptions & { width?: number; height?: number } = {}): Job<never, Tensor<'float32'>> {
+  encodeImage(pictures: Image | readonly Image[], options: TiledOptions & { width?: number; height?: number } = {}): Job<never, Tensor<'float32'>> {
     const { pictures: given, ...o } = checkOptions(encodeImageSchema, { ...options, pictures }, 'encodeImage');
     const all = asImages(given);
     return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
       const { config, handle } = this.#parts;
       const pixels = toPixels(all, sizeOf(config, { ...o, image: all }));
-      const call = { pixels, threads: threadsOf(this.#parts, o) };
+      const call = { pixels, tiled: o.tiled, threads: threadsOf(this.#parts, o) };
       const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(handle, call, listener), signal);
       const { scalingFactor, shiftFactor = 0 } = config.vae;
       return { ...mean, data: mean.data.map((value) => (value - shiftFactor) * scalingFactor) };
@@ -180,8 +184,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   /** Pictures of latents [B, C, h, w]. */
-  decodeLatents(latents: Tensor, options: CallOptions & { tiled?: boolean } = {}): Job<never, Image[]> {
-    const o = checkOptions(decodeSchema, options, 'decodeLatents');
+  decodeLatents(latents: Tensor, options: TiledOptions = {}): Job<never, Image[]> {
+    const o = checkOptions(tiledSchema, options, 'decodeLatents');
     return new Job<never, Image[]>(async ({ signal }) => {
       const call = { latents, tiled: o.tiled, threads: threadsOf(this.#parts, o) };
       return toImages(await runNative<never, Tensor<'float32'>>((listener) => native().decodeLatents(this.#parts.handle, call, listener), signal));

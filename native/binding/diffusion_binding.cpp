@@ -166,8 +166,10 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
 Napi::Value encode_pixels(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, H, W] in [-1, 1]
+  bool tiled = false;
+  fields.read("tiled", tiled);
   return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
-    const auto [mean, log_variance] = model.vae.encode(pixels, poll);
+    const auto [mean, log_variance] = tiled ? model.vae.encode_tiled(pixels, poll) : model.vae.encode(pixels, poll);
     return [mean, log_variance](Napi::Env env) { return emit_object(env, {{"mean", emit_tensor(env, mean)}, {"logVariance", emit_tensor(env, log_variance)}}); };
   });
 }

@@ -43,10 +43,15 @@ std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<v
   return model;
 }
 
-at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, NoiseSource* noise, const nn::Poll& poll) {
-  const auto [mean, log_variance] = model.vae.encode(pixels, poll);  // [B, C, h, w]
-  at::Tensor z = mean;
-  if (noise != nullptr) z = mean + at::exp(0.5 * log_variance) * noise->draw_like(mean);
+at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, bool tiled, NoiseSource* noise, const nn::Poll& poll) {
+  std::vector<at::Tensor> means, log_variances;  // [1, C, h, w]
+  for (const at::Tensor& picture : pixels.split(1)) {
+    const auto [mean, log_variance] = tiled ? model.vae.encode_tiled(picture, poll) : model.vae.encode(picture, poll);
+    means.push_back(mean);
+    log_variances.push_back(log_variance);
+  }
+  at::Tensor z = at::cat(means);
+  if (noise != nullptr) z = z + at::exp(0.5 * at::cat(log_variances)) * noise->draw_like(z);
   return (z - model.vae.config().shift_factor) * model.vae.config().scaling_factor;
 }
 

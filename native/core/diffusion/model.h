@@ -49,10 +49,10 @@ struct Model {
 std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<void(int64_t done, int64_t parts, std::string_view name)>& on_part);
 
 // pixels in [-1, 1] [B, 3, H, W] -> latents [B, C, h, w] as the UNet knows them: the mean of the encoder's distribution,
-// or a draw from it.
-at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, NoiseSource* noise, const nn::Poll& poll);
+// or a draw from it. One picture at a time, in tiles when `tiled`.
+at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, bool tiled, NoiseSource* noise, const nn::Poll& poll);
 
-// The reverse, in tiles when `tiled`.
+// The reverse.
 at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll);
 
 }  // namespace seedbed::diffusion

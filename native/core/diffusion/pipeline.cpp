@@ -120,7 +120,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
   at::Tensor picture;
   if (o.image.defined()) {
     const at::Tensor pixels = for_images(rows(o.image, begin, end), images);
-    picture = encode_pixels(model, pixels, &noise, poll);
+    picture = encode_pixels(model, pixels, o.tiled, &noise, poll);
     sampler.start = start_of_strength(o.strength, step_count(o.sampler));
   }
   const SamplePlan steps = plan(sampler, o.schedule);
