@@ -207,21 +207,26 @@ Napi::Value invert(const Napi::CallbackInfo& info) {
   const diffusion::Guidance guidance = parse_guidance(fields);
   const diffusion::NoiseSchedule schedule = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents");  // [B, C, h, w]
-  std::string kind = "ddim";
+  const diffusion::InversionKind kind = parse_inversion_kind(fields);
   int64_t steps = 50, batch_size = 4;
   std::vector<uint64_t> seeds;
-  fields.read("kind", kind).read("steps", steps).read("seeds", seeds).read("batch_size", batch_size);
+  fields.read("steps", steps).read("seeds", seeds).read("batch_size", batch_size);
   return start(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
     const diffusion::OnInvert on_step = report_steps(context);
     std::vector<diffusion::Level> levels;
     std::vector<at::Tensor> trajectory, noises;
-    if (kind == "ddim") {
-      auto found = diffusion::invert_ddim(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule, steps, latents, on_step);
-      std::tie(levels, trajectory) = std::tie(found.levels, found.latents);
-    } else {
-      diffusion::NoiseSource noise(seeds);
-      auto found = diffusion::invert_edit_friendly(model, guidance, schedule, steps, latents, noise, batch_size, on_step, poll);
-      std::tie(levels, trajectory, noises) = std::tie(found.plan.levels, found.latents, found.noises);
+    switch (kind) {
+      case diffusion::InversionKind::ddim: {
+        auto found = diffusion::invert_ddim(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule, steps, latents, on_step);
+        std::tie(levels, trajectory) = std::tie(found.levels, found.latents);
+        break;
+      }
+      case diffusion::InversionKind::edit_friendly: {
+        diffusion::NoiseSource noise(seeds);
+        auto found = diffusion::invert_edit_friendly(model, guidance, schedule, steps, latents, noise, batch_size, on_step, poll);
+        std::tie(levels, trajectory, noises) = std::tie(found.plan.levels, found.latents, found.noises);
+        break;
+      }
     }
     return [=](Napi::Env env) {
       const auto tensors = [env](const std::vector<at::Tensor>& list) { return emit_list(env, list, [env](const at::Tensor& x) { return emit_tensor(env, x); }); };
