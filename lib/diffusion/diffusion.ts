@@ -34,7 +34,7 @@ import { toImages, toMask, toPixels } from './pixels.js';
 import { asList, encodeTexts, guidanceOf, promptCount, promptText } from './prompts.js';
 import type { DiffusionInfo, Generated, GenerateEvent, GenerationPlan, Inversion, NoisePrediction, StepProgress, WarningEvent } from './results.js';
 import { saveFolder, type SaveEvent } from './save.js';
-import { checkMemory, factorOf, sizeOf, trainedSide } from './size.js';
+import { checkAutoencoderMemory, checkMemory, factorOf, sizeOf, trainedSide } from './size.js';
 import type { ClipTokenizer } from './tokenizer.js';
 
 /** A plan and what the addon needs beside it. */
@@ -175,7 +175,9 @@ export class Diffusion implements Disposable, AsyncDisposable {
     const all = asImages(given);
     return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
       const { config, handle } = this.#parts;
-      const pixels = toPixels(all, sizeOf(config, { ...o, image: all }));
+      const size = sizeOf(config, { ...o, image: all });
+      checkAutoencoderMemory(config, size, o.tiled, all.length);
+      const pixels = toPixels(all, size);
       const call = { pixels, tiled: o.tiled, threads: threadsOf(this.#parts, o) };
       const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(handle, call, listener), signal);
       const { scalingFactor, shiftFactor = 0 } = config.vae;
@@ -187,6 +189,9 @@ export class Diffusion implements Disposable, AsyncDisposable {
   decodeLatents(latents: Tensor, options: TiledOptions = {}): Job<never, Image[]> {
     const o = checkOptions(tiledSchema, options, 'decodeLatents');
     return new Job<never, Image[]>(async ({ signal }) => {
+      const [batch = 1, , height = 1, width = 1] = latents.shape;
+      const factor = factorOf(this.#parts.config);
+      checkAutoencoderMemory(this.#parts.config, { width: factor * width, height: factor * height }, o.tiled, batch);
       const call = { latents, tiled: o.tiled, threads: threadsOf(this.#parts, o) };
       return toImages(await runNative<never, Tensor<'float32'>>((listener) => native().decodeLatents(this.#parts.handle, call, listener), signal));
     }, o);

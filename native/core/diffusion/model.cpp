@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "tensor/check.h"
+
 namespace seedbed::diffusion {
 
 namespace {
@@ -57,7 +59,9 @@ at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, bool tile
 
 at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll) {
   const at::Tensor z = latents / model.vae.config().scaling_factor + model.vae.config().shift_factor;
-  return tiled ? model.vae.decode_tiled(z, poll) : model.vae.decode(z, poll);
+  const at::Tensor pixels = tiled ? model.vae.decode_tiled(z, poll) : model.vae.decode(z, poll);
+  check_finite(pixels, "the decoded pixels");
+  return pixels;
 }
 
 }  // namespace seedbed::diffusion

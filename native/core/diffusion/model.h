@@ -52,7 +52,7 @@ std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<v
 // or a draw from it. One picture at a time, in tiles when `tiled`.
 at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, bool tiled, NoiseSource* noise, const nn::Poll& poll);
 
-// The reverse.
+// The reverse. Throws ERR_NOT_FINITE when the autoencoder gives NaN, which would be black in a picture.
 at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll);
 
 }  // namespace seedbed::diffusion

@@ -4,6 +4,7 @@
 
 #include "nn/fused.h"
 #include "nn/winograd.h"
+#include "tensor/check.h"
 
 namespace seedbed::nn {
 
@@ -15,7 +16,9 @@ Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
 void Conv2d::prepare(at::ScalarType dtype, const std::string& name) {
   packed_.enable(dtype, path(name, "weight"));
   winograd_.enable(dtype, path(name, "weight"));
-  if (bias.defined()) bias.set_data(bias.detach().to(dtype));
+  if (!bias.defined()) return;
+  check_finite(bias, path(name, "bias"));
+  bias.set_data(bias.detach().to(dtype));
 }
 
 bool Conv2d::by_winograd(const at::Tensor& x) const {

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "tensor/check.h"
+
 namespace seedbed::nn {
 
 namespace {
@@ -18,7 +20,9 @@ Linear::Linear(at::Tensor given_weight, at::Tensor given_bias) : weight(add_para
 
 void Linear::prepare(at::ScalarType dtype, const std::string& name) {
   packed_.enable(dtype, path(name, "weight"));
-  if (bias.defined()) bias.set_data(bias.detach().to(dtype));
+  if (!bias.defined()) return;
+  check_finite(bias, path(name, "bias"));
+  bias.set_data(bias.detach().to(dtype));
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
