@@ -54,5 +54,7 @@ at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, bool tile
 
 // The reverse. Throws ERR_NOT_FINITE when the autoencoder gives NaN, which would be black in a picture.
 at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll);
+// Of latents as the autoencoder itself knows them.
+at::Tensor decode_unscaled(const Model& model, const at::Tensor& z, bool tiled, const nn::Poll& poll);
 
 }  // namespace seedbed::diffusion
