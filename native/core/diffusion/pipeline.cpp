@@ -141,7 +141,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
 
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
   check_guidance(model, guidance, images);
-  const at::Tensor prompt = both_prompts(guidance, images);
+  const at::Tensor prompt = both_prompts(guidance, images).to(model.placement.device);  // once, not at every step
   const auto cache = std::make_shared<nn::PromptCache>();
   return [&model, guidance, prompt, cache, poll](const at::Tensor& x, const Level& level) {
     return predict_guided(model, guidance, x, at::full({x.size(0)}, level.timestep, at::kFloat), prompt, cache.get(), poll);

@@ -28,16 +28,16 @@ const VaeConfig& checked(const VaeConfig& c) {
   return c;
 }
 
-at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
+at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.device(), first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
 
-at::Tensor to_result(const at::Tensor& x) { return x.to(at::kFloat, false, false, at::MemoryFormat::Contiguous); }
+at::Tensor to_result(const at::Tensor& x, const at::Tensor& input) { return x.to(input.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous); }
 
 // Fades from `before` to `after` over the first `extent` rows or columns of `after`, in place.
 void blend(const at::Tensor& before, at::Tensor after, int64_t extent, int64_t dim) {
   extent = std::min({extent, before.size(dim), after.size(dim)});
   std::vector<int64_t> shape(4, 1);
   shape[static_cast<size_t>(dim)] = extent;
-  const at::Tensor share = (at::arange(extent, at::kFloat) / static_cast<double>(extent)).view(shape);
+  const at::Tensor share = (at::arange(extent, after.options()) / static_cast<double>(extent)).view(shape);
   at::Tensor begin = after.narrow(dim, 0, extent);
   begin.copy_(before.narrow(dim, before.size(dim) - extent, extent) * (1 - share) + begin * share);
 }
@@ -160,14 +160,14 @@ std::pair<at::Tensor, at::Tensor> AutoencoderKl::encode(const at::Tensor& pixels
          config_.factor(), pixels.size(3), pixels.size(2));
   at::Tensor moments = encoder_(pixels, poll);
   if (quant_conv_) moments = (*quant_conv_)(moments);
-  const auto parts = to_result(moments).chunk(2, 1);
+  const auto parts = to_result(moments, pixels).chunk(2, 1);
   return {parts[0].contiguous(), parts[1].clamp(kLogVarianceLow, kLogVarianceHigh)};
 }
 
 at::Tensor AutoencoderKl::decode(const at::Tensor& z, const Poll& poll) const {
   check_shape(z, "latents", {-1, config_.latent_channels, -1, -1});
   const at::Tensor x = post_quant_conv_ ? (*post_quant_conv_)(to_network(z, *post_quant_conv_)) : z;
-  return to_result(decoder_(x, poll));
+  return to_result(decoder_(x, poll), z);
 }
 
 at::Tensor AutoencoderKl::decode_tiled(const at::Tensor& z, const Poll& poll) const {
