@@ -11,12 +11,13 @@ import { picture, runScript, thrown, worst } from './support.js';
 const root = t.testdir();
 const model = writeFormulaPipeline(join(root, 'model'), 'sd1');
 
-/** A libtorch folder like the one in use, to which CUDA's libraries can be added. */
+/** A folder of links to the libtorch in use, without CUDA's libraries. */
 function copyOfLibtorch(name: string): string {
   const { folder } = findLibtorch();
   const copy = join(root, name);
   mkdirSync(join(copy, 'lib'), { recursive: true });
-  for (const file of readdirSync(join(folder, 'lib'))) symlinkSync(join(folder, 'lib', file), join(copy, 'lib', file));
+  const own: readonly string[] = CUDA_LIBRARIES; // to be written, and not through a link
+  for (const file of readdirSync(join(folder, 'lib'))) if (!own.includes(file)) symlinkSync(join(folder, 'lib', file), join(copy, 'lib', file));
   for (const file of ['build-version', 'version.py']) if (existsSync(join(folder, file))) copyFileSync(join(folder, file), join(copy, file));
   return copy;
 }
@@ -54,8 +55,11 @@ t.test('with CUDA libraries and no GPU', async (t) => {
 
 /** The same calls on both devices; what they give must not differ by more than other kernels do. */
 const CLOSE = { rtol: 5e-4, atol: 5e-4 };
-const both = await Promise.all([loadPlaced(model, { device: FAKE_DEVICE }), loadDiffusion(model, { device: 'cpu', dtype: 'float32', threads: 1 })]);
+const both = [await loadPlaced(model, { device: FAKE_DEVICE }), await loadDiffusion(model, { device: 'cpu', dtype: 'float32', threads: 1 })] as const;
 t.teardown(() => both.forEach((sd) => sd.dispose()));
+
+/** Some dozens of roundings at 2^-12 each, one after the other. */
+const FLOAT16_SHARE = 0.01;
 
 async function compare(call: (sd: Diffusion) => PromiseLike<readonly ArrayLike<number>[]>): Promise<string | undefined> {
   const [device, cpu] = (await Promise.all(both.map(call))) as [ArrayLike<number>[], ArrayLike<number>[]];
@@ -65,6 +69,7 @@ async function compare(call: (sd: Diffusion) => PromiseLike<readonly ArrayLike<n
 }
 
 t.test('on a device that mixes with no tensor of the CPU, everything gives what it gives on the CPU', async (t) => {
+  t.same(both.map(({ info }) => info.device), [FAKE_DEVICE, 'cpu']);
   const image = picture(32, 32, 3);
   const mask = { data: Uint8Array.from({ length: 32 * 32 }, (_, i) => (i % 32 >= 16 ? 255 : 0)), width: 32, height: 32, channels: 1 as const };
   const runs: [string, Partial<GenerateOptions>][] = [
@@ -99,6 +104,17 @@ t.test('on a device that mixes with no tensor of the CPU, everything gives what 
   }
   t.equal(await compare(async (sd) => [(await sd.encodePrompt(['a cat', 'a dog'], { clipSkip: 1 })).data, (await sd.encodeImage(image)).data]), undefined, 'encoders');
   t.equal(await compare((sd) => Promise.resolve(Object.values(sd.components.unet.weights()).map(({ data }) => data as Float32Array))), undefined, 'weights');
+});
+
+t.test('float16 on a device, what a GPU gets unless told otherwise', async (t) => {
+  using device = await loadPlaced(model, { device: FAKE_DEVICE, dtype: 'float16' });
+  using cpu = await loadPlaced(model, { dtype: 'float16' });
+  const options = { prompt: 'a cat', guidanceScale: 1, steps: 4, width: 32, height: 32, freeU: { s1: 0.9, s2: 0.2, b1: 1.2, b2: 1.4 }, attention: { record: ['mid_block'] } };
+  const [a, b] = [await device.generate(options), await cpu.generate(options)];
+  const share = Math.hypot(...a.latents.data.map((value, i) => value - (b.latents.data[i] as number))) / Math.hypot(...b.latents.data);
+  t.ok(share < FLOAT16_SHARE, `latents (${share.toFixed(4)} of their length)`); // NaN, too, fails
+  t.ok(worst(a.attention?.[0]?.probabilities.data ?? [], b.attention?.[0]?.probabilities.data ?? [1], { atol: 0.01 }) <= 1, 'attention');
+  t.equal(a.latents.dtype, 'float32');
 });
 
 t.test('a model on a device is saved as any other', async (t) => {

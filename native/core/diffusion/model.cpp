@@ -23,7 +23,11 @@ void check_device(const at::Device& device) {
 void destroy(const Model* model) {
   const at::Device device = model->placement.device;
   delete model;
-  if (device.is_cuda()) c10::getDeviceAllocator(device.type())->emptyCache();
+  if (!device.is_cuda()) return;
+  try {
+    c10::getDeviceAllocator(device.type())->emptyCache();
+  } catch (const c10::Error&) {  // a GPU that has failed: the next call says so, a destructor cannot
+  }
 }
 
 }  // namespace
