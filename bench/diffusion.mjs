@@ -7,12 +7,9 @@
 // --quick: the small net only. BENCH_WORK names the folder for the weights (4.3 GB) and OpenVINO's models; BENCH_ENGINES
 // takes some of the peers ("diffusers float32,openvino bfloat16"), BENCH_CASES some of the cases by a part of their title.
 
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { compare, finish, flags, inTurn, Peer, python, requirePython, say } from './lib.mjs';
+import { join } from 'node:path';
+import { compare, finish, flags, inTurn, modelFolder, Peer, requirePython, say } from './lib.mjs';
 
 requirePython(['torch', 'diffusers', 'transformers', 'openvino'], 'pip install torch==2.13.0 diffusers transformers openvino accelerate');
 
@@ -28,26 +25,15 @@ const CASES = [
 ];
 const PEERS = (process.env.BENCH_ENGINES ?? 'diffusers float32,diffusers bfloat16,openvino float32,openvino bfloat16').split(',').map((name) => name.split(' '));
 
-function modelFolder(size) {
-  const folder = join(work, size);
-  if (existsSync(join(folder, 'model_index.json'))) return folder;
-  mkdirSync(work, { recursive: true });
-  say(`Writing random weights to ${folder}`);
-  const script = join(dirname(fileURLToPath(import.meta.url)), 'peers', 'diffusion.py');
-  if (spawnSync(python, [script, 'make', folder, size], { stdio: 'inherit' }).status !== 0) process.exit(1);
-  return folder;
-}
-
-/** One process per engine, all ready at once: memory permitting. */
-async function contestants({ size, part, batch, calls }) {
-  const folder = modelFolder(size);
+/** How to start each engine's process, by name. */
+function contestants({ size, part, batch, calls }) {
+  const folder = modelFolder(work, size);
   const numbers = [batch, calls, threads].map(String);
   const env = { OMP_NUM_THREADS: String(threads) };
-  const all = [
+  return [
     ...['float32', 'bfloat16'].map((dtype) => [`seedbed ${dtype}`, () => new Peer('seedbed.mjs', [folder, part, dtype, ...numbers], env)]),
     ...PEERS.map(([engine, dtype]) => [`${engine} ${dtype}`, () => new Peer('diffusion.py', ['run', folder, part, engine, dtype, ...numbers], env)]),
   ];
-  return all;
 }
 
 /** Each engine alone, one after the other, where several would not fit into memory or would warm each other's files. */
@@ -79,7 +65,7 @@ const memory = {};
 for (const test of CASES) {
   if (flags.quick && test.size !== 'small') continue;
   if (process.env.BENCH_CASES !== undefined && !process.env.BENCH_CASES.split(',').some((part) => test.title.includes(part))) continue;
-  const starts = await contestants(test);
+  const starts = contestants(test);
   const { seconds, told } = await (test.size === 'small' || test.part === 'text' ? together : alone)(test, starts);
   const ours = ['seedbed float32', 'seedbed bfloat16'].sort((a, b) => seconds[a] - seconds[b])[0];
   const rates = Object.fromEntries(Object.entries(seconds).map(([name, s]) => [name, 1 / s]));

@@ -2,6 +2,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -25,6 +26,16 @@ export function requirePython(modules, install) {
   if (spawnSync(python, ['-c', missing]).status === 0) return;
   console.error(`seedbed: the peers need Python with ${modules.join(', ')} (SEEDBED_PYTHON names another interpreter). Run:\n  ${install}`);
   process.exit(1);
+}
+
+/** The folder in `work` of a model with random weights, 'small' or 'sd15'; written when it is not there. */
+export function modelFolder(work, size) {
+  const folder = join(work, size);
+  if (existsSync(join(folder, 'model_index.json'))) return folder;
+  mkdirSync(work, { recursive: true });
+  say(`Writing random weights to ${folder}`);
+  if (spawnSync(python, [join(here, 'peers', 'diffusion.py'), 'make', folder, size], { stdio: 'inherit' }).status !== 0) process.exit(1);
+  return folder;
 }
 
 /** A peer (Python, or Node for ours where memory counts) that stays warm: each `round` sends one line and waits for the seconds it took. */

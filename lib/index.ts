@@ -7,7 +7,7 @@ export { Dataset } from './data/dataset.js';
 export type { Entry, Role, Sample, Skipped, SplitOptions, SubsetOptions } from './data/dataset.js';
 export { Diffusion } from './diffusion/diffusion.js';
 export type { AttentionOptions, AttentionRecord } from './diffusion/attention.js';
-export type { CallOptions, FreeU, GenerateOptions, InvertOptions, ReplayOptions } from './diffusion/generate-options.js';
+export type { CallOptions, FeatureCache, FreeU, GenerateOptions, InvertOptions, ReplayOptions, TokenMerging } from './diffusion/generate-options.js';
 export type { DiffusionInfo, Generated, GenerateEvent, GenerationPlan, Inversion, NoisePrediction, StepProgress, WarningEvent } from './diffusion/results.js';
 export { loadDiffusion } from './diffusion/load.js';
 export type { FetchEvent, LoadDiffusionOptions } from './diffusion/load.js';

@@ -78,6 +78,8 @@ t.test('on a device that mixes with no tensor of the CPU, everything gives what 
     ['guidance rescaled, FreeU', { guidanceRescale: 0.7, freeU: { s1: 0.9, s2: 0.2, b1: 1.2, b2: 1.4 } }],
     ['image', { image, strength: 0.6 }],
     ['inpainting', { image, mask, strength: 1 }],
+    ['features cached', { featureCache: { interval: 2 } }],
+    ['tokens merged', { tokenMerging: { ratio: 0.5 } }],
     ['in tiles', { tiled: true, width: 64, height: 64 }],
     ['attention', { batchSize: 2, count: 2, attention: { swap: { from: 1, to: 0 }, contrast: { strength: 1.5, pictures: [0] }, record: ['up_blocks'] } }],
     ...(['ddpm', 'euler_ancestral', 'heun', 'dpmpp_2m_sde', 'unipc', 'lms', 'lcm', 'kdpm2'] as const).map((sampler): [string, Partial<GenerateOptions>] => [sampler, { sampler }]),

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Test } from 'tap';
 import { packageRoot } from '#lib/setup/find.js';
 import { writeSafetensors, type Image, type Tensor } from 'seedbed';
 
@@ -72,4 +73,14 @@ export async function thrown(call: () => unknown): Promise<{ code?: string; mess
     return error as Error & { code?: string };
   }
   return { message: 'nothing was thrown' };
+}
+
+/** A table of wrong calls: each gives its code and a message of one line. */
+export async function refused(t: Test, cases: readonly (readonly [name: string, call: () => unknown, code: string, message: RegExp])[]): Promise<void> {
+  for (const [name, call, code, message] of cases) {
+    const error = await thrown(call);
+    t.equal(error.code, code, `${name}: ${error.message}`);
+    t.match(error.message, message, name);
+    t.notMatch(error.message, /\n/, `${name}: one line`);
+  }
 }

@@ -35,8 +35,9 @@ if (part === 'step') {
 }
 
 const latents = noise([batch, latentChannels, side, side]);
+const context = noise([batch, TOKENS, crossAttentionDim]);
 const run = {
-  unet: () => sd.predictNoise({ latents, timestep: 500, context: noise([batch, TOKENS, crossAttentionDim]) }),
+  unet: () => sd.predictNoise({ latents, timestep: 500, context }),
   vae: () => sd.components.vae.decode(latents),
   text: () => sd.encodePrompt(Array.from({ length: batch }, (_, i) => `a photo of ${i} cats`)),
 }[part];

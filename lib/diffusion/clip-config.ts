@@ -87,40 +87,30 @@ const VISION = {
 
 const projects = (architectures: readonly string[] | null | undefined): boolean => architectures?.some((name) => name.endsWith('WithProjection')) ?? false;
 
-/** The sizes in a text encoder's config.json. Throws `ERR_FILE_FORMAT` naming file, field and value. */
-export function parseClipTextConfig(value: unknown, path: string): ClipTextConfig {
-  const c = readFields(value, TEXT, path);
+/** What both towers have, under our names. */
+function layersOf(c: z.output<typeof TEXT.used> | z.output<typeof VISION.used>, path: string): Omit<ClipTextConfig, 'vocabSize' | 'maxPositions' | 'eosTokenId'> {
   expectFit(c.hidden_size % c.num_attention_heads === 0, path, `hidden_size ${c.hidden_size} is not a multiple of its ${c.num_attention_heads} heads`);
   return {
-    vocabSize: c.vocab_size,
     width: c.hidden_size,
     intermediateSize: c.intermediate_size,
     layers: c.num_hidden_layers,
     heads: c.num_attention_heads,
-    maxPositions: c.max_position_embeddings,
     activation: c.hidden_act,
     layerNormEps: c.layer_norm_eps,
     ...(projects(c.architectures) && { projectionDim: c.projection_dim }),
-    eosTokenId: c.eos_token_id,
   };
+}
+
+/** The sizes in a text encoder's config.json. Throws `ERR_FILE_FORMAT` naming file, field and value. */
+export function parseClipTextConfig(value: unknown, path: string): ClipTextConfig {
+  const c = readFields(value, TEXT, path);
+  return { ...layersOf(c, path), vocabSize: c.vocab_size, maxPositions: c.max_position_embeddings, eosTokenId: c.eos_token_id };
 }
 
 /** The sizes in an image encoder's config.json. Throws `ERR_FILE_FORMAT` naming file, field and value. */
 export function parseClipVisionConfig(value: unknown, path: string): ClipVisionConfig {
   const c = readFields(value, VISION, path);
-  expectFit(c.hidden_size % c.num_attention_heads === 0, path, `hidden_size ${c.hidden_size} is not a multiple of its ${c.num_attention_heads} heads`);
-  return {
-    width: c.hidden_size,
-    intermediateSize: c.intermediate_size,
-    layers: c.num_hidden_layers,
-    heads: c.num_attention_heads,
-    imageSize: c.image_size,
-    patchSize: c.patch_size,
-    channels: c.num_channels,
-    activation: c.hidden_act,
-    layerNormEps: c.layer_norm_eps,
-    ...(projects(c.architectures) && { projectionDim: c.projection_dim }),
-  };
+  return { ...layersOf(c, path), imageSize: c.image_size, patchSize: c.patch_size, channels: c.num_channels };
 }
 
 /** The config.json that transformers reads. */

@@ -27,6 +27,7 @@ import {
   type InvertOptions,
   type ReplayOptions,
   type SaveOptions,
+  type TokenMerging,
 } from './generate-options.js';
 import { threadsOf, type DiffusionParts } from './parts.js';
 import { toImages, toMask, toPixels } from './pixels.js';
@@ -123,6 +124,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
         tiled,
         decode: o.decode,
         attention: o.attention && nativeAttention(o.attention),
+        featureCache: o.featureCache,
+        tokenMerging: o.tokenMerging,
         threads: threadsOf(this.#parts, o),
       });
       const { images, latents, attention } = await runNative<StepProgress, { images: Image[]; latents: Tensor<'float32'>; attention: AttentionRecord[] }>(
@@ -147,14 +150,15 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   /** One call of the UNet, without guidance: latents [B, C, h, w], timestep a number or one per row, context [B or 1, L, D]. */
-  predictNoise(options: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU; attention?: AttentionOptions }): Job<never, NoisePrediction> {
-    const { latents, timestep, context, freeU, attention, ...o } = checkOptions(predictSchema, options, 'predictNoise');
+  predictNoise(options: CallOptions & { latents: Tensor; timestep: number | readonly number[]; context: Tensor; freeU?: FreeU; attention?: AttentionOptions; tokenMerging?: TokenMerging }): Job<never, NoisePrediction> {
+    const { latents, timestep, context, freeU, attention, tokenMerging, ...o } = checkOptions(predictSchema, options, 'predictNoise');
     const timesteps = typeof timestep === 'number' ? [timestep] : timestep;
     const call = defined({
       latents,
       context,
       timestep: { data: Float32Array.from(timesteps), shape: [timesteps.length], dtype: 'float32' },
       freeU,
+      tokenMerging,
       attention: attention && nativeAttention(attention),
       threads: threadsOf(this.#parts, o),
     });
@@ -264,6 +268,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
       clipSkip: o.clipSkip,
       freeU: o.freeU,
       attention: o.attention,
+      featureCache: o.featureCache,
+      tokenMerging: o.tokenMerging,
       dtype,
       model,
     });

@@ -23,6 +23,25 @@ const freeUSchema = z.strictObject({ s1: z.number(), s2: z.number(), b1: z.numbe
 /** Factors of FreeU (arXiv 2309.11497): s of the skip connections, b of the backbone, in the first two up blocks. */
 export type FreeU = z.output<typeof freeUSchema>;
 
+const featureCacheSchema = z.strictObject({
+  /** The whole network runs in every so many calls. Default 3. */
+  interval: positiveInt.max(1000).default(3),
+  /** In the other calls: layers of the way down that run, and one more on the way up. 0 is fastest. Default 0. */
+  branch: z.int().min(0).default(0),
+});
+
+const tokenMergingSchema = z.strictObject({
+  /** Share of the tokens that merge, up to 0.75. Default 0.5. */
+  ratio: z.number().min(0).max(0.75).default(0.5),
+  /** Whether the token that others merge into is drawn in each 2 x 2 square, or is the one at the top left. Default true. */
+  random: z.boolean().default(true),
+});
+
+/** DeepCache (arXiv 2312.00858): what the deep layers gave is used again in the next calls. */
+export type FeatureCache = z.input<typeof featureCacheSchema>;
+/** Token merging (arXiv 2303.17604): self-attention at the highest resolution sees fewer tokens. */
+export type TokenMerging = z.input<typeof tokenMergingSchema>;
+
 const guidanceFields = {
   /** What the picture shows; several texts make several pictures. Or states [prompts, 77, width], as from `encodePrompt`. */
   prompt: prompts,
@@ -69,6 +88,10 @@ export const generateSchema = z.strictObject({
   decode: z.boolean().default(true),
   /** Control of the attention layers. Default none, which costs nothing. */
   attention: attentionSchema.optional(),
+  /** Faster, with another result: deep features used again over the steps (DeepCache, arXiv 2312.00858). Default off. */
+  featureCache: featureCacheSchema.optional(),
+  /** Faster for large pictures, with another result: similar tokens merged (arXiv 2303.17604). Not with `attention`. Default off. */
+  tokenMerging: tokenMergingSchema.optional(),
   ...callFields,
 });
 
@@ -119,7 +142,7 @@ export const clipSchema = callSchema.extend({ clipSkip: z.int().min(0).default(0
 export const decodeSchema = callSchema.extend({ tiled: z.boolean().default(false) });
 export const promptSchema = clipSchema.extend({ text: z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' }) });
 export const encodeImageSchema = callSchema.extend({ pictures: images, width: side, height: side });
-export const predictSchema = callSchema.extend({ latents: tensor, timestep: timesteps, context: tensor, freeU: freeUSchema.optional(), attention: attentionSchema.optional() });
+export const predictSchema = callSchema.extend({ latents: tensor, timestep: timesteps, context: tensor, freeU: freeUSchema.optional(), attention: attentionSchema.optional(), tokenMerging: tokenMergingSchema.optional() });
 
 /** Threads and signal of a call. */
 export interface CallOptions {
@@ -129,6 +152,7 @@ export interface CallOptions {
 
 /** What the schema cannot say. Throws `ArgumentError`. */
 export function checkCombination(o: CheckedGenerateOptions): void {
+  if (o.attention !== undefined && o.tokenMerging !== undefined) throw new ArgumentError('Expected no attention control together with tokenMerging');
   if (o.image !== undefined) return;
   if (o.mask !== undefined) throw new ArgumentError('Expected an image with the mask');
   if (o.strength !== undefined) throw new ArgumentError('Expected an image with strength');

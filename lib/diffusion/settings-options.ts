@@ -1,10 +1,10 @@
 import { ArgumentError } from '../errors.js';
 import { defined, show } from '../options.js';
 import type { Sampler, SamplerOptions } from '../sampler-options.js';
-import type { FreeU, GenerateOptions } from './generate-options.js';
+import type { FeatureCache, FreeU, GenerateOptions, TokenMerging } from './generate-options.js';
 import type { GenerationSettings } from './png-metadata.js';
 
-type SettingsOptions = Pick<GenerateOptions, 'prompt' | 'negativePrompt' | 'steps' | 'sampler' | 'guidanceScale' | 'guidanceRescale' | 'seed' | 'width' | 'height' | 'strength' | 'clipSkip' | 'freeU'>;
+type SettingsOptions = Pick<GenerateOptions, 'prompt' | 'negativePrompt' | 'steps' | 'sampler' | 'guidanceScale' | 'guidanceRescale' | 'seed' | 'width' | 'height' | 'strength' | 'clipSkip' | 'freeU' | 'featureCache' | 'tokenMerging'>;
 
 /** What describes where a picture came from, and is no option of `generate`. */
 const DESCRIPTIONS = ['schedule', 'model', 'dtype', 'revision', 'variant', 'imageSha256', 'maskSha256', 'other'];
@@ -17,9 +17,9 @@ const SIGMAS = ['normal', 'karras', 'exponential'];
  */
 export function optionsFromSettings(settings: GenerationSettings): { options: SettingsOptions; ignored: string[] } {
   const { prompt, negativePrompt, steps, guidanceScale, seed, width, height, strength } = settings;
-  const { guidanceRescale, clipSkip, freeU } = settings as { guidanceRescale?: number; clipSkip?: number; freeU?: FreeU };
+  const { guidanceRescale, clipSkip, freeU, featureCache, tokenMerging } = settings as { guidanceRescale?: number; clipSkip?: number; freeU?: FreeU; featureCache?: FeatureCache; tokenMerging?: TokenMerging };
   const sampler = samplerOf(settings);
-  const options = defined({ prompt, negativePrompt, steps: hasList(sampler) ? undefined : steps, sampler, guidanceScale, guidanceRescale, seed, width, height, strength, clipSkip, freeU });
+  const options = defined({ prompt, negativePrompt, steps: hasList(sampler) ? undefined : steps, sampler, guidanceScale, guidanceRescale, seed, width, height, strength, clipSkip, freeU, featureCache, tokenMerging });
   const other = Object.keys((settings['other'] as Record<string, unknown> | undefined) ?? {}).filter((name) => !OTHER_DESCRIPTIONS.test(name));
   const ignored = Object.keys(settings).filter((name) => !(name in options) && !DESCRIPTIONS.includes(name) && name !== 'steps');
   return { options: options as SettingsOptions, ignored: [...ignored, ...other] };

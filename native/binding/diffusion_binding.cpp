@@ -153,11 +153,12 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents"), context = parse_tensor(fields.required("context"), "context");
   const at::Tensor timestep = parse_tensor(fields.required("timestep"), "timestep");  // [1] or [B]
   const std::optional<nn::FreeU> free_u = parse_free_u(fields);
+  const std::optional<nn::TokenMerging> merging = parse_token_merging(fields);
   const nn::AttentionControlOptions attention = parse_attention(fields);
   return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
     if (!attention.empty()) nn::check_attention(attention, model.unet, latents.size(0));
     nn::AttentionControls controls(attention, latents.size(0));
-    nn::UnetOptions options{.free_u = free_u, .poll = poll};
+    nn::UnetOptions options{.free_u = free_u, .merging = merging, .poll = poll};
     if (!attention.empty()) options.control = &controls;
     const at::Tensor noise = diffusion::predict_noise(model, latents, timestep, context, options);
     return [noise, records = controls.records()](Napi::Env env) { return emit_object(env, {{"noise", emit_tensor(env, noise)}, {"attention", emit_attention(env, records)}}); };
@@ -179,7 +180,7 @@ Napi::Value decode_latents(const Napi::CallbackInfo& info) {
   bool tiled = false, scaled = true;
   fields.read("tiled", tiled).read("scaled", scaled);
   return start(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
-    return emitting(scaled ? diffusion::decode_latents(model, latents, tiled, poll) : tiled ? model.vae.decode_tiled(latents, poll) : model.vae.decode(latents, poll));
+    return emitting((scaled ? diffusion::decode_latents : diffusion::decode_unscaled)(model, latents, tiled, poll));
   });
 }
 

@@ -101,6 +101,14 @@ std::optional<nn::FreeU> parse_free_u(const Fields& fields) {
   return f;
 }
 
+std::optional<nn::TokenMerging> parse_token_merging(const Fields& fields) {
+  const auto merging = fields.object("token_merging");
+  if (!merging) return std::nullopt;
+  nn::TokenMerging m;
+  merging->read("ratio", m.ratio).read("random", m.random);
+  return m;
+}
+
 nn::AttentionControlOptions parse_attention(const Fields& fields) {
   nn::AttentionControlOptions a;
   const auto attention = fields.object("attention");
@@ -132,6 +140,11 @@ diffusion::Guidance parse_guidance(const Fields& fields) {
   g.negative_prompt = optional_tensor(fields, "negative_prompt");
   fields.read("guidance_scale", g.scale).read("guidance_rescale", g.rescale);
   g.free_u = parse_free_u(fields);
+  g.token_merging = parse_token_merging(fields);
+  if (const auto cache = fields.object("feature_cache")) {
+    nn::FeatureCacheOptions& c = g.feature_cache.emplace();
+    cache->read("interval", c.interval).read("branch", c.branch);
+  }
   return g;
 }
 

@@ -9,6 +9,7 @@ namespace seedbed::binding {
 
 diffusion::ModelFiles parse_model_files(const Fields& fields);
 std::optional<nn::FreeU> parse_free_u(const Fields& fields);
+std::optional<nn::TokenMerging> parse_token_merging(const Fields& fields);
 // The `attention` of a call; empty when it is missing.
 nn::AttentionControlOptions parse_attention(const Fields& fields);
 // Prompts, guidance and its variants; the tensors are copied.

@@ -75,7 +75,10 @@ at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, NoiseSour
 }
 
 at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll) {
-  const at::Tensor z = latents / model.vae.config().scaling_factor + model.vae.config().shift_factor;
+  return decode_unscaled(model, latents / model.vae.config().scaling_factor + model.vae.config().shift_factor, tiled, poll);
+}
+
+at::Tensor decode_unscaled(const Model& model, const at::Tensor& z, bool tiled, const nn::Poll& poll) {
   return tiled ? model.vae.decode_tiled(z, poll) : model.vae.decode(z, poll);
 }
 

@@ -59,5 +59,7 @@ at::Tensor encode_pixels(const Model& model, const at::Tensor& pixels, NoiseSour
 
 // The reverse, in tiles when `tiled`.
 at::Tensor decode_latents(const Model& model, const at::Tensor& latents, bool tiled, const nn::Poll& poll);
+// Of latents as the autoencoder itself knows them.
+at::Tensor decode_unscaled(const Model& model, const at::Tensor& z, bool tiled, const nn::Poll& poll);
 
 }  // namespace seedbed::diffusion

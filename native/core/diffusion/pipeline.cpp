@@ -15,6 +15,8 @@ namespace seedbed::diffusion {
 namespace {
 
 constexpr int64_t kMaxSide = 16384;
+constexpr int64_t kMaxInterval = 1000;
+constexpr double kMaxMerged = 0.75;  // all but the destinations
 constexpr int64_t kPreviewLatents = 16;  // longer side of what is decoded for a preview
 
 at::Tensor for_images(const at::Tensor& x, int64_t images) {
@@ -44,7 +46,16 @@ void check_latents(const at::Tensor& x, const Model& model) {
   if (x.numel() == 0) fail(ErrorCode::shape, "Expected latents of at least one element, their shape is [{}]", fmt::join(x.sizes(), ", "));
 }
 
+void check_shortcuts(const Model& model, const Guidance& guidance) {
+  if (guidance.feature_cache) {
+    check_range(guidance.feature_cache->interval, "featureCache.interval", 1, kMaxInterval);
+    check_range(guidance.feature_cache->branch, "featureCache.branch", 0, model.unet.branches() - 1);
+  }
+  if (guidance.token_merging) check_range(guidance.token_merging->ratio, "tokenMerging.ratio", 0.0, kMaxMerged);
+}
+
 void check_guidance(const Model& model, const Guidance& guidance, int64_t images) {
+  check_shortcuts(model, guidance);
   check_shape(guidance.prompt, "prompt", {-1, -1, model.unet.config().cross_attention_dim});
   check_rows(guidance.prompt, "prompt", images);
   if (!is_guided(guidance)) return;
@@ -82,9 +93,19 @@ at::Tensor both_prompts(const Guidance& guidance, int64_t images) {
   return is_guided(guidance) ? at::cat({for_images(guidance.negative_prompt, images), conditional}) : conditional;
 }
 
-at::Tensor predict_guided(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& prompt, nn::PromptCache* cache,
+// What one run keeps from call to call.
+struct Caches {
+  nn::PromptCache prompt;
+  std::optional<nn::FeatureCache> features;
+};
+
+at::Tensor predict_guided(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& prompt, Caches* caches,
                           const nn::Poll& poll) {
-  const nn::UnetOptions options{.free_u = guidance.free_u, .control = guidance.control, .cache = cache, .poll = poll};
+  nn::UnetOptions options{.free_u = guidance.free_u, .control = guidance.control, .merging = guidance.token_merging, .poll = poll};
+  if (caches != nullptr) {
+    options.cache = &caches->prompt;
+    options.features = caches->features ? &*caches->features : nullptr;
+  }
   if (!is_guided(guidance)) return model.unet(x, timesteps, prompt, options);
   const auto halves = model.unet(at::cat({x, x}), at::cat({timesteps, timesteps}), prompt, options).chunk(2);
   const at::Tensor guided = at::lerp(halves[0], halves[1], guidance.scale);
@@ -142,9 +163,10 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
   check_guidance(model, guidance, images);
   const at::Tensor prompt = both_prompts(guidance, images).to(model.placement.device);  // once, not at every step
-  const auto cache = std::make_shared<nn::PromptCache>();
-  return [&model, guidance, prompt, cache, poll](const at::Tensor& x, const Level& level) {
-    return predict_guided(model, guidance, x, at::full({x.size(0)}, level.timestep, at::kFloat), prompt, cache.get(), poll);
+  const auto caches = std::make_shared<Caches>();
+  if (guidance.feature_cache) caches->features.emplace(*guidance.feature_cache);
+  return [&model, guidance, prompt, caches, poll](const at::Tensor& x, const Level& level) {
+    return predict_guided(model, guidance, x, at::full({x.size(0)}, level.timestep, at::kFloat), prompt, caches.get(), poll);
   };
 }
 

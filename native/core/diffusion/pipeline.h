@@ -20,6 +20,8 @@ struct Guidance {
   double scale = 7.5;          // classifier-free guidance (Ho & Salimans 2022); 1: none
   double rescale = 0;          // share of the rescaling of arXiv 2305.08891, section 3.4
   std::optional<nn::FreeU> free_u;
+  std::optional<nn::FeatureCacheOptions> feature_cache;  // both: faster, and another result
+  std::optional<nn::TokenMerging> token_merging;
   nn::AttentionControl* control = nullptr;  // not owned
 };
 
@@ -27,7 +29,7 @@ struct Guidance {
 // prompt are computed once. `model` must outlive the result.
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll);
 
-// The same without a cache for rows that stand at different timesteps: x [B, C, h, w], timesteps [B].
+// The same without caches for rows that stand at different timesteps: x [B, C, h, w], timesteps [B].
 at::Tensor guided_rows(const Model& model, const Guidance& guidance, const at::Tensor& x, const at::Tensor& timesteps, const nn::Poll& poll);
 
 // One call of the network without guidance: latents [B, C, h, w], timesteps [1 or B], context [1 or B, L, D].

@@ -24,7 +24,6 @@ constexpr std::string_view kVaePrefix = "first_stage_model.";
 constexpr std::string_view kTextPrefix = "cond_stage_model.transformer.";
 constexpr std::string_view kOpenClipPrefix = "cond_stage_model.model.";
 constexpr std::string_view kTextModel = "text_model.";
-constexpr size_t kNamesShown = 5;
 
 const Renames kUnetResnet{{"norm1.", "in_layers.0."},      {"conv1.", "in_layers.2."},  {"time_emb_proj.", "emb_layers.1."},
                           {"norm2.", "out_layers.0."},     {"conv2.", "out_layers.3."}, {"conv_shortcut.", "skip_connection."}};
@@ -103,13 +102,6 @@ bool may_be_left(std::string_view name, int64_t text_layers) {
   if (name.ends_with("position_ids") || name == "logit_scale" || name == "text_projection" || name == "attn_mask") return true;
   const auto layer = indexed(name, "transformer.resblocks.");
   return layer && layer->first >= text_layers;
-}
-
-std::string listing(const char* title, std::vector<std::string> names) {
-  if (names.empty()) return "";
-  const size_t count = names.size();
-  names.resize(std::min(count, kNamesShown));
-  return fmt::format("; {} {}: {}{}", count, title, fmt::join(names, ", "), count > kNamesShown ? ", ..." : "");
 }
 
 }  // namespace
@@ -225,7 +217,7 @@ NamedTensors from_original(const NamedTensors& file, Part part, const NamedTenso
   std::ranges::sort(missing);
   missing.erase(std::unique(missing.begin(), missing.end()), missing.end());  // OpenCLIP's joined projections are looked up three times
   std::ranges::sort(unexpected);
-  if (!missing.empty() || !unexpected.empty()) fail(ErrorCode::weights, "The weights do not fit the model{}{}", listing("missing", missing), listing("unexpected", unexpected));
+  if (!missing.empty() || !unexpected.empty()) fail(ErrorCode::weights, "The weights do not fit the model{}{}", list_names("missing", missing), list_names("unexpected", unexpected));
   return out;
 }
 

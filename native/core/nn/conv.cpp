@@ -26,10 +26,8 @@ bool Conv2d::by_winograd(const at::Tensor& x) const {
 
 at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
   const ConvShape shape{options_.stride, options_.padding};
-  if (packed_.active() && by_winograd(x)) {
-    return winograd_conv3x3(x, winograd_.get(weight, pack_winograd), weight.size(0), bias, residual);
-  }
   if (packed_.active()) {
+    if (by_winograd(x)) return winograd_conv3x3(x, winograd_.get(weight, pack_winograd), weight.size(0), bias, residual);
     const auto pack = [&](const at::Tensor& w) { return pack_convolution(w, shape, x.sizes()); };
     return packed_convolution(x, packed_.get(weight, pack), bias, shape, residual);
   }

@@ -13,14 +13,6 @@ namespace seedbed::nn {
 
 namespace {
 
-constexpr size_t kNamesShown = 5;
-
-std::string listing(const char* title, const std::vector<std::string>& names) {
-  if (names.empty()) return "";
-  const std::vector<std::string> shown(names.begin(), names.begin() + std::min(names.size(), kNamesShown));
-  return fmt::format("; {} {}: {}{}", names.size(), title, fmt::join(shown, ", "), names.size() > kNamesShown ? ", ..." : "");
-}
-
 struct Match {
   std::string name;
   at::Tensor parameter, given;
@@ -45,8 +37,8 @@ std::vector<Match> match_parameters(const Module& module, const NamedTensors& te
   for (const auto& [name, value] : tensors)
     if (!known.contains(name)) unexpected.push_back(name);
   if (!missing.empty() || !unexpected.empty() || !reshaped.empty())
-    fail(ErrorCode::weights, "The weights do not fit the model{}{}{}", listing("missing", missing), listing("unexpected", unexpected),
-         listing("of another shape", reshaped));
+    fail(ErrorCode::weights, "The weights do not fit the model{}{}{}", list_names("missing", missing), list_names("unexpected", unexpected),
+         list_names("of another shape", reshaped));
   return matches;
 }
 

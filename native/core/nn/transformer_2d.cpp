@@ -39,7 +39,7 @@ CrossAttention::CrossAttention(std::string name, int64_t width, int64_t context_
 }
 
 PromptCache::KeyValue CrossAttention::keys_and_values(const at::Tensor& source, const UnetContext& context) const {
-  const bool cached = site_.cross && context.cache != nullptr && context.control == nullptr;
+  const bool cached = site_.cross && context.cache != nullptr;
   if (cached)
     if (const auto* entry = context.cache->find(this)) return *entry;
   PromptCache::KeyValue result{split_heads(to_k_(source), site_.heads), split_heads(to_v_(source), site_.heads)};
@@ -62,10 +62,18 @@ at::Tensor CrossAttention::attend(const at::Tensor& q, const at::Tensor& k, cons
   return at::matmul(p, heads_first(inputs.value)).transpose(1, 2).to(q.scalar_type()).contiguous();
 }
 
-at::Tensor CrossAttention::add_to(const at::Tensor& residual, const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+at::Tensor CrossAttention::heads_of(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
   const at::Tensor q = split_heads(to_q_(x), site_.heads);
   const auto [k, v] = keys_and_values(site_.cross ? context.prompt : x, context);
-  return to_out_.add_to(residual, attend(q, k, v, height, width, context).flatten(2));
+  return attend(q, k, v, height, width, context).flatten(2);
+}
+
+at::Tensor CrossAttention::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  return to_out_(heads_of(x, height, width, context));
+}
+
+at::Tensor CrossAttention::add_to(const at::Tensor& residual, const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  return to_out_.add_to(residual, heads_of(x, height, width, context));
 }
 
 GegluFeedForward::GegluFeedForward(int64_t width) : in_(width, 2 * kHiddenRatio * width), out_(kHiddenRatio * width, width) {
@@ -90,8 +98,15 @@ BasicTransformerBlock::BasicTransformerBlock(const std::string& name, int64_t wi
   add_child("ff", ff_);
 }
 
+at::Tensor BasicTransformerBlock::attend_to_itself(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  const at::Tensor tokens = norm1_(x);
+  if (context.merging == nullptr || height * width != context.positions) return attn1_.add_to(x, tokens, height, width, context);
+  const TokenMatch match(x, height, width, *context.merging, static_cast<uint64_t>(std::max(0.0, context.timestep)));
+  return x + match.unmerge(attn1_(match.merge(tokens), height, width, context));
+}
+
 at::Tensor BasicTransformerBlock::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
-  const at::Tensor y = attn1_.add_to(x, norm1_(x), height, width, context);
+  const at::Tensor y = attend_to_itself(x, height, width, context);
   const at::Tensor z = attn2_.add_to(y, norm2_(y), height, width, context);
   return ff_.add_to(z, norm3_(z));
 }

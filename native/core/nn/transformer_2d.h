@@ -7,6 +7,7 @@
 #include "nn/attention_control.h"
 #include "nn/conv.h"
 #include "nn/linear.h"
+#include "nn/token_merging.h"
 
 namespace seedbed::nn {
 
@@ -26,8 +27,10 @@ struct UnetContext {
   at::Tensor prompt;                     // [B, L, cross_attention_dim]
   at::Tensor time;                       // silu(time embedding) [1 or B, D]
   AttentionControl* control = nullptr;   // not owned
-  double timestep = 0;                   // for `control`
-  PromptCache* cache = nullptr;          // not owned; only without `control`
+  const TokenMerging* merging = nullptr; // not owned
+  int64_t positions = 0;                 // of the latents: where `merging` acts
+  double timestep = 0;                   // for `control` and `merging`
+  PromptCache* cache = nullptr;          // not owned
   std::function<void()> poll;            // called between blocks; throws to cancel
 };
 
@@ -35,10 +38,11 @@ struct UnetContext {
 class CrossAttention : public Module {
  public:
   CrossAttention(std::string name, int64_t width, int64_t context_width, int64_t heads, bool cross);
-  // residual + attention of x, both [B, H W, D]
-  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
+  at::Tensor operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;                                // [B, H W, D]
+  at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;  // residual + the same
 
  private:
+  at::Tensor heads_of(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
   PromptCache::KeyValue keys_and_values(const at::Tensor& source, const UnetContext& context) const;
   at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height, int64_t width, const UnetContext& context) const;
 
@@ -63,6 +67,8 @@ class BasicTransformerBlock : public Module {
   at::Tensor operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;  // [B, H W, D]
 
  private:
+  at::Tensor attend_to_itself(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
+
   LayerNorm norm1_;
   CrossAttention attn1_;
   LayerNorm norm2_;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tensor/check.h"
@@ -99,9 +100,10 @@ DownBlock::DownBlock(const UnetConfig& c, size_t level) {
   add_child("downsamplers.0", *downsampler_);
 }
 
-at::Tensor DownBlock::operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips) const {
-  for (const Layer& layer : layers_) skips.push_back(x = run(layer, x, context));
-  if (downsampler_) skips.push_back(x = (*downsampler_)(x));
+at::Tensor DownBlock::operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, size_t most) const {
+  for (const Layer& layer : layers_)
+    if (skips.size() < most) skips.push_back(x = run(layer, x, context));
+  if (downsampler_ && skips.size() < most) skips.push_back(x = (*downsampler_)(x));
   return x;
 }
 
@@ -129,17 +131,17 @@ UpBlock::UpBlock(const UnetConfig& c, size_t index) : index_(index) {
   add_child("upsamplers.0", *upsampler_);
 }
 
-at::Tensor UpBlock::operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, const std::optional<FreeU>& free_u) const {
-  for (const Layer& layer : layers_) {
+at::Tensor UpBlock::operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, const std::optional<FreeU>& free_u, size_t first, size_t last) const {
+  for (size_t i = first; i < last; ++i) {
     at::Tensor skip = skips.back();
     skips.pop_back();
     if (free_u && index_ < 2) {
       x = scale_first_half(x, index_ == 0 ? free_u->b1 : free_u->b2);
       skip = scale_low_frequencies(skip, index_ == 0 ? free_u->s1 : free_u->s2);
     }
-    x = run(layer, at::cat({x, skip}, 1), context);
+    x = run(layers_[i], at::cat({x, skip}, 1), context);
   }
-  return upsampler_ ? (*upsampler_)(x, skips.back().size(2), skips.back().size(3)) : x;
+  return upsampler_ && last == layers_.size() ? (*upsampler_)(x, skips.back().size(2), skips.back().size(3)) : x;
 }
 
 Unet2dCondition::Unet2dCondition(const UnetConfig& config)
@@ -164,11 +166,28 @@ Unet2dCondition::Unet2dCondition(const UnetConfig& config)
   add_child("conv_out", conv_out_);
 }
 
+int64_t Unet2dCondition::branches() const {
+  int64_t layers = 0;
+  for (const auto& block : up_blocks_) layers += static_cast<int64_t>(block->size());
+  return layers - 1;
+}
+
+at::Tensor Unet2dCondition::way_up(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, const std::optional<FreeU>& free_u, size_t first, size_t last) const {
+  size_t begin = 0;
+  for (const auto& block : up_blocks_) {
+    const size_t from = std::clamp(first, begin, begin + block->size()) - begin, to = std::clamp(last, begin, begin + block->size()) - begin;
+    if (from < to) x = (*block)(x, context, skips, free_u, from, to);
+    begin += block->size();
+  }
+  return x;
+}
+
 at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& prompt, const UnetOptions& options) const {
   const int64_t B = latents.size(0);
   check_shape(latents, "latents", {-1, config_.in_channels, -1, -1});
   check_shape(timesteps, "timesteps", {B});
   check_shape(prompt, "prompt", {B, -1, config_.cross_attention_dim});
+  expect(options.control == nullptr || !options.merging, "Expected no attention control together with tokenMerging");
   const at::ScalarType dtype = conv_in_.bias.scalar_type();
   const at::Device device = conv_in_.bias.device();
   // With the same timestep for all, its embedding is part of a convolution's bias.
@@ -177,14 +196,20 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
   const UnetContext context{.prompt = prompt.to(device, dtype),
                             .time = at::silu(time_embedding_(features.to(device, dtype))),
                             .control = options.control,
-                            .timestep = options.control == nullptr ? 0 : timesteps[0].item<double>(),
+                            .merging = options.merging ? &*options.merging : nullptr,
+                            .positions = latents.size(2) * latents.size(3),
+                            .timestep = options.control == nullptr && !options.merging ? 0 : timesteps[0].item<double>(),
                             .cache = options.cache,
                             .poll = options.poll};
   at::Tensor x = conv_in_(latents.to(device, dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast));
   std::vector<at::Tensor> skips{x};
-  for (const auto& block : down_blocks_) x = (*block)(x, context, skips);
-  x = mid_block_(x, context);
-  for (const auto& block : up_blocks_) x = (*block)(x, context, skips, options.free_u);
+  FeatureCache* const kept = options.features;
+  const bool whole = kept == nullptr || kept->next_is_whole();
+  const auto layers = static_cast<size_t>(branches()) + 1, shallow = kept == nullptr ? 0 : static_cast<size_t>(kept->branch()) + 1;
+  for (const auto& block : down_blocks_) x = (*block)(x, context, skips, whole ? layers : shallow);
+  if (whole) x = way_up(mid_block_(x, context), context, skips, options.free_u, 0, layers - shallow);
+  if (kept != nullptr) x = kept->exchange(x, whole);
+  x = way_up(x, context, skips, options.free_u, layers - shallow, layers);
   return conv_out_(conv_norm_out_.silu(x)).to(latents.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous);
 }
 

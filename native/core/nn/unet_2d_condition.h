@@ -35,10 +35,35 @@ struct FreeU {
   double b1 = 1.2, b2 = 1.4;  // of the backbone
 };
 
+struct FeatureCacheOptions {
+  int64_t interval = 3;  // every how many calls the whole network runs
+  int64_t branch = 0;    // in the other calls: layers of the way down that run, and one more on the way up
+};
+
+// DeepCache (Ma et al. 2023, arXiv 2312.00858): what the deep layers gave is kept over a few calls of a run, in which only
+// the shallow ones run. Changes results. One object a run.
+class FeatureCache {
+ public:
+  explicit FeatureCache(const FeatureCacheOptions& options) : options_(options) {}
+
+  int64_t branch() const { return options_.branch; }
+  // Whether this call is to run whole; counts the calls.
+  bool next_is_whole() { return calls_++ % options_.interval == 0; }
+  // The input of the way up's layer where the branch begins: keeps x of a whole call, else gives back what was kept.
+  at::Tensor exchange(const at::Tensor& x, bool whole) { return whole ? features_ = x : features_; }
+
+ private:
+  FeatureCacheOptions options_;
+  int64_t calls_ = 0;
+  at::Tensor features_;
+};
+
 struct UnetOptions {
   std::optional<FreeU> free_u;
-  AttentionControl* control = nullptr;  // not owned
-  PromptCache* cache = nullptr;         // not owned
+  AttentionControl* control = nullptr;      // not owned
+  PromptCache* cache = nullptr;             // not owned
+  FeatureCache* features = nullptr;         // not owned
+  std::optional<TokenMerging> merging;      // not together with `control`
   std::function<void()> poll;           // called between blocks; throws to cancel
 };
 
@@ -73,8 +98,8 @@ class UnetBlock : public Module {
 class DownBlock : public UnetBlock {
  public:
   DownBlock(const UnetConfig& config, size_t level);
-  // Appends the skip connections.
-  at::Tensor operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips) const;
+  // Appends the skip connections, and stops when there are `most`.
+  at::Tensor operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, size_t most) const;
 
  private:
   std::unique_ptr<Downsample2d> downsampler_;
@@ -89,8 +114,10 @@ class MidBlock : public UnetBlock {
 class UpBlock : public UnetBlock {
  public:
   UpBlock(const UnetConfig& config, size_t index);
-  // Takes its skip connections off the end. The result has the size of the next one.
-  at::Tensor operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, const std::optional<FreeU>& free_u) const;
+  // Runs the layers [first, last), which take their skip connections off the end. After the block's last layer the result
+  // gets the size of the next one.
+  at::Tensor operator()(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, const std::optional<FreeU>& free_u, size_t first, size_t last) const;
+  size_t size() const { return layers_.size(); }
 
  private:
   size_t index_;
@@ -108,7 +135,12 @@ class Unet2dCondition : public Module {
   // lie on any device, the result lies where the latents do. Timesteps are read here: best on the CPU.
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& prompt, const UnetOptions& options = {}) const;
 
+  // Layers of the way down, and as many on the way up, but for one.
+  int64_t branches() const;
+
  private:
+  at::Tensor way_up(at::Tensor x, const UnetContext& context, std::vector<at::Tensor>& skips, const std::optional<FreeU>& free_u, size_t first, size_t last) const;
+
   UnetConfig config_;
   Conv2d conv_in_;
   TimestepEmbedding time_embedding_;

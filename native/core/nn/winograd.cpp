@@ -151,7 +151,6 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
   if (bias.defined()) padded_bias.narrow(0, 0, out_channels).copy_(bias.detach());
   const at::Tensor out = at::empty({batch, out_channels, height, width}, x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
   if (out.numel() == 0) return out;
-  prefer_huge_pages(out.data_ptr(), static_cast<int64_t>(out.nbytes()));
   const int64_t down = divide_up(height, kWinogradTile), across = divide_up(width, kWinogradTile);
   convolve({kernel_of(kernel), input.const_data_ptr<float>(), weights.const_data_ptr<float>(), padded_bias.const_data_ptr<float>(),
             added.defined() ? added.const_data_ptr<float>() : nullptr, out.data_ptr<float>(), in, out_channels, height, width, down, across, batch * down * across});

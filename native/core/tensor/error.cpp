@@ -1,10 +1,15 @@
 #include "tensor/error.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <array>
 
 namespace seedbed {
 
 namespace {
+
+constexpr size_t kNamesShown = 5;
 
 constexpr std::array<std::pair<ErrorCode, std::string_view>, 16> kTable{{
     {ErrorCode::invalid_argument, "ERR_INVALID_ARGUMENT"},
@@ -30,5 +35,11 @@ constexpr std::array<std::pair<ErrorCode, std::string_view>, 16> kTable{{
 std::string_view error_code_name(ErrorCode code) { return kTable[static_cast<size_t>(code)].second; }
 
 std::span<const std::pair<ErrorCode, std::string_view>> error_code_table() { return kTable; }
+
+std::string list_names(std::string_view title, const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  const std::span<const std::string> shown(names.data(), std::min(names.size(), kNamesShown));
+  return fmt::format("; {} {}: {}{}", names.size(), title, fmt::join(shown, ", "), names.size() > kNamesShown ? ", ..." : "");
+}
 
 }  // namespace seedbed

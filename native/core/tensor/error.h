@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace seedbed {
 
@@ -60,5 +61,8 @@ template <typename... Args>
 void expect(bool condition, fmt::format_string<Args...> format, Args&&... args) {
   if (!condition) fail(ErrorCode::invalid_argument, format, std::forward<Args>(args)...);
 }
+
+// "; 7 missing: a, b, c, d, e, ..." for the end of a message; nothing for no names.
+std::string list_names(std::string_view title, const std::vector<std::string>& names);
 
 }  // namespace seedbed

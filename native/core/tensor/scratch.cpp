@@ -3,11 +3,14 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 
+#if defined(__linux__)
 #include <sys/mman.h>
+#endif
 
 #include <cstdint>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 
@@ -16,7 +19,6 @@ namespace seedbed {
 namespace {
 
 constexpr size_t kLarge = size_t{256} << 10;  // bytes; smaller blocks are quick to get anywhere
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kMostKept = size_t{192} << 20;  // bytes in the store
 constexpr uint8_t kPriority = 1;              // over libtorch's own allocator
 
@@ -25,7 +27,7 @@ void* allocate_large(size_t size) {
   if (size < kHugePage) return c10::alloc_cpu(size);
   void* data = nullptr;
   if (::posix_memalign(&data, kHugePage, size) != 0) return c10::alloc_cpu(size);  // which reports what is missing
-  ::madvise(data, size, MADV_HUGEPAGE);
+  prefer_huge_pages(data, size);
   return data;
 }
 
@@ -108,6 +110,12 @@ class ScratchAllocator final : public c10::Allocator {
 };
 
 }  // namespace
+
+void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  if (std::align(kHugePage, kHugePage, data, bytes) != nullptr) ::madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+}
 
 ScratchScope::ScratchScope() {
   static const bool installed = [] {

@@ -4,15 +4,13 @@
 #include <memory>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "tensor/scratch.h"
 
 namespace seedbed::nn {
 
 namespace {
 
-constexpr int64_t kAlignment = 64, kHugePage = 2 << 20;
+constexpr int64_t kAlignment = 64;
 constexpr int kSlots = 4;
 
 struct Release {
@@ -21,9 +19,9 @@ struct Release {
 };
 
 std::unique_ptr<float[], Release> allocate(int64_t bytes) {
-  const auto alignment = static_cast<std::align_val_t>(bytes < kHugePage ? kAlignment : kHugePage);
+  const auto alignment = static_cast<std::align_val_t>(bytes < static_cast<int64_t>(kHugePage) ? kAlignment : static_cast<int64_t>(kHugePage));
   std::unique_ptr<float[], Release> data(static_cast<float*>(operator new[](static_cast<size_t>(bytes), alignment)), Release{alignment});
-  prefer_huge_pages(data.get(), bytes);
+  prefer_huge_pages(data.get(), static_cast<size_t>(bytes));
   return data;
 }
 
@@ -33,14 +31,6 @@ struct Buffer {
 };
 
 }  // namespace
-
-void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
-#if defined(__linux__)
-  void* begin = data;
-  size_t space = static_cast<size_t>(bytes);
-  if (std::align(kHugePage, kHugePage, begin, space) != nullptr) madvise(begin, space / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-}
 
 float* scratch(int slot, int64_t count) {
   thread_local std::array<Buffer, kSlots> buffers;
