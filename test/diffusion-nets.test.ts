@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { loadDiffusion, type Diffusion, type LoadDiffusionOptions, type Tensor } from 'seedbed';
+import { loadDiffusion, readSafetensors, writeSafetensors, type Diffusion, type LoadDiffusionOptions, type Tensor } from 'seedbed';
 import { filled, formulaNets, storedModel, worstStored, writeFormulaPipeline, type Stored, type StoredModel } from './formula.js';
+import { FAKE_DEVICE, loadPlaced } from './placement.js';
 import { golden, picture, thrown } from './support.js';
 
 /** The nets' tolerance in float32: sums in another order than the reference's. */
@@ -11,6 +12,8 @@ const CLOSE = { rtol: 1e-4, atol: 1e-4 };
  * input and its output, so outputs differ by a few per cent of their own spread.
  */
 const BFLOAT16_SHARE = 0.05;
+/** float16 keeps 11 bits, three more. */
+const FLOAT16_SHARE = BFLOAT16_SHARE / 8;
 
 interface UnetRun {
   name: string;
@@ -82,8 +85,8 @@ const exactly = (t: Test): Compare => (actual, expected, name) => {
   t.ok(ratio <= 1, `${name} (${ratio.toFixed(3)})`);
 };
 
-/** Root mean square of the error over that of the expected values' spread; 0 would mean that it was not bfloat16 that computed. */
-const roughly = (t: Test): Compare => (actual, expected, name) => {
+/** Root mean square of the error over that of the expected values' spread; 0 would mean that it was not a short type that computed. */
+const roughly = (t: Test, most = BFLOAT16_SHARE): Compare => (actual, expected, name) => {
   t.same(actual?.shape, expected.shape, `${name}: shape`);
   const mean = expected.values.reduce((a, b) => a + b, 0) / expected.values.length;
   let [error, spread] = [0, 0];
@@ -92,7 +95,7 @@ const roughly = (t: Test): Compare => (actual, expected, name) => {
     spread += (value - mean) ** 2;
   });
   const share = Math.sqrt(error / spread);
-  t.ok(share < BFLOAT16_SHARE && share > 1e-4, `${name} (${share.toFixed(4)} of the spread)`);
+  t.ok(share < most && share > 1e-4, `${name} (${share.toFixed(4)} of the spread)`);
 };
 
 async function compareUnet(sd: Diffusion, name: string, compare: Compare): Promise<void> {
@@ -295,6 +298,47 @@ t.test('bfloat16 nets are near the reference', async (t) => {
       if (name === 'small') roughly(t)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
     });
   }
+});
+
+t.test('the way that a GPU takes', async (t) => {
+  for (const name of ['sd1', 'sd2', 'small'] as const) {
+    const { unet, vae, text } = FOLDERS[name];
+    const folder = join(root, name);
+    await t.test(`${name}: float64, without kernels of ours`, async (t) => {
+      using sd = await loadPlaced(folder, { dtype: 'float64' });
+      t.equal(sd.info.dtype, 'float64');
+      await compareUnet(sd, unet, exactly(t));
+      await compareVae(sd, vae, exactly(t));
+      await compareText(sd, text, exactly(t));
+      if (name === 'small') exactly(t)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
+    });
+    await t.test(`${name}: float16, the autoencoder in float32`, async (t) => {
+      using sd = await loadPlaced(folder, { dtype: 'float16' });
+      using full = await load(name);
+      t.equal(sd.info.bytes, (full.info.bytes + 4 * full.info.vaeParameters) / 2);
+      await compareUnet(sd, unet, roughly(t, FLOAT16_SHARE));
+      await compareVae(sd, vae, exactly(t));
+      await compareText(sd, text, roughly(t, FLOAT16_SHARE));
+      if (name === 'small') roughly(t, FLOAT16_SHARE)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
+    });
+    await t.test(`${name}: on a device of its own`, async (t) => {
+      using sd = await loadPlaced(folder, { device: FAKE_DEVICE });
+      t.equal(sd.info.device, FAKE_DEVICE);
+      await compareUnet(sd, unet, exactly(t));
+      await compareVae(sd, vae, exactly(t));
+      await compareText(sd, text, exactly(t));
+      if (name === 'small') exactly(t)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
+    });
+  }
+});
+
+t.test('NaN weights are found where they are not packed', async (t) => {
+  const folder = writeFormulaPipeline(join(root, 'nan'), 'sd1', undefined, FOLDERS.small.nets);
+  const file = join(folder, 'unet', 'diffusion_pytorch_model.safetensors');
+  const { tensors } = readSafetensors(file);
+  (tensors['mid_block.resnets.0.conv1.weight'] as Tensor<'float32'>).data[7] = NaN;
+  writeSafetensors(file, tensors);
+  t.match(await thrown(() => loadPlaced(folder, { dtype: 'float64' })), { code: 'ERR_NOT_FINITE', message: /mid_block\.resnets\.0\.conv1\.weight/ });
 });
 
 t.test('auto says which of the two it chose', async (t) => {

@@ -94,7 +94,6 @@ export class Diffusion implements Disposable, AsyncDisposable {
     return {
       ...native().diffusionInfo(handle),
       model: name,
-      device: 'cpu',
       predictionType: (schedule['prediction'] as string | undefined) ?? 'epsilon',
       imageSize: trainedSide(config),
       factor: factorOf(config),
@@ -262,7 +261,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
     const size = sizeOf(config, o);
     const pictures = promptCount(o.prompt) * o.count;
     const tiled = o.tiled === 'auto' ? Math.max(size.width, size.height) > 2 * trainedSide(config) : o.tiled;
-    checkMemory(config, size, tiled, Math.min(o.batchSize, pictures));
+    const { dtype, device } = native().diffusionInfo(this.#parts.handle);
+    if (device === 'cpu') checkMemory(config, size, tiled, Math.min(o.batchSize, pictures));
     const resolved = this.#resolve(o);
     const sampler = resolved.sampler as { steps?: number; customTimesteps?: number[]; customSigmas?: number[] };
     const steps = sampler.steps ?? sampler.customTimesteps?.length ?? (sampler.customSigmas?.length ?? 1) - 1;
@@ -279,7 +279,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
       attention: o.attention,
       featureCache: o.featureCache,
       tokenMerging: o.tokenMerging,
-      dtype: native().diffusionInfo(this.#parts.handle).dtype,
+      dtype,
       model,
     });
     const settings = seeds.map((seed, i) => ({ prompt: promptText(o.prompt, Math.floor(i / o.count)), negativePrompt: promptText(o.negativePrompt ?? '', Math.floor(i / o.count)), seed, ...common }));

@@ -60,10 +60,10 @@ Emit emitting(const at::Tensor& tensor) {
   return [tensor](Napi::Env env) { return emit_tensor(env, tensor); };
 }
 
-// The outputs of one of CLIP's towers; float32 outside, whatever it computes in.
+// The outputs of one of CLIP's towers; float32 on the CPU outside, whatever and wherever it computes.
 template <typename Encoding>
 Emit emit_encoding(const Encoding& encoding) {
-  const auto outside = [](const at::Tensor& x) { return x.defined() ? x.to(at::kFloat).contiguous() : x; };
+  const auto outside = [](const at::Tensor& x) { return x.defined() ? x.to(at::kCPU, at::kFloat).contiguous() : x; };
   return [states = outside(encoding.states), pooled = outside(encoding.pooled), projected = outside(encoding.projected)](Napi::Env env) {
     Napi::Object out = emit_object(env, {{"states", emit_tensor(env, states)}, {"pooled", emit_tensor(env, pooled)}});
     if (projected.defined()) out.Set("projected", emit_tensor(env, projected));
@@ -101,7 +101,8 @@ Napi::Value diffusion_info(const Napi::CallbackInfo& info) {
   const auto& model = *Handle<Diffusion>::get(info[0])->model;
   return emit_object(info.Env(), {{"parameters", model.parameter_count()},
                                   {"bytes", model.bytes()},
-                                  {"dtype", std::string(dtype_to_name(model.dtype))},
+                                  {"dtype", std::string(dtype_to_name(model.placement.dtype))},
+                                  {"device", c10::DeviceTypeName(model.placement.device.type(), /*lower_case=*/true)},
                                   {"unetParameters", model.unet.parameter_count()},
                                   {"vaeParameters", model.vae.parameter_count()},
                                   {"textEncoderParameters", model.text_encoder.parameter_count()},
@@ -121,7 +122,7 @@ Napi::Value save_diffusion(const Napi::CallbackInfo& info) {
     NamedTensors weights;
     for (const auto& [name, value] : part_of(model, part).named_parameters()) {
       poll();
-      weights.emplace_back(name, value.to(wanted));
+      weights.emplace_back(name, value.to(at::kCPU, wanted));
     }
     write_safetensors(path, weights, {{"format", "pt"}});
     return [](Napi::Env env) { return env.Undefined(); };

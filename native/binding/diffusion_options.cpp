@@ -87,9 +87,9 @@ diffusion::ModelFiles parse_model_files(const Fields& fields) {
     m.image_encoder = parse_vision_config(config(*vision));
     m.image_encoder_files = parse_weight_files(*vision);
   }
-  std::string dtype = "float32";
-  fields.read("dtype", dtype);
-  m.dtype = dtype_from_name(dtype);
+  std::string dtype = "float32", device = "cpu";
+  fields.read("dtype", dtype).read("device", device);
+  m.placement = {at::Device(device), dtype_from_name(dtype)};
   return m;
 }
 

@@ -1,6 +1,9 @@
 #include "diffusion/model.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/CachingDeviceAllocator.h>
+
+#include "tensor/error.h"
 
 #include "tensor/check.h"
 
@@ -8,16 +11,31 @@ namespace seedbed::diffusion {
 
 namespace {
 
-void load(nn::Module& network, const WeightFiles& source, Part part, at::ScalarType dtype) {
+void load(nn::Module& network, const WeightFiles& source, Part part, const nn::Placement& placement) {
   const NamedTensors file = read_weights(source.files), wanted = network.named_parameters();
   nn::adopt_parameters(network, source.original_layout ? from_original(file, part, wanted) : from_diffusers(file, wanted));
-  network.prepare(dtype);
+  network.prepare(placement);
+}
+
+void check_device(const at::Device& device) {
+  if (device.is_cuda() && !at::hasCUDA()) fail(ErrorCode::no_cuda, "Expected a GPU for device 'cuda', libtorch found none");
+}
+
+// libtorch keeps freed blocks of a GPU for itself; other programs get them back with the model.
+void destroy(const Model* model) {
+  const at::Device device = model->placement.device;
+  delete model;
+  if (!device.is_cuda()) return;
+  try {
+    c10::getDeviceAllocator(device.type())->emptyCache();
+  } catch (const c10::Error&) {  // a GPU that has failed: the next call says so, a destructor cannot
+  }
 }
 
 }  // namespace
 
 Model::Model(const ModelFiles& files)
-    : dtype(files.dtype),
+    : placement(files.placement),
       unet(files.unet),
       vae(files.vae),
       text_encoder(files.text_encoder),
@@ -27,20 +45,26 @@ int64_t Model::parameter_count() const {
   return unet.parameter_count() + vae.parameter_count() + text_encoder.parameter_count() + (image_encoder ? image_encoder->parameter_count() : 0);
 }
 
-int64_t Model::bytes() const { return parameter_count() * static_cast<int64_t>(c10::elementSize(dtype)); }
+int64_t Model::bytes() const {
+  const auto bytes = [](int64_t parameters, const nn::Placement& placement) { return parameters * static_cast<int64_t>(c10::elementSize(placement.dtype)); };
+  return bytes(parameter_count() - vae.parameter_count(), placement) + bytes(vae.parameter_count(), vae_placement(placement));
+}
+
+nn::Placement vae_placement(const nn::Placement& model) { return {model.device, model.dtype == at::kHalf ? at::kFloat : model.dtype}; }
 
 std::shared_ptr<Model> load_model(const ModelFiles& files, const std::function<void(int64_t, int64_t, std::string_view)>& on_part) {
-  auto model = std::make_shared<Model>(files);
+  check_device(files.placement.device);
+  const std::shared_ptr<Model> model(new Model(files), destroy);
   const int64_t parts = model->image_encoder ? 4 : 3;
   on_part(0, parts, "text encoder");
-  load(model->text_encoder, files.text_encoder_files, Part::text_encoder, files.dtype);
+  load(model->text_encoder, files.text_encoder_files, Part::text_encoder, files.placement);
   on_part(1, parts, "unet");
-  load(model->unet, files.unet_files, Part::unet, files.dtype);
+  load(model->unet, files.unet_files, Part::unet, files.placement);
   on_part(2, parts, "vae");
-  load(model->vae, files.vae_files, Part::vae, files.dtype);
+  load(model->vae, files.vae_files, Part::vae, vae_placement(files.placement));
   if (model->image_encoder) {
     on_part(3, parts, "image encoder");
-    load(*model->image_encoder, files.image_encoder_files, Part::image_encoder, files.dtype);
+    load(*model->image_encoder, files.image_encoder_files, Part::image_encoder, files.placement);
   }
   return model;
 }

@@ -162,7 +162,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
 
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
   check_guidance(model, guidance, images);
-  const at::Tensor prompt = both_prompts(guidance, images);
+  const at::Tensor prompt = both_prompts(guidance, images).to(model.placement.device);  // once, not at every step
   const auto caches = std::make_shared<Caches>();
   if (guidance.feature_cache) caches->features.emplace(*guidance.feature_cache);
   return [&model, guidance, prompt, caches, poll](const at::Tensor& x, const Level& level) {

@@ -29,9 +29,9 @@ const VaeConfig& checked(const VaeConfig& c) {
   return c;
 }
 
-at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
+at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.device(), first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
 
-at::Tensor to_result(const at::Tensor& x) { return x.to(at::kFloat, false, false, at::MemoryFormat::Contiguous); }
+at::Tensor to_result(const at::Tensor& x, const at::Tensor& input) { return x.to(input.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous); }
 
 // Mean and log variance of moments [B, 2 latent, h, w].
 std::pair<at::Tensor, at::Tensor> distribution(const at::Tensor& moments) {
@@ -160,7 +160,7 @@ AutoencoderKl::AutoencoderKl(const VaeConfig& config) : config_(checked(config))
 
 at::Tensor AutoencoderKl::moments(const at::Tensor& pixels, const Poll& poll) const {
   const at::Tensor x = encoder_(pixels, poll);
-  return to_result(quant_conv_ ? (*quant_conv_)(x) : x);
+  return to_result(quant_conv_ ? (*quant_conv_)(x) : x, pixels);
 }
 
 void AutoencoderKl::check_pixels(const at::Tensor& pixels) const {
@@ -184,7 +184,7 @@ std::pair<at::Tensor, at::Tensor> AutoencoderKl::encode_tiled(const at::Tensor& 
 at::Tensor AutoencoderKl::decode(const at::Tensor& z, const Poll& poll) const {
   check_shape(z, "latents", {-1, config_.latent_channels, -1, -1});
   const at::Tensor x = post_quant_conv_ ? (*post_quant_conv_)(to_network(z, *post_quant_conv_)) : z;
-  return to_result(decoder_(x, poll));
+  return to_result(decoder_(x, poll), z);
 }
 
 at::Tensor AutoencoderKl::decode_tiled(const at::Tensor& z, const Poll& poll) const {

@@ -85,7 +85,7 @@ class VaeDecoder : public Module {
 };
 
 // The autoencoder of latent diffusion (Rombach et al. 2022) with diffusers' parameter names. Latents here are as the
-// encoder makes them; `scaling_factor` is applied by the pipelines.
+// encoder makes them; `scaling_factor` is applied by the pipelines. Results lie on the input's device.
 class AutoencoderKl : public Module {
  public:
   explicit AutoencoderKl(const VaeConfig& config);

@@ -16,7 +16,7 @@ void blend(const at::Tensor& before, at::Tensor after, int64_t extent, int64_t d
   extent = std::min({extent, before.size(dim), after.size(dim)});
   std::vector<int64_t> shape(4, 1);
   shape[static_cast<size_t>(dim)] = extent;
-  const at::Tensor share = (at::arange(extent, at::kFloat) / static_cast<double>(extent)).view(shape);
+  const at::Tensor share = (at::arange(extent, after.options()) / static_cast<double>(extent)).view(shape);
   at::Tensor begin = after.narrow(dim, 0, extent);
   begin.copy_(before.narrow(dim, before.size(dim) - extent, extent) * (1 - share) + begin * share);
 }
