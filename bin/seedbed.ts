@@ -1,30 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Command, CommanderError } from 'commander';
-import { packageRoot } from '../lib/setup/find.js';
-import { addDemo } from './commands/demo.js';
-import { addDoctor } from './commands/doctor.js';
-import { addEvaluate } from './commands/evaluate.js';
-import { addFractal } from './commands/fractal.js';
-import { addGenerate } from './commands/generate.js';
-import { addReport } from './commands/report.js';
-import { addSetup } from './commands/setup.js';
-import { addTrain } from './commands/train.js';
-import { exitCodeOf, printError } from './tasks.js';
-
-const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
-
-const program = new Command('seedbed')
-  .description('Grow a vision dataset, and a trained model, from a handful of images.')
-  .version(version)
-  .option('--json', 'print one JSON object instead of text')
-  .option('--verbose', 'print stack traces of errors')
-  .showHelpAfterError('(add --help for the options)')
-  .exitOverride();
-
-for (const add of [addDemo, addSetup, addDoctor, addGenerate, addFractal, addTrain, addEvaluate, addReport]) add(program);
-for (const command of program.commands) command.exitOverride();
+import { runCommandLine } from './program.js';
 
 // A reader that has seen enough (`| head`) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -32,13 +7,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  // Commander has printed its own complaint about wrong use, or the help that was asked for.
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else {
-    printError(error, program.opts());
-    process.exitCode = exitCodeOf(error);
-  }
-}
+const code = await runCommandLine(process.argv.slice(2));
+if (code !== 0) process.exitCode = code;

@@ -4,7 +4,7 @@ import { errorFromNative, SeedbedError } from './errors.js';
 import type { Image } from './image.js';
 import type { AffineMap, FractalFamily, Ifs } from './ifs.js';
 import type { Dtype, Tensor } from './tensor.js';
-import { findAddon, findLibtorch, LIBTORCH_LIBRARIES } from './setup/find.js';
+import { CUDA_LIBRARIES, findAddon, findLibtorch, LIBTORCH_LIBRARIES, type Libtorch } from './setup/find.js';
 import { TORCH_VERSION } from './setup/manifest.js';
 
 /** Native objects, opaque here. The brands keep them apart. */
@@ -106,6 +106,7 @@ export interface SystemInfo {
   loadedTorch: string;
   cpuCapability: string;
   orbitKernel: string;
+  /** Whether libtorch finds a GPU that it can use. */
   cuda: boolean;
 }
 
@@ -121,6 +122,7 @@ export interface NativeDiffusionInfo {
   parameters: number;
   bytes: number;
   dtype: Dtype;
+  device: 'cpu' | 'cuda';
   unetParameters: number;
   vaeParameters: number;
   textEncoderParameters: number;
@@ -224,23 +226,45 @@ export interface NativeBinding {
 }
 
 const require = createRequire(import.meta.url);
-let loaded: NativeBinding | undefined;
+let loaded: { binding: NativeBinding; libtorch: Libtorch; cudaError: string | undefined } | undefined;
 
 /** The addon, loaded at first use. Throws `ERR_LIBTORCH` or `ERR_NATIVE` with what was tried and what to run. */
 export function native(): NativeBinding {
   loaded ??= load();
-  return loaded;
+  return loaded.binding;
 }
 
-function load(): NativeBinding {
+/** Why there is no GPU to compute on, and what to do; undefined when there is one. */
+export function missingCuda(): string | undefined {
+  if (native().systemInfo().cuda || loaded === undefined) return undefined;
+  const { libtorch, cudaError } = loaded;
+  const found = `libtorch ${libtorch.version} in '${libtorch.folder}'`;
+  if (!libtorch.cuda) return `Expected a libtorch with CUDA, ${found} has none: name the folder of one in SEEDBED_LIBTORCH, or set it to python for the one that python3 imports`;
+  if (cudaError !== undefined) return `Expected ${found} to open its CUDA libraries, it does not (${cudaError}): install the packages that its wheel asks for`;
+  return `Expected a GPU that ${found} can use, it finds none: see that nvidia-smi lists one and that the driver is new enough`;
+}
+
+/** Opens what computes on a GPU; without it all else works, so what fails is kept for who asks for a GPU. */
+function openCuda(libtorch: Libtorch, openLibrary: (path: string) => void): string | undefined {
+  if (!libtorch.cuda) return undefined;
+  try {
+    for (const library of CUDA_LIBRARIES) openLibrary(`${libtorch.folder}/lib/${library}`);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message.split('\n')[0] ?? '';
+  }
+}
+
+function load(): NonNullable<typeof loaded> {
   const libtorch = findLibtorch();
   const addon = findAddon();
   try {
     const preload = require(addon.preload) as { openLibrary(path: string): void };
     for (const library of LIBTORCH_LIBRARIES) preload.openLibrary(`${libtorch.folder}/lib/${library}`);
+    const cudaError = openCuda(libtorch, (path) => preload.openLibrary(path)); // before the addon: libtorch looks for CUDA once
     const binding = convertErrors(require(addon.main) as NativeBinding);
     process.once('exit', () => binding.stopJobs()); // exit() must not meet running threads
-    return binding;
+    return { binding, libtorch, cudaError };
   } catch (error) {
     const reason = (error as Error).message.split('\n')[0] ?? '';
     throw new SeedbedError(

@@ -3,8 +3,8 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { encodePng, loadDiffusion, optionsFromSettings, readGenerationSettings, readImage, writeGenerationSettings, type GenerationSettings } from 'seedbed';
-import { seedbed } from './command.js';
-import { writeFormulaPipeline } from './formula.js';
+import { CommandThread, seedbed } from './command.js';
+import { formulaNets, storedModel, writeFormulaPipeline } from './formula.js';
 import { picture, thrown } from './support.js';
 
 interface Printed {
@@ -13,7 +13,10 @@ interface Printed {
 }
 
 const root = t.testdir();
-const model = writeFormulaPipeline(join(root, 'tiny'), 'sd1');
+const model = writeFormulaPipeline(join(root, 'tiny'), 'sd1', undefined, { unet: storedModel('unet', 'small'), vae: storedModel('vae', 'small'), text: formulaNets('sd1').text });
+// A process of its own is started where that is what is tested: exit codes, output, signals, the same bytes.
+const thread = new CommandThread();
+t.teardown(() => thread.dispose());
 const at = (name: string): string => join(root, name);
 const SMALL = ['--model', model, '--width', '32', '--height', '32', '--steps', '2', '--sampler', 'ddim', '--dtype', 'float32', '--threads', '1'];
 await writeFile(at('photo.png'), await encodePng(picture(32, 32, 3)));
@@ -32,10 +35,13 @@ t.test('wrong use: exit code 2, before anything is made', async (t) => {
     [['a cat', '--out', at('x'), ...SMALL, '--dtype', 'float8'], /dtype/],
   ];
   for (const [args, message] of cases) {
-    const { code, stderr } = await seedbed(['generate', ...args]);
+    const { code, stderr } = await thread.seedbed(['generate', ...args]);
     t.equal(code, 2, args.slice(-2).join(' '));
     t.match(stderr, message);
   }
+  const process = await seedbed(['generate', 'a cat', '--out', at('x')]);
+  t.equal(process.code, 2, 'in a process');
+  t.match(process.stderr, /^error: expected --model\n/);
   t.notOk(existsSync(at('x')));
 });
 
@@ -48,16 +54,19 @@ t.test('failures: exit code 1 and one line', async (t) => {
     [['a cat', '--out', at('x'), ...SMALL, '--image', at('nothing.png')], /Cannot read '.*nothing\.png': there is nothing/],
   ];
   for (const [args, message] of cases) {
-    const { code, stderr } = await seedbed(['generate', ...args]);
+    const { code, stderr } = await thread.seedbed(['generate', ...args]);
     t.equal(code, 1, args.join(' '));
     t.match(stderr, message);
   }
+  const process = await seedbed(['generate', 'a cat', '--out', at('x'), '--model', at('none')]);
+  t.equal(process.code, 1, 'in a process');
+  t.match(process.stderr, /^seedbed: .*ERR_FILE_NOT_FOUND\)\n$/m);
 });
 
 t.test('pictures named by seed, with their settings, skipped when they are there', async (t) => {
   const out = at('cats');
   const args = ['generate', 'a red cat', 'a dog', '--negative', 'a house', '--guidance', '3', '--count', '2', '--seed', '5', '--out', out, ...SMALL];
-  const dry = await seedbed([...args, '--dry-run']);
+  const dry = await thread.seedbed([...args, '--dry-run']);
   t.match(dry.stdout, /Would write 4 pictures to .*5\.png, .*8\.png/);
   t.notOk(existsSync(out));
   const first = await seedbed(args);
@@ -73,39 +82,39 @@ t.test('pictures named by seed, with their settings, skipped when they are there
 
   const bytes = await readFile(join(out, '6.png'));
   await rm(join(out, '6.png'));
-  const again = JSON.parse((await seedbed([...args, '--json'])).stdout) as Printed;
+  const again = JSON.parse((await thread.seedbed([...args, '--json'])).stdout) as Printed;
   t.same(again.files.map(({ seed, skipped }) => [seed, skipped]), [[5, true], [6, false], [7, true], [8, true]]);
   t.same(again.files[2]?.settings, await readGenerationSettings(join(out, '7.png')));
   t.same(await readFile(join(out, '6.png')), bytes, 'the missing one comes back byte for byte');
 
-  const other = await seedbed(['generate', 'a red cat', '--seed', '5', '--out', out, ...SMALL]);
+  const other = await thread.seedbed(['generate', 'a red cat', '--seed', '5', '--out', out, ...SMALL]);
   t.equal(other.code, 1);
   t.match(other.stderr, /made with the same settings/);
-  t.equal((await seedbed(['generate', 'a red cat', '--seed', '5', '--out', out, ...SMALL, '--overwrite'])).code, 0);
+  t.equal((await thread.seedbed(['generate', 'a red cat', '--seed', '5', '--out', out, ...SMALL, '--overwrite'])).code, 0);
   t.match(await readGenerationSettings(join(out, '5.png')), { guidanceScale: 7.5 });
 });
 
 t.test('batches of several pictures resume byte for byte', async (t) => {
   const args = (out: string): string[] => ['generate', 'a cat', '--count', '3', '--batch-size', '2', '--out', at(out), ...SMALL];
-  t.equal((await seedbed(args('whole'))).code, 0);
+  t.equal((await thread.seedbed(args('whole'))).code, 0);
   await mkdir(at('part'));
   await writeFile(join(at('part'), '1.png'), await readFile(join(at('whole'), '1.png')));
-  t.equal((await seedbed(args('part'))).code, 0);
+  t.equal((await thread.seedbed(args('part'))).code, 0);
   for (const name of ['0.png', '1.png', '2.png']) t.same(await readFile(join(at('part'), name)), await readFile(join(at('whole'), name)), name);
 });
 
 t.test('--from takes the settings of a picture; the command line wins', async (t) => {
-  const made = await seedbed(['generate', 'a red cat', '--seed', '9', '--out', at('one.png'), ...SMALL, '--sampler', '{"type":"ddim","eta":0.5}']);
+  const made = await thread.seedbed(['generate', 'a red cat', '--seed', '9', '--out', at('one.png'), ...SMALL, '--sampler', '{"type":"ddim","eta":0.5}']);
   t.equal(made.code, 0, made.stderr);
   const machine = ['--model', model, '--threads', '1'];
-  t.equal((await seedbed(['generate', '--from', at('one.png'), '--out', at('two.png'), ...machine])).code, 0);
+  t.equal((await thread.seedbed(['generate', '--from', at('one.png'), '--out', at('two.png'), ...machine])).code, 0);
   t.same(await readFile(at('two.png')), await readFile(at('one.png')), 'the same picture');
-  const changed = JSON.parse((await seedbed(['generate', 'a dog', '--from', at('one.png'), '--steps', '1', '--out', at('three.png'), ...machine, '--json'])).stdout) as Printed;
+  const changed = JSON.parse((await thread.seedbed(['generate', 'a dog', '--from', at('one.png'), '--steps', '1', '--out', at('three.png'), ...machine, '--json'])).stdout) as Printed;
   t.match(changed.files[0]?.settings, { prompt: 'a dog', steps: 1, seed: 9, width: 32, sampler: { type: 'ddim', eta: 0.5 } });
 
   const foreign = { prompt: 'a cat', steps: 2, sampler: 'dpmpp_2m', schedule: 'karras', seed: 3, width: 32, height: 32, other: { 'Clip skip': '2', 'Model hash': 'abc' } };
   await writeFile(at('foreign.png'), writeGenerationSettings(await encodePng(picture(8, 8, 3)), foreign));
-  const printed = JSON.parse((await seedbed(['generate', '--from', at('foreign.png'), '--out', at('four.png'), ...machine, '--json'])).stdout) as Printed;
+  const printed = JSON.parse((await thread.seedbed(['generate', '--from', at('foreign.png'), '--out', at('four.png'), ...machine, '--json'])).stdout) as Printed;
   t.match(printed.files[0]?.settings, { sampler: { type: 'dpmpp_2m', sigmas: 'karras' }, seed: 3 });
   t.match(printed.warnings, [/^Not taken over from '.*foreign\.png': Clip skip$/]);
 });
@@ -119,15 +128,15 @@ t.test('options from settings', async (t) => {
 
 t.test('beginning with a picture', async (t) => {
   const args = ['generate', 'a house', '--image', at('photo.png'), '--mask', at('mask.png'), '--strength', '0.5', ...SMALL, '--steps', '4'];
-  t.equal((await seedbed([...args, '--out', at('edit.png')])).code, 0);
+  t.equal((await thread.seedbed([...args, '--out', at('edit.png')])).code, 0);
   const settings = await readGenerationSettings(at('edit.png'));
   t.match(settings, { strength: 0.5, imageSha256: /^[0-9a-f]{64}$/, maskSha256: /^[0-9a-f]{64}$/ });
-  const without = await seedbed(['generate', '--from', at('edit.png'), '--model', model, '--out', at('y.png')]);
+  const without = await thread.seedbed(['generate', '--from', at('edit.png'), '--model', model, '--out', at('y.png')]);
   t.equal(without.code, 2);
   t.match(without.stderr, /Expected --image: the picture of --from was made from another one/);
-  const mask = await seedbed(['generate', '--from', at('edit.png'), '--image', at('photo.png'), '--model', model, '--out', at('y.png')]);
+  const mask = await thread.seedbed(['generate', '--from', at('edit.png'), '--image', at('photo.png'), '--model', model, '--out', at('y.png')]);
   t.match(mask.stderr, /Expected --mask/);
-  t.equal((await seedbed(['generate', '--from', at('edit.png'), '--image', at('photo.png'), '--mask', at('mask.png'), '--model', model, '--threads', '1', '--out', at('y.png')])).code, 0);
+  t.equal((await thread.seedbed(['generate', '--from', at('edit.png'), '--image', at('photo.png'), '--mask', at('mask.png'), '--model', model, '--threads', '1', '--out', at('y.png')])).code, 0);
   t.same(await readFile(at('y.png')), await readFile(at('edit.png')));
 });
 
@@ -150,7 +159,7 @@ t.test('Ctrl-C and SIGKILL: finished pictures stay whole, and the same command g
     t.ok(kept.length >= 1 && kept.length < 500, `${kept.length} kept`);
     for (const name of kept) t.match(await readGenerationSettings(join(out, name)), { seed: Number.parseInt(name) });
     if (code === 130) t.equal((await readdir(out)).length, kept.length, 'nothing half-written');
-    const resumed = JSON.parse((await seedbed([...args(kept.length + 1), '--json'])).stdout) as Printed;
+    const resumed = JSON.parse((await thread.seedbed([...args(kept.length + 1), '--json'])).stdout) as Printed;
     t.same(resumed.files.map(({ skipped }) => skipped), [...kept.map(() => true), false]);
   }
 });

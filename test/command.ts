@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { packageRoot } from '#lib/setup/find.js';
 
 const SEEDBED = join(packageRoot, 'dist', 'bin', 'seedbed.js');
@@ -23,4 +24,21 @@ export async function seedbed(args: readonly string[], onText: (text: string, ki
   });
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, stdout, stderr };
+}
+
+/** Runs command lines one after the other in one thread of this process, which has all modules loaded after the first. Dispose of it. */
+export class CommandThread {
+  readonly #worker = new Worker(new URL('./command-worker.js', import.meta.url));
+
+  async seedbed(args: readonly string[]): Promise<Ended> {
+    const ended = once(this.#worker, 'message') as Promise<[Ended]>;
+    this.#worker.postMessage(args);
+    return (await ended)[0];
+  }
+
+  async dispose(): Promise<void> {
+    const ended = once(this.#worker, 'exit');
+    this.#worker.postMessage(null);
+    await ended;
+  }
 }

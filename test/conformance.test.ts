@@ -35,6 +35,7 @@ t.test('enums have the same names on both sides', async (t) => {
   const training = read('lib/train-options.ts');
   const samplers = read('lib/sampler-options.ts');
   const schedules = read('lib/scheduler-config.ts');
+  const diffusion = read('lib/diffusion/generate-options.ts');
   const pairs: Record<string, string[]> = {
     perturbation: unionOf(fractal, 'perturbation'),
     probabilities: unionOf(fractal, 'probabilities'),
@@ -56,6 +57,8 @@ t.test('enums have the same names on both sides', async (t) => {
     betaSchedule: unionOf(schedules, 'beta_schedule'),
     prediction: unionOf(schedules, 'prediction_type'),
     finalSigma: unionOf(schedules, 'final_sigmas_type'),
+    inversion: unionOf(diffusion, 'kind'),
+    activation: unionOf(read('lib/diffusion/clip-config.ts'), 'hidden_act'),
   };
   for (const [name, names] of Object.entries(pairs)) t.same(names, enums[name], name);
   const internal = ['filter', 'augmentOp']; // reached from tests only

@@ -58,8 +58,8 @@ t.test('models that cannot be loaded', async (t) => {
   rmSync(join(vocabulary, 'tokenizer', 'merges.txt'));
 
   const without = (name: string) => ({ [name]: _, ...rest }: Record<string, Tensor>): Record<string, Tensor> => rest;
-  const spoilt = (value: number) => (all: Record<string, Tensor>): Record<string, Tensor> => {
-    (all['mid_block.resnets.0.conv1.weight'] as Tensor<'float32'>).data[7] = value;
+  const spoilt = (value: number, name = 'mid_block.resnets.0.conv1.weight') => (all: Record<string, Tensor>): Record<string, Tensor> => {
+    (all[name] as Tensor<'float32'>).data[7] = value;
     return all;
   };
   // Layers that multiply look at their weights when they are first called.
@@ -80,6 +80,12 @@ t.test('models that cannot be loaded', async (t) => {
     ['all tensors others', () => load(broken('unet', () => ({ stray: filled('x', [1]) }))), 'ERR_WEIGHTS', /\d+ missing: .*, \.\.\.; 1 unexpected: stray$/],
     ['NaN among the weights', () => use(broken('unet', spoilt(NaN))), 'ERR_NOT_FINITE', /mid_block\.resnets\.0\.conv1\.weight, received 1 of \d+ NaN or infinite/],
     ['infinity among the weights', () => use(broken('unet', spoilt(-Infinity))), 'ERR_NOT_FINITE', /mid_block\.resnets\.0\.conv1\.weight/],
+    ['NaN in a bias of the UNet', () => load(broken('unet', spoilt(NaN, 'conv_in.bias'))), 'ERR_NOT_FINITE', /in conv_in\.bias, received 1 of \d+/],
+    ['NaN in a bias of the decoder', () => load(broken('vae', spoilt(NaN, 'decoder.conv_in.bias'))), 'ERR_NOT_FINITE', /in decoder\.conv_in\.bias, received 1 of \d+/],
+    ['NaN in a bias of the text encoder', () => load(broken('text_encoder', spoilt(NaN, 'text_model.encoder.layers.0.mlp.fc1.bias'))), 'ERR_NOT_FINITE', /mlp\.fc1\.bias/],
+    ['NaN in an embedding', () => load(broken('text_encoder', spoilt(NaN, 'text_model.embeddings.token_embedding.weight'))), 'ERR_NOT_FINITE', /token_embedding\.weight/],
+    ['NaN in a norm', () => load(broken('vae', spoilt(NaN, 'encoder.conv_norm_out.bias'))), 'ERR_NOT_FINITE', /encoder\.conv_norm_out\.bias/],
+    ['weights of the decoder that overflow', () => use(broken('vae', (all) => ({ ...all, 'decoder.conv_out.bias': { ...(all['decoder.conv_out.bias'] as Tensor), data: new Float32Array(3).fill(3e38) }, 'decoder.conv_out.weight': { ...(all['decoder.conv_out.weight'] as Tensor<'float32'>), data: (all['decoder.conv_out.weight'] as Tensor<'float32'>).data.fill(3e38) } }))), 'ERR_NOT_FINITE', /in the decoded pixels/],
     ['weights of whole numbers', () => load(broken('unet', (all) => ({ ...all, [CONV_IN]: { data: new Int32Array(32 * 36), shape: [32, 4, 3, 3], dtype: 'int32' } }))), 'ERR_DTYPE', /conv_in\.weight/],
     ['an LFS pointer in a folder', () => load(pointer), 'ERR_FILE_FORMAT', /LFS/],
     ['an LFS pointer as single file', () => load(join(root, 'pointer.safetensors')), 'ERR_FILE_FORMAT', /LFS/],
@@ -90,7 +96,7 @@ t.test('models that cannot be loaded', async (t) => {
     ['a scheduler unheard of', () => load(scheduler), 'ERR_FILE_FORMAT', /beta_schedule/],
     ['half a tokenizer', () => load(vocabulary), 'ERR_FILE_NOT_FOUND', /merges\.txt/],
     ['no GPU in this build', () => loadDiffusion(good, { device: 'cuda' }), 'ERR_NO_CUDA', /CUDA/],
-    ['an unknown dtype', () => loadDiffusion(good, { dtype: 'float16' as never }), 'ERR_INVALID_ARGUMENT', /'auto', 'float32', 'bfloat16' for dtype, received 'float16'/],
+    ['an unknown dtype', () => loadDiffusion(good, { dtype: 'float64' as never }), 'ERR_INVALID_ARGUMENT', /'auto', 'float32', 'bfloat16', 'float16' for dtype, received 'float64'/],
     ['an unknown option', () => loadDiffusion(good, { dtpye: 'float32' } as never), 'ERR_INVALID_ARGUMENT', /Unknown option 'dtpye' for loadDiffusion; did you mean 'dtype'\?$/],
     ['no threads', () => loadDiffusion(good, { threads: 0 }), 'ERR_INVALID_ARGUMENT', /at least 1 for threads, received 0/],
     ['an unknown variant', () => load(good, { variant: 'fp16' }), 'ERR_FILE_NOT_FOUND', /variant 'fp16'/],
@@ -173,6 +179,13 @@ t.test('a picture larger than memory is refused before any work', async (t) => {
     ['1024 at once', { prompt: 'a cat', ...sizes, count: 1024, batchSize: 1024, tiled: true }, /16384 x 16384 needs about \d+\.\d GB of \d+\.\d GB; make it smaller$/, Infinity],
     ['one', { prompt: 'a cat', ...sizes, tiled: false }, /16384 x 16384 needs about 549\.8 GB of \d+\.\d GB; make it smaller, or set tiled$/, 550e9],
   ];
+  const many = Array.from({ length: 2000 }, () => picture(16, 16, 3));
+  const latents = (side: number): Tensor => ({ data: new Float32Array(0), shape: [1, 4, side, side], dtype: 'float32' });
+  for (const [title, call] of [
+    ['encoded', () => sd.encodeImage(many, sizes)],
+    ['encoded in tiles', () => sd.encodeImage(many, { ...sizes, tiled: true })],
+    ['decoded', () => sd.decodeLatents(latents(2 ** 20))],
+  ] as const) t.match(await thrown(call), { code: 'ERR_OUT_OF_MEMORY', message: /fit into memory, \d+ x \d+ needs about/ }, title);
   for (const [title, options, message, limit] of calls) {
     if (totalmem() > limit) {
       t.comment(`${title} is left out: this machine's memory holds it`);

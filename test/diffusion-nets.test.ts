@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { loadDiffusion, type Diffusion, type LoadDiffusionOptions, type Tensor } from 'seedbed';
+import { loadDiffusion, readSafetensors, writeSafetensors, type Diffusion, type LoadDiffusionOptions, type Tensor } from 'seedbed';
 import { filled, formulaNets, storedModel, worstStored, writeFormulaPipeline, type Stored, type StoredModel } from './formula.js';
-import { golden, thrown } from './support.js';
+import { FAKE_DEVICE, loadPlaced } from './placement.js';
+import { golden, picture, thrown } from './support.js';
 
 /** The nets' tolerance in float32: sums in another order than the reference's. */
 const CLOSE = { rtol: 1e-4, atol: 1e-4 };
@@ -11,6 +12,8 @@ const CLOSE = { rtol: 1e-4, atol: 1e-4 };
  * input and its output, so outputs differ by a few per cent of their own spread.
  */
 const BFLOAT16_SHARE = 0.05;
+/** float16 keeps 11 bits, three more. */
+const FLOAT16_SHARE = BFLOAT16_SHARE / 8;
 
 interface UnetRun {
   name: string;
@@ -26,7 +29,7 @@ interface VaeCase {
   moments: Stored;
   latents: number[];
   decoded: Stored;
-  tiled?: { latents: number[]; decoded: Stored };
+  tiled?: { pixels: number[]; moments: Stored; latents: number[]; decoded: Stored };
 }
 
 interface TextCase {
@@ -82,8 +85,8 @@ const exactly = (t: Test): Compare => (actual, expected, name) => {
   t.ok(ratio <= 1, `${name} (${ratio.toFixed(3)})`);
 };
 
-/** Root mean square of the error over that of the expected values' spread; 0 would mean that it was not bfloat16 that computed. */
-const roughly = (t: Test): Compare => (actual, expected, name) => {
+/** Root mean square of the error over that of the expected values' spread; 0 would mean that it was not a short type that computed. */
+const roughly = (t: Test, most = BFLOAT16_SHARE): Compare => (actual, expected, name) => {
   t.same(actual?.shape, expected.shape, `${name}: shape`);
   const mean = expected.values.reduce((a, b) => a + b, 0) / expected.values.length;
   let [error, spread] = [0, 0];
@@ -92,7 +95,7 @@ const roughly = (t: Test): Compare => (actual, expected, name) => {
     spread += (value - mean) ** 2;
   });
   const share = Math.sqrt(error / spread);
-  t.ok(share < BFLOAT16_SHARE && share > 1e-4, `${name} (${share.toFixed(4)} of the spread)`);
+  t.ok(share < most && share > 1e-4, `${name} (${share.toFixed(4)} of the spread)`);
 };
 
 async function compareUnet(sd: Diffusion, name: string, compare: Compare): Promise<void> {
@@ -144,6 +147,9 @@ t.test('bad inputs to the nets', async (t) => {
     ['data of another length', () => sd.predictNoise({ ...unet, latents: { ...unet.latents, shape: [2, 4, 8, 9] } }), 'ERR_SHAPE', /2304 bytes for latents/],
     ['channels of the pixels', () => vae.encode(pixels([1, 4, 16, 16])), 'ERR_SHAPE', /pixels must have shape .*got \[1, 4, 16, 16\]/],
     ['sides of the pixels', () => vae.encode(pixels([1, 3, 18, 16])), 'ERR_INVALID_ARGUMENT', /multiples of 4, received 16 x 18/],
+    ['channels of the pixels, in tiles', () => vae.encode(pixels([1, 4, 64, 64]), { tiled: true }), 'ERR_SHAPE', /pixels must have shape .*got \[1, 4, 64, 64\]/],
+    ['sides of the pixels, in tiles', () => vae.encode(pixels([1, 3, 66, 64]), { tiled: true }), 'ERR_INVALID_ARGUMENT', /multiples of 4, received 64 x 66/],
+    ['tiles that are no yes or no', () => vae.encode(pixels([1, 3, 16, 16]), { tiled: 'auto' as never }), 'ERR_INVALID_ARGUMENT', /tiled/],
     ['channels to decode', () => vae.decode(pixels([1, 3, 8, 8])), 'ERR_SHAPE', /latents must have shape .*got \[1, 3, 8, 8\]/],
     ['dimensions to decode, in tiles', () => vae.decode(pixels([4, 8, 8]), { tiled: true }), 'ERR_SHAPE', /got \[4, 8, 8\]/],
     ['a token that is not there', () => textEncoder.encode(idsTensor([[0, 530]])), 'ERR_INVALID_ARGUMENT', /530/],
@@ -202,15 +208,59 @@ t.test('rows are computed alone: one context for all, one row of a batch', async
   exactly(t)(await sd.predictNoise({ latents: second, context, timestep: 481 }), { shape: [1, 4, 8, 8], step: 1, values: [...shared.data.subarray(256)] }, 'second row');
 });
 
-t.test('decoding in tiles equals the reference in tiles', async (t) => {
+t.test('encoding and decoding in tiles equal the reference in tiles', async (t) => {
   using sd = await load('sd1');
-  const { latents, decoded } = (vaes['sd'] as VaeCase).tiled as NonNullable<VaeCase['tiled']>;
-  const z = filled('input.latents', latents);
-  exactly(t)(await sd.components.vae.decode(z, { tiled: true }), decoded, 'in tiles');
-  t.ok(worstStored(await sd.components.vae.decode(z), decoded, CLOSE) > 10, 'as a whole it is something else');
-  const fits = (vaes['sd'] as VaeCase).latents;
-  const whole = await sd.components.vae.decode(filled('input.latents', fits));
-  t.same((await sd.components.vae.decode(filled('input.latents', fits), { tiled: true })).data, whole.data, 'what fits into a tile is decoded as a whole');
+  const { vae } = sd.components;
+  const small = vaes['sd'] as VaeCase;
+  const large = small.tiled as NonNullable<VaeCase['tiled']>;
+  const encode = async (shape: number[], tiled: boolean): Promise<Tensor<'float32'>> => joined(await vae.encode(filled('input.pixels', shape), { tiled }));
+  const decode = (shape: number[], tiled: boolean): PromiseLike<Tensor<'float32'>> => vae.decode(filled('input.latents', shape), { tiled });
+  exactly(t)(await encode(large.pixels, true), large.moments, 'encoded in tiles');
+  exactly(t)(await decode(large.latents, true), large.decoded, 'decoded in tiles');
+  t.ok(worstStored(await encode(large.pixels, false), large.moments, CLOSE) > 10, 'encoded as a whole it is something else');
+  t.ok(worstStored(await decode(large.latents, false), large.decoded, CLOSE) > 10, 'decoded as a whole too');
+  const fits = [1, 3, 32, 32];
+  t.same((await encode(fits, true)).data, (await encode(fits, false)).data, 'what fits into a tile is encoded as a whole');
+  t.same((await decode(small.latents, true)).data, (await decode(small.latents, false)).data, 'and decoded as a whole');
+});
+
+t.test('tiles of any side fit together', async (t) => {
+  // Sides of 2, 3, 5 and 6 latents; diffusers' parts have no common size there.
+  for (const side of [2, 3, 5, 6]) {
+    const vae = storedModel('vae', 'small');
+    const config = JSON.stringify({ ...(JSON.parse(vae.config) as object), sample_size: 2 * side });
+    const folder = writeFormulaPipeline(join(root, `tiles-${side}`), 'sd1', undefined, { ...FOLDERS.small.nets, vae: { ...vae, config } });
+    using sd = await loadDiffusion(folder, { dtype: 'float32', threads: 1 });
+    const { mean } = await sd.components.vae.encode(filled('input.pixels', [1, 3, 26, 30]), { tiled: true });
+    t.same(mean.shape, [1, 4, 13, 15], `encoded in tiles of ${side}`);
+    t.same((await sd.components.vae.decode(mean, { tiled: true })).shape, [1, 3, 26, 30], `decoded in tiles of ${side}`);
+  }
+});
+
+t.test("pictures are encoded in tiles where a call says so, generate's 'auto' above twice the trained size", async (t) => {
+  using sd = await load('sd1');
+  const { factor, imageSize } = sd.info;
+  const { scalingFactor } = sd.components.vae.config;
+  for (const side of [2 * imageSize, 2 * imageSize + factor]) {
+    const image = picture(side, side, 3);
+    const pixels = { data: Float32Array.from({ length: 3 * side * side }, (_, i) => (image.data[3 * (i % (side * side)) + Math.floor(i / (side * side))] as number) / 127.5 - 1), shape: [1, 3, side, side], dtype: 'float32' } as const;
+    const [tiles, whole] = [await sd.components.vae.encode(pixels, { tiled: true }), await sd.components.vae.encode(pixels)];
+    const expected = { shape: whole.mean.shape, step: 1 };
+    exactly(t)(await sd.encodeImage(image, { tiled: true }), { ...expected, values: [...tiles.mean.data].map((value) => value * scalingFactor) }, 'encodeImage in tiles');
+    exactly(t)(await sd.encodeImage(image), { ...expected, values: [...whole.mean.data].map((value) => value * scalingFactor) }, 'encodeImage as a whole');
+
+    // Without a step to take, generate returns a draw from the encoder's distribution; the noise in it depends on the seed alone.
+    const draw = (tiled?: boolean): PromiseLike<{ latents: Tensor<'float32'> }> => sd.generate({ prompt: '', image, strength: 0, sampler: 'ddim', decode: false, ...(tiled !== undefined && { tiled }) });
+    const { latents } = await draw(false);
+    const std = (logVariance: number | undefined): number => Math.exp(0.5 * (logVariance ?? NaN));
+    const moved = [...latents.data].map((value, i) => {
+      const noise = (value / scalingFactor - (whole.mean.data[i] as number)) / std(whole.logVariance.data[i]);
+      return ((tiles.mean.data[i] as number) + std(tiles.logVariance.data[i]) * noise) * scalingFactor;
+    });
+    exactly(t)((await draw(true)).latents, { ...expected, values: moved }, 'generate in tiles');
+    t.ok(worstStored(latents, { ...expected, values: moved }, CLOSE) > 10, 'as a whole it is something else');
+    t.same((await draw()).latents.data, (await draw(side > 2 * imageSize)).latents.data, `auto at ${side}`);
+  }
 });
 
 t.test('the two towers of a CLIPModel tell pictures and texts together', async (t) => {
@@ -248,6 +298,47 @@ t.test('bfloat16 nets are near the reference', async (t) => {
       if (name === 'small') roughly(t)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
     });
   }
+});
+
+t.test('the way that a GPU takes', async (t) => {
+  for (const name of ['sd1', 'sd2', 'small'] as const) {
+    const { unet, vae, text } = FOLDERS[name];
+    const folder = join(root, name);
+    await t.test(`${name}: float64, without kernels of ours`, async (t) => {
+      using sd = await loadPlaced(folder, { dtype: 'float64' });
+      t.equal(sd.info.dtype, 'float64');
+      await compareUnet(sd, unet, exactly(t));
+      await compareVae(sd, vae, exactly(t));
+      await compareText(sd, text, exactly(t));
+      if (name === 'small') exactly(t)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
+    });
+    await t.test(`${name}: float16, the autoencoder in float32`, async (t) => {
+      using sd = await loadPlaced(folder, { dtype: 'float16' });
+      using full = await load(name);
+      t.equal(sd.info.bytes, (full.info.bytes + 4 * full.info.vaeParameters) / 2);
+      await compareUnet(sd, unet, roughly(t, FLOAT16_SHARE));
+      await compareVae(sd, vae, exactly(t));
+      await compareText(sd, text, roughly(t, FLOAT16_SHARE));
+      if (name === 'small') roughly(t, FLOAT16_SHARE)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
+    });
+    await t.test(`${name}: on a device of its own`, async (t) => {
+      using sd = await loadPlaced(folder, { device: FAKE_DEVICE });
+      t.equal(sd.info.device, FAKE_DEVICE);
+      await compareUnet(sd, unet, exactly(t));
+      await compareVae(sd, vae, exactly(t));
+      await compareText(sd, text, exactly(t));
+      if (name === 'small') exactly(t)((await sd.components.imageEncoder.encode(filled('input.pixels', vision.pixels))).projected, vision.imageEmbeds, 'vision, projected');
+    });
+  }
+});
+
+t.test('NaN weights are found where they are not packed', async (t) => {
+  const folder = writeFormulaPipeline(join(root, 'nan'), 'sd1', undefined, FOLDERS.small.nets);
+  const file = join(folder, 'unet', 'diffusion_pytorch_model.safetensors');
+  const { tensors } = readSafetensors(file);
+  (tensors['mid_block.resnets.0.conv1.weight'] as Tensor<'float32'>).data[7] = NaN;
+  writeSafetensors(file, tensors);
+  t.match(await thrown(() => loadPlaced(folder, { dtype: 'float64' })), { code: 'ERR_NOT_FINITE', message: /mid_block\.resnets\.0\.conv1\.weight/ });
 });
 
 t.test('auto says which of the two it chose', async (t) => {

@@ -139,6 +139,7 @@ console.log((grown / 2 ** 20).toFixed(1), (process.memoryUsage().arrayBuffers / 
 
 t.test('a native error does not crash: wrong JavaScript types at the border', async (t) => {
   const { code, stdout, stderr } = await runScript(`import { native } from '#lib/native.js';
+process.chdir(process.argv[1]);
 const n = native();
 const values = [undefined, null, 1, 'x', {}, [], () => {}, Symbol.iterator, 2n ** 70n, NaN, new Uint8Array(3), new Proxy({}, { get() { throw new Error('trap'); } })];
 let threw = 0, passed = 0;
@@ -150,7 +151,7 @@ for (const [name, call] of Object.entries(n)) {
 }
 await new Promise((resolve) => setTimeout(resolve, 200));
 console.log('alive', threw > 1000);
-process.exit(0);`);
+process.exit(0);`, { args: [t.testdir()] });
   t.equal(code, 0, stderr.slice(0, 500));
   t.match(stdout, /alive true/);
   t.equal((await thrown(() => loadClassifier(7 as never))).code !== undefined, true);

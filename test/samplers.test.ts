@@ -100,6 +100,41 @@ t.test('wrong options are refused with the name and the value', async (t) => {
   t.equal((await thrown(() => parseSchedulerConfig('{'))).code, 'ERR_FILE_FORMAT');
 });
 
+t.test('every sampler refuses no steps and too many', async (t) => {
+  for (const type of SAMPLER_NAMES) {
+    for (const [steps, message] of [[0, /of at least 1 for steps, received 0$/], [10_001, /of at most 10000 for steps, received 10001$/], [2.5, /an integer for steps, received 2\.5$/]] as const) {
+      for (const sampler of [type, { type }]) {
+        t.match(await thrown(() => planSampling({ sampler, steps })), { code: 'ERR_INVALID_ARGUMENT', message }, `${type}, ${steps} steps, planned`);
+        t.match(await thrown(() => sample({ predict: smooth, shape: SHAPE, sampler, steps })), { code: 'ERR_INVALID_ARGUMENT', message }, `${type}, ${steps} steps`);
+      }
+    }
+  }
+  const sigmas = Array.from({ length: 10_002 }, (_, i) => 10_001 - i);
+  t.match(await thrown(() => planSampling({ sampler: { type: 'euler', sigmas } })), { code: 'ERR_INVALID_ARGUMENT', message: /from 1 to 10000 for steps, received 10001$/ }, 'a list of as many');
+});
+
+// With an offset of 1, as Stable Diffusion's configs have it, evenly spaced steps begin at timestep 1000 of 0 to 999. In diffusers 0.42.1
+// DDIM, DDPM and PNDM then fail with "IndexError: index 1000 is out of bounds", the multistep ones give NaN at their second step (two equal
+// sigmas), and the others count it as 999: sigmas 14.6146, 14.6146, 14.5263, ... LCM counts in its own timesteps.
+t.test('timesteps beyond the trained ones are refused, or clipped where diffusers clips', async (t) => {
+  const schedulerConfig: SchedulerConfig = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', timestep_spacing: 'leading', steps_offset: 1 };
+  for (const sampler of ['ddim', 'ddpm', 'pndm', 'lms', 'dpmpp_2m', 'dpmpp_2m_sde', 'unipc'] as const) {
+    const steps = ['dpmpp_2m', 'dpmpp_2m_sde', 'unipc'].includes(sampler) ? 999 : 1000; // these count one step more
+    const message = new RegExp(`^Expected timesteps of at most 999, received 1000 from ${steps} steps with steps_offset 1; take fewer steps or the spacing trailing$`);
+    t.match(await thrown(() => planSampling({ sampler, steps, schedulerConfig })), { code: 'ERR_INVALID_ARGUMENT', message }, sampler);
+    t.match(await thrown(() => sample({ predict: smooth, shape: SHAPE, sampler, steps, schedulerConfig })), { code: 'ERR_INVALID_ARGUMENT', message }, sampler);
+    t.equal(planSampling({ sampler, steps: 500, schedulerConfig }).levels[0]?.timestep, steps === 1000 ? 999 : 501, `${sampler}: fewer steps fit`);
+    t.equal(planSampling({ sampler: { type: sampler, spacing: 'trailing' }, steps, schedulerConfig }).levels[0]?.timestep, 999, `${sampler}: trailing fits`);
+  }
+  for (const sampler of ['euler', 'euler_ancestral', 'heun', 'kdpm2'] as const) {
+    const { levels } = planSampling({ sampler, steps: 1000, schedulerConfig });
+    t.same(levels.slice(0, 3).map(({ timestep }) => timestep), [1000, 999, 998], sampler);
+    t.ok(worst(levels.slice(0, 3).map(({ sigma }) => sigma), [14.6146469, 14.6146469, 14.5262804], { rtol: 1e-6 }) <= 1, sampler);
+  }
+  const lcm = planSampling({ sampler: { type: 'lcm', originalSteps: 1000 }, steps: 1000, schedulerConfig });
+  t.equal(lcm.levels[0]?.timestep, 999, 'lcm');
+});
+
 t.test('what a predictor does wrong', async (t) => {
   const mine = new TypeError('mine');
   const run = (predict: (question: PredictQuestion) => unknown): Promise<{ code?: string; message: string }> => thrown(() => sample({ predict: predict as SampleOptions['predict'], shape: SHAPE, steps: 5 }));

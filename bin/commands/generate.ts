@@ -37,6 +37,7 @@ interface Options {
   variant?: string;
   tokenizer?: string;
   dtype?: LoadDiffusionOptions['dtype'];
+  device?: LoadDiffusionOptions['device'];
   threads?: number;
   overwrite?: boolean;
   dryRun?: boolean;
@@ -84,7 +85,8 @@ export function addGenerate(program: Command): void {
     .option('--revision <name>', 'of a hub name: a branch, a tag or a commit')
     .option('--variant <name>', 'weight files of this kind, say fp16')
     .option('--tokenizer <folder>', 'for single files, which hold none')
-    .option('--dtype <type>', 'auto, float32 or bfloat16')
+    .option('--dtype <type>', 'auto, float32, bfloat16 or, on a GPU, float16')
+    .option('--device <name>', 'auto, cpu or cuda')
     .option('--threads <n>', 'default: all cores', integer)
     .option('--overwrite', 'replace pictures that were made with other settings')
     .option('--dry-run', 'load the model and say what would be written')
@@ -109,13 +111,13 @@ async function generate(given: string[], options: Options, command: Command): Pr
   const { steps, sampler, seed, width, height, strength, threads } = options;
   const own = defined({ steps, sampler, guidanceScale: options.guidance, negativePrompt: options.negative, seed, width, height, strength, image, mask });
   const run: Run = { options, call: { ...stored, ...own }, signal: interruptible(), sd: undefined, pictures: [], warnings: new Set() };
-  const { revision, variant, tokenizer } = options;
+  const { revision, variant, tokenizer, device } = options;
   const dtype = options.dtype ?? (from?.['dtype'] === 'float32' || from?.['dtype'] === 'bfloat16' ? from['dtype'] : undefined);
   try {
     const load = {
       title: `load ${model}`,
       run: async (_: Run, report: Report) => {
-        run.sd = await loaded(model, defined({ revision, variant, tokenizer, dtype, threads, signal: run.signal }), report);
+        run.sd = await loaded(model, defined({ revision, variant, tokenizer, dtype, device, threads, signal: run.signal }), report);
         run.pictures = await wanted(run.sd, run.call, prompts, options, defined({ revision, variant, ...provenance }));
       },
     };

@@ -12,7 +12,6 @@ import {
   callSchema,
   checkCombination,
   clipSchema,
-  decodeSchema,
   DEFAULT_STRENGTH,
   encodeImageSchema,
   generateSchema,
@@ -21,6 +20,7 @@ import {
   promptSchema,
   replaySchema,
   saveSchema,
+  tiledSchema,
   type CallOptions,
   type CheckedGenerateOptions,
   type FreeU,
@@ -28,6 +28,7 @@ import {
   type InvertOptions,
   type ReplayOptions,
   type SaveOptions,
+  type TiledOptions,
   type TokenMerging,
 } from './generate-options.js';
 import { nativeCall, type DiffusionParts, type NativeCall } from './parts.js';
@@ -35,7 +36,7 @@ import { toImages, toMask, toPixels } from './pixels.js';
 import { asList, encodeTexts, guidanceOf, promptCount, promptText } from './prompts.js';
 import type { DiffusionInfo, Generated, GenerateEvent, GenerationPlan, Inversion, NoisePrediction, StepProgress, WarningEvent } from './results.js';
 import { saveFolder, type SaveEvent } from './save.js';
-import { checkMemory, factorOf, sizeOf, trainedSide } from './size.js';
+import { checkAutoencoderMemory, checkMemory, factorOf, sizeOf, trainedSide } from './size.js';
 import type { ClipTokenizer } from './tokenizer.js';
 
 /** A plan and what the addon needs beside it. */
@@ -63,12 +64,15 @@ export class Diffusion implements Disposable, AsyncDisposable {
         config: parts.config.vae,
         weights: part('vae'),
         /** Latents as the autoencoder knows them (not scaled) to pixels in [-1, 1], [B, 3, H, W]; `tiled`: less memory for large pictures. */
-        decode: (z: Tensor, options: CallOptions & { tiled?: boolean } = {}) => {
-          const { tiled, ...call } = checkOptions(decodeSchema, options, 'decode');
+        decode: (z: Tensor, options: TiledOptions = {}) => {
+          const { tiled, ...call } = checkOptions(tiledSchema, options, 'decode');
           return this.#call<Tensor<'float32'>>('decodeLatents', { latents: z, scaled: false, tiled }, call);
         },
-        /** Pixels in [-1, 1], [B, 3, H, W], to mean and log variance of the (unscaled) latents. */
-        encode: (pixels: Tensor, options: CallOptions = {}) => this.#call<{ mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>('encodePixels', { pixels }, checkOptions(callSchema, options, 'encode')),
+        /** Pixels in [-1, 1], [B, 3, H, W], to mean and log variance of the (unscaled) latents; `tiled` as for `decode`. */
+        encode: (pixels: Tensor, options: TiledOptions = {}) => {
+          const { tiled, ...call } = checkOptions(tiledSchema, options, 'encode');
+          return this.#call<{ mean: Tensor<'float32'>; logVariance: Tensor<'float32'> }>('encodePixels', { pixels, tiled }, call);
+        },
       },
       textEncoder: {
         config: parts.config.textEncoder,
@@ -94,7 +98,6 @@ export class Diffusion implements Disposable, AsyncDisposable {
     return {
       ...native().diffusionInfo(handle),
       model: name,
-      device: 'cpu',
       predictionType: (schedule['prediction'] as string | undefined) ?? 'epsilon',
       imageSize: trainedSide(config),
       factor: factorOf(config),
@@ -175,13 +178,15 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   /** Latents of pictures as the UNet knows them, [pictures, C, h, w]: the mean of the encoder's distribution. */
-  encodeImage(pictures: Image | readonly Image[], options: CallOptions & { width?: number; height?: number } = {}): Job<never, Tensor<'float32'>> {
+  encodeImage(pictures: Image | readonly Image[], options: TiledOptions & { width?: number; height?: number } = {}): Job<never, Tensor<'float32'>> {
     const { pictures: given, ...o } = checkOptions(encodeImageSchema, { ...options, pictures }, 'encodeImage');
     const all = asImages(given);
     return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
       const { config, handle } = this.#parts;
-      const pixels = toPixels(all, sizeOf(config, { ...o, image: all }));
-      const call = { pixels, ...nativeCall(this.#parts, o) };
+      const size = sizeOf(config, { ...o, image: all });
+      checkAutoencoderMemory(config, size, o.tiled, all.length);
+      const pixels = toPixels(all, size);
+      const call = { pixels, tiled: o.tiled, ...nativeCall(this.#parts, o) };
       const { mean } = await runNative<never, { mean: Tensor<'float32'> }>((listener) => native().encodePixels(handle, call, listener), signal);
       const { scalingFactor, shiftFactor = 0 } = config.vae;
       return { ...mean, data: mean.data.map((value) => (value - shiftFactor) * scalingFactor) };
@@ -189,9 +194,12 @@ export class Diffusion implements Disposable, AsyncDisposable {
   }
 
   /** Pictures of latents [B, C, h, w]. */
-  decodeLatents(latents: Tensor, options: CallOptions & { tiled?: boolean } = {}): Job<never, Image[]> {
-    const o = checkOptions(decodeSchema, options, 'decodeLatents');
+  decodeLatents(latents: Tensor, options: TiledOptions = {}): Job<never, Image[]> {
+    const o = checkOptions(tiledSchema, options, 'decodeLatents');
     return new Job<never, Image[]>(async ({ signal }) => {
+      const [batch = 1, , height = 1, width = 1] = latents.shape;
+      const factor = factorOf(this.#parts.config);
+      checkAutoencoderMemory(this.#parts.config, { width: factor * width, height: factor * height }, o.tiled, batch);
       const call = { latents, tiled: o.tiled, ...nativeCall(this.#parts, o) };
       return toImages(await runNative<never, Tensor<'float32'>>((listener) => native().decodeLatents(this.#parts.handle, call, listener), signal));
     }, o);
@@ -267,7 +275,8 @@ export class Diffusion implements Disposable, AsyncDisposable {
     const size = sizeOf(config, o);
     const pictures = promptCount(o.prompt) * o.count;
     const tiled = o.tiled === 'auto' ? Math.max(size.width, size.height) > 2 * trainedSide(config) : o.tiled;
-    checkMemory(config, size, tiled, Math.min(o.batchSize, pictures));
+    const { dtype, device } = native().diffusionInfo(this.#parts.handle);
+    if (device === 'cpu') checkMemory(config, size, tiled, Math.min(o.batchSize, pictures));
     const resolved = this.#resolve(o);
     const sampler = resolved.sampler as { steps?: number; customTimesteps?: number[]; customSigmas?: number[] };
     const steps = sampler.steps ?? sampler.customTimesteps?.length ?? (sampler.customSigmas?.length ?? 1) - 1;
@@ -285,7 +294,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
       featureCache: o.featureCache,
       tokenMerging: o.tokenMerging,
       loras: this.#loraScales(o.loras),
-      dtype: native().diffusionInfo(this.#parts.handle).dtype,
+      dtype,
       model,
     });
     const settings = seeds.map((seed, i) => ({ prompt: promptText(o.prompt, Math.floor(i / o.count)), negativePrompt: promptText(o.negativePrompt ?? '', Math.floor(i / o.count)), seed, ...common }));

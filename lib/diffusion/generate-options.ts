@@ -85,7 +85,7 @@ export const generateSchema = z.strictObject({
   batchSize: positiveInt.max(1024).default(4),
   /** Steps between small previews in the events. Default 0: none. */
   previewEvery: z.int().min(0).default(0),
-  /** Decode in tiles: less memory for large pictures. Default `auto`: above twice the trained size. */
+  /** Encode and decode in tiles: less memory for large pictures. Default `auto`: above twice the trained size. */
   tiled: z.union([z.boolean(), z.literal('auto')]).default('auto'),
   /** false: latents only. Default true. */
   decode: z.boolean().default(true),
@@ -142,15 +142,20 @@ const side = positiveInt.max(MAX_SIDE).optional();
 const timesteps = z.union([z.number(), z.array(z.number()).min(1)], { error: 'a number or a list of numbers' });
 
 export const clipSchema = callSchema.extend({ clipSkip: z.int().min(0).default(0) });
-export const decodeSchema = callSchema.extend({ tiled: z.boolean().default(false) });
+export const tiledSchema = callSchema.extend({ tiled: z.boolean().default(false) });
 export const promptSchema = clipSchema.extend({ loras: loraScalesSchema.optional(), text: z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' }) });
-export const encodeImageSchema = callSchema.extend({ pictures: images, width: side, height: side });
+export const encodeImageSchema = tiledSchema.extend({ pictures: images, width: side, height: side });
 export const predictSchema = callSchema.extend({ latents: tensor, timestep: timesteps, context: tensor, freeU: freeUSchema.optional(), attention: attentionSchema.optional(), tokenMerging: tokenMergingSchema.optional(), loras: loraScalesSchema.optional() });
 
 /** Threads and signal of a call. */
 export interface CallOptions {
   threads?: number | undefined;
   signal?: AbortSignal | undefined;
+}
+
+export interface TiledOptions extends CallOptions {
+  /** In overlapping tiles: less memory for large pictures. Default false. */
+  tiled?: boolean;
 }
 
 /** What the schema cannot say. Throws `ArgumentError`. */

@@ -3,9 +3,10 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { ArgumentError, SeedbedError } from '../errors.js';
 import { Job, runNative } from '../job.js';
-import { native, type DiffusionHandle, type LoadEvent } from '../native.js';
+import { missingCuda, native, type DiffusionHandle, type LoadEvent } from '../native.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
 import { checkSchedulerConfig } from '../scheduler-config.js';
+import type { Dtype } from '../tensor.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion } from './diffusion.js';
@@ -16,9 +17,12 @@ import { recogniseSingleFile, type SingleFile } from './single-file.js';
 import { loadTokenizer } from './tokenizer.js';
 
 const schema = z.strictObject({
-  /** What the networks compute in. `auto`: bfloat16 where this processor multiplies faster in it, else float32. Default `auto`. */
-  dtype: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
-  /** Default `auto`: the CPU, the only device of this build. */
+  /**
+   * What the networks compute in. `auto`: on the CPU bfloat16 where this processor multiplies faster in it, else float32; on a
+   * GPU float16. `float16` is for GPUs; the autoencoder then stays in float32, since it leaves float16's range. Default `auto`.
+   */
+  dtype: z.enum(['auto', 'float32', 'bfloat16', 'float16']).default('auto'),
+  /** `cuda` needs a libtorch with CUDA and a GPU. `auto`: the GPU where libtorch finds one, else the CPU. Default `auto`. */
   device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
   /** Of a hub name: a branch, a tag or a commit. Default `main`. */
   revision: z.string().min(1).optional(),
@@ -53,9 +57,9 @@ export interface FetchEvent extends FetchProgress {
 export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}): Job<FetchEvent | LoadEvent, Diffusion> {
   const o = checkOptions(schema, options, 'loadDiffusion');
   if (typeof source !== 'string' || source === '') throw new ArgumentError('Expected the path or the hub name of a model for loadDiffusion');
-  if (o.device === 'cuda') throw new SeedbedError('ERR_NO_CUDA', "Expected a build with CUDA for device 'cuda', this one computes on the CPU");
   return new Job<FetchEvent | LoadEvent, Diffusion>(
     async ({ emit, signal }) => {
+      const placement = placementOf(o);
       const fromHub = !existsSync(source) && isHubName(source);
       const path = !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
       const found = await findModel(path, { variant: o.variant });
@@ -66,7 +70,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         vae: { config: model.config.vae, ...model.files.vae },
         textEncoder: { config: model.config.textEncoder, ...model.files.textEncoder },
         ...(model.config.imageEncoder && { imageEncoder: { config: model.config.imageEncoder, ...model.files.imageEncoder } }),
-        dtype: o.dtype === 'auto' ? fastestDtype() : o.dtype,
+        ...placement,
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
@@ -75,6 +79,14 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
     },
     o,
   );
+}
+
+function placementOf({ device, dtype }: z.output<typeof schema>): { device: 'cpu' | 'cuda'; dtype: Dtype } {
+  const missing = device === 'cpu' ? undefined : missingCuda();
+  if (device === 'cuda' && missing !== undefined) throw new SeedbedError('ERR_NO_CUDA', missing);
+  if (device !== 'cpu' && missing === undefined) return { device: 'cuda', dtype: dtype === 'auto' ? 'float16' : dtype };
+  if (dtype === 'float16') throw new ArgumentError("Expected 'auto', 'float32' or 'bfloat16' for dtype on the CPU, received 'float16', which is for device 'cuda'");
+  return { device: 'cpu', dtype: dtype === 'auto' ? fastestDtype() : dtype };
 }
 
 function fetchOptions({ revision, variant }: z.output<typeof schema>): FetchModelOptions {

@@ -64,7 +64,6 @@ export interface Inversion {
 
 export interface DiffusionInfo extends NativeDiffusionInfo {
   model: string;
-  device: 'cpu';
   /** What the UNet predicts: epsilon, v_prediction or sample. */
   predictionType: string;
   /** Pixels the model was trained at. */

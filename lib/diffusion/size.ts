@@ -30,16 +30,25 @@ const MAPS = 4;
 /** The widest channels at full size are this many times those of the first level. */
 const WIDENING = 8;
 
-/**
- * A refusal is better than a process that the system kills. Decoding needs the most: a few maps of the widest channels at full
- * size. Throws `ERR_OUT_OF_MEMORY`.
- */
-export function checkMemory(config: DiffusionConfig, { width, height }: Size, tiled: boolean, batch: number): void {
-  const { unet, vae } = config;
-  const decoded = tiled ? Math.min(vae.sampleSize, Math.max(width, height)) ** 2 : width * height;
-  const decode = MAPS * BYTES * decoded * (vae.blockOutChannels[1] ?? vae.blockOutChannels[0] ?? 1) + 3 * BYTES * width * height;
-  const denoise = 2 * batch * MAPS * BYTES * ((width * height) / factorOf(config) ** 2) * WIDENING * (unet.blockOutChannels[0] ?? 1);
-  const needed = Math.max(decode, denoise);
+/** A few maps of the widest channels at full size, of decoding; encoding needs less. */
+function autoencoderBytes({ vae }: DiffusionConfig, { width, height }: Size, tiled: boolean): number {
+  const atOnce = tiled ? Math.min(vae.sampleSize, Math.max(width, height)) ** 2 : width * height;
+  return MAPS * BYTES * atOnce * (vae.blockOutChannels[1] ?? vae.blockOutChannels[0] ?? 1) + 3 * BYTES * width * height;
+}
+
+/** For `generate`: `batch` pictures are denoised at once and decoded one by one. Throws `ERR_OUT_OF_MEMORY`. */
+export function checkMemory(config: DiffusionConfig, size: Size, tiled: boolean, batch: number): void {
+  const denoise = 2 * batch * MAPS * BYTES * ((size.width * size.height) / factorOf(config) ** 2) * WIDENING * (config.unet.blockOutChannels[0] ?? 1);
+  checkFits(Math.max(autoencoderBytes(config, size, tiled), denoise), size, tiled);
+}
+
+/** For the autoencoder alone, on `batch` pictures at once. Throws `ERR_OUT_OF_MEMORY`. */
+export function checkAutoencoderMemory(config: DiffusionConfig, size: Size, tiled: boolean, batch: number): void {
+  checkFits(batch * autoencoderBytes(config, size, tiled), size, tiled);
+}
+
+/** A refusal is better than a process that the system kills. */
+function checkFits(needed: number, { width, height }: Size, tiled: boolean): void {
   if (needed <= totalmem()) return;
   const gigabytes = (value: number): string => `${(value / 1e9).toFixed(1)} GB`;
   throw new SeedbedError('ERR_OUT_OF_MEMORY', `Expected pictures that fit into memory, ${width} x ${height} needs about ${gigabytes(needed)} of ${gigabytes(totalmem())}; make it smaller${tiled ? '' : ', or set tiled'}`);

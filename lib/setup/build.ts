@@ -23,7 +23,8 @@ function sources(folder: string): string[] {
 /** Changes when anything does that the addon is built from. */
 export function sourceFingerprint(libtorch: Libtorch): string {
   const hash = createHash('sha256').update(`${libtorch.folder}\0${libtorch.version}\0`);
-  for (const path of [join(packageRoot, 'CMakeLists.txt'), ...sources(join(packageRoot, 'native'))]) hash.update(path).update(readFileSync(path));
+  const folders = ['native', 'test/native'].map((folder) => join(packageRoot, folder)).filter(existsSync); // the second not in the published package
+  for (const path of [join(packageRoot, 'CMakeLists.txt'), ...folders.flatMap(sources)]) hash.update(path).update(readFileSync(path));
   return hash.digest('hex');
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
-import { native, type SystemInfo } from '../native.js';
+import { SeedbedError } from '../errors.js';
+import { missingCuda, native, type SystemInfo } from '../native.js';
 import { threads } from '../threads.js';
 import { cacheFolder, findAddon, findLibtorch, type Addon, type Libtorch } from './find.js';
 import { checkToolchain, type Toolchain } from './toolchain.js';
@@ -21,10 +22,12 @@ export interface Diagnosis {
   libtorch: Finding<Libtorch>;
   addon: Finding<Addon>;
   native: Finding<SystemInfo>;
+  /** A GPU to compute on. */
+  cuda: Finding<true>;
   /** Matrix product rate of one core, GFLOP/s, by element type: some processors are slower in bfloat16. */
   matmul: Finding<{ float32: number; bfloat16: number }>;
   /** What this machine should use. */
-  choice: { device: 'cpu'; precision: 'float32' | 'bfloat16' };
+  choice: { device: 'cpu' | 'cuda'; precision: 'float32' | 'bfloat16' | 'float16' };
   ready: boolean;
 }
 
@@ -34,6 +37,12 @@ async function attempt<T>(look: () => T | Promise<T>): Promise<Finding<T>> {
   } catch (error) {
     return { ok: false, reason: (error as Error).message.split('\n')[0] ?? '' };
   }
+}
+
+function findCuda(): true {
+  const reason = missingCuda();
+  if (reason !== undefined) throw new SeedbedError('ERR_NO_CUDA', reason);
+  return true;
 }
 
 function cpuFlags(): ReadonlySet<string> {
@@ -50,6 +59,7 @@ export async function doctor(): Promise<Diagnosis> {
   const binding = await attempt(() => native().systemInfo());
   const matmul = await attempt(() => ({ float32: native().measureMatmul('float32'), bfloat16: native().measureMatmul('bfloat16') }));
   const bfloat16 = matmul.ok && matmul.value.bfloat16 > matmul.value.float32;
+  const cuda = await attempt(findCuda);
   return {
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
@@ -68,8 +78,9 @@ export async function doctor(): Promise<Diagnosis> {
     libtorch: await attempt(findLibtorch),
     addon: await attempt(findAddon),
     native: binding,
+    cuda,
     matmul,
-    choice: { device: 'cpu', precision: bfloat16 ? 'bfloat16' : 'float32' },
+    choice: cuda.ok ? { device: 'cuda', precision: 'float16' } : { device: 'cpu', precision: bfloat16 ? 'bfloat16' : 'float32' },
     ready: binding.ok,
   };
 }

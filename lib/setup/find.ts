@@ -9,12 +9,17 @@ import { TORCH_VERSION } from './manifest.js';
 /** Opened in this order; what they need themselves lies beside them. */
 export const LIBTORCH_LIBRARIES = ['libc10.so', 'libtorch_cpu.so'] as const;
 
+/** Opened after those where the folder has them, in this order. What they need of NVIDIA's they find by their own RPATH, in a wheel `../../nvidia`. */
+export const CUDA_LIBRARIES = ['libc10_cuda.so', 'libtorch_cuda.so'] as const;
+
 export interface Libtorch {
   /** Has `include/` and `lib/`. */
   folder: string;
   /** Say "2.13.0+cpu". */
   version: string;
   source: 'SEEDBED_LIBTORCH' | 'cache' | 'python';
+  /** Whether it brings what computes on NVIDIA's GPUs. */
+  cuda: boolean;
 }
 
 export interface Addon {
@@ -75,7 +80,7 @@ function checkLibtorch(folder: string, source: Libtorch['source']): Libtorch {
   if (version === undefined) throw new SeedbedError('ERR_LIBTORCH', `Expected libtorch ${TORCH_VERSION} in '${folder}' (${source}), found none. Run: npx seedbed setup`);
   if (version.split('+')[0] !== TORCH_VERSION)
     throw new SeedbedError('ERR_LIBTORCH', `Expected libtorch ${TORCH_VERSION} in '${folder}' (${source}), found ${version}. Unset SEEDBED_LIBTORCH or run: npx seedbed setup`);
-  return { folder, version, source };
+  return { folder, version, source, cuda: CUDA_LIBRARIES.every((library) => existsSync(join(folder, 'lib', library))) };
 }
 
 /** Folders that may hold the built addon: this package's, or the cache when the package's is read-only. */

@@ -36,10 +36,10 @@ Emit emitting(const at::Tensor& tensor) {
   return [tensor](Napi::Env env) { return emit_tensor(env, tensor); };
 }
 
-// The outputs of one of CLIP's towers; float32 outside, whatever it computes in.
+// The outputs of one of CLIP's towers; float32 on the CPU outside, whatever and wherever it computes.
 template <typename Encoding>
 Emit emit_encoding(const Encoding& encoding) {
-  const auto outside = [](const at::Tensor& x) { return x.defined() ? x.to(at::kFloat).contiguous() : x; };
+  const auto outside = [](const at::Tensor& x) { return x.defined() ? x.to(at::kCPU, at::kFloat).contiguous() : x; };
   return [states = outside(encoding.states), pooled = outside(encoding.pooled), projected = outside(encoding.projected)](Napi::Env env) {
     Napi::Object out = emit_object(env, {{"states", emit_tensor(env, states)}, {"pooled", emit_tensor(env, pooled)}});
     if (projected.defined()) out.Set("projected", emit_tensor(env, projected));
@@ -77,7 +77,8 @@ Napi::Value diffusion_info(const Napi::CallbackInfo& info) {
   const auto& model = *Handle<Diffusion>::get(info[0])->model;
   return emit_object(info.Env(), {{"parameters", model.parameter_count()},
                                   {"bytes", model.bytes()},
-                                  {"dtype", std::string(dtype_to_name(model.dtype))},
+                                  {"dtype", std::string(dtype_to_name(model.placement.dtype))},
+                                  {"device", c10::DeviceTypeName(model.placement.device.type(), /*lower_case=*/true)},
                                   {"unetParameters", model.unet.parameter_count()},
                                   {"vaeParameters", model.vae.parameter_count()},
                                   {"textEncoderParameters", model.text_encoder.parameter_count()},
@@ -99,7 +100,7 @@ Napi::Value save_diffusion(const Napi::CallbackInfo& info) {
     NamedTensors weights;
     for (const auto& [name, value] : diffusion::merged_parameters(part_of(model, part), *loras)) {
       poll();
-      weights.emplace_back(name, value.to(wanted));
+      weights.emplace_back(name, value.to(at::kCPU, wanted));
     }
     write_safetensors(path, weights, {{"format", "pt"}});
     return [](Napi::Env env) { return env.Undefined(); };
@@ -145,8 +146,10 @@ Napi::Value predict_noise(const Napi::CallbackInfo& info) {
 Napi::Value encode_pixels(const Napi::CallbackInfo& info) {
   const Fields fields(info[1], "options");
   const at::Tensor pixels = parse_tensor(fields.required("pixels"), "pixels");  // [B, 3, H, W] in [-1, 1]
+  bool tiled = false;
+  fields.read("tiled", tiled);
   return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext&, const nn::Poll& poll) -> Emit {
-    const auto [mean, log_variance] = model.vae.encode(pixels, poll);
+    const auto [mean, log_variance] = tiled ? model.vae.encode_tiled(pixels, poll) : model.vae.encode(pixels, poll);
     return [mean, log_variance](Napi::Env env) { return emit_object(env, {{"mean", emit_tensor(env, mean)}, {"logVariance", emit_tensor(env, log_variance)}}); };
   });
 }
@@ -184,21 +187,26 @@ Napi::Value invert(const Napi::CallbackInfo& info) {
   const diffusion::Guidance guidance = parse_guidance(fields);
   const diffusion::NoiseSchedule schedule = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
   const at::Tensor latents = parse_tensor(fields.required("latents"), "latents");  // [B, C, h, w]
-  std::string kind = "ddim";
+  const diffusion::InversionKind kind = parse_inversion_kind(fields);
   int64_t steps = 50, batch_size = 4;
   std::vector<uint64_t> seeds;
-  fields.read("kind", kind).read("steps", steps).read("seeds", seeds).read("batch_size", batch_size);
+  fields.read("steps", steps).read("seeds", seeds).read("batch_size", batch_size);
   return start_on_model(info, fields, [=](const diffusion::Model& model, JobContext& context, const nn::Poll& poll) -> Emit {
     const diffusion::OnInvert on_step = report_steps(context);
     std::vector<diffusion::Level> levels;
     std::vector<at::Tensor> trajectory, noises;
-    if (kind == "ddim") {
-      auto found = diffusion::invert_ddim(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule, steps, latents, on_step);
-      std::tie(levels, trajectory) = std::tie(found.levels, found.latents);
-    } else {
-      diffusion::NoiseSource noise(seeds);
-      auto found = diffusion::invert_edit_friendly(model, guidance, schedule, steps, latents, noise, batch_size, on_step, poll);
-      std::tie(levels, trajectory, noises) = std::tie(found.plan.levels, found.latents, found.noises);
+    switch (kind) {
+      case diffusion::InversionKind::ddim: {
+        auto found = diffusion::invert_ddim(diffusion::guided_predictor(model, guidance, latents.size(0), poll), schedule, steps, latents, on_step);
+        std::tie(levels, trajectory) = std::tie(found.levels, found.latents);
+        break;
+      }
+      case diffusion::InversionKind::edit_friendly: {
+        diffusion::NoiseSource noise(seeds);
+        auto found = diffusion::invert_edit_friendly(model, guidance, schedule, steps, latents, noise, batch_size, on_step, poll);
+        std::tie(levels, trajectory, noises) = std::tie(found.plan.levels, found.latents, found.noises);
+        break;
+      }
     }
     return [=](Napi::Env env) {
       const auto tensors = [env](const std::vector<at::Tensor>& list) { return emit_list(env, list, [env](const at::Tensor& x) { return emit_tensor(env, x); }); };

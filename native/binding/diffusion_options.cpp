@@ -1,7 +1,6 @@
 #include "diffusion_options.h"
 
-#include <array>
-
+#include "names.h"
 #include "sampler_options.h"
 #include "tensor/dtype.h"
 #include "values.h"
@@ -10,7 +9,8 @@ namespace seedbed::binding {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, nn::Activation>, 2> kActivation{{{"quick_gelu", nn::Activation::quick_gelu}, {"gelu", nn::Activation::gelu}}};
+constexpr Names<nn::Activation, 2> kActivation{{{"quick_gelu", nn::Activation::quick_gelu}, {"gelu", nn::Activation::gelu}}};
+constexpr Names<diffusion::InversionKind, 2> kInversion{{{"ddim", diffusion::InversionKind::ddim}, {"edit-friendly", diffusion::InversionKind::edit_friendly}}};
 
 // Whether each block type attends to the prompt.
 std::vector<bool> read_attention(const Fields& fields, std::string_view name) {
@@ -43,7 +43,7 @@ nn::VaeConfig parse_vae_config(const Fields& fields) {
 
 void read_clip_layers(const Fields& fields, nn::ClipLayers& c) {
   fields.read("width", c.width).read("intermediate_size", c.intermediate_size).read("layers", c.layers).read("heads", c.heads);
-  fields.read("activation", EnumNames<nn::Activation>(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
+  fields.read("activation", names(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
 }
 
 nn::ClipTextConfig parse_text_config(const Fields& fields) {
@@ -87,9 +87,9 @@ diffusion::ModelFiles parse_model_files(const Fields& fields) {
     m.image_encoder = parse_vision_config(config(*vision));
     m.image_encoder_files = parse_weight_files(*vision);
   }
-  std::string dtype = "float32";
-  fields.read("dtype", dtype);
-  m.dtype = dtype_from_name(dtype);
+  std::string dtype = "float32", device = "cpu";
+  fields.read("dtype", dtype).read("device", device);
+  m.placement = {at::Device(device), dtype_from_name(dtype)};
   return m;
 }
 
@@ -160,6 +160,17 @@ diffusion::GenerateOptions parse_generate_options(const Fields& fields) {
   o.mask = optional_tensor(fields, "mask");
   o.attention = parse_attention(fields);
   return o;
+}
+
+diffusion::InversionKind parse_inversion_kind(const Fields& fields) {
+  auto kind = diffusion::InversionKind::ddim;
+  fields.read("kind", names(kInversion), kind);
+  return kind;
+}
+
+void add_diffusion_enum_names(Napi::Env env, Napi::Object enums) {
+  enums.Set("activation", emit_names(env, kActivation));
+  enums.Set("inversion", emit_names(env, kInversion));
 }
 
 }  // namespace seedbed::binding

@@ -15,5 +15,10 @@ nn::AttentionControlOptions parse_attention(const Fields& fields);
 // Prompts, guidance and its variants; the tensors are copied.
 diffusion::Guidance parse_guidance(const Fields& fields);
 diffusion::GenerateOptions parse_generate_options(const Fields& fields);
+// The `kind` of a call of invert.
+diffusion::InversionKind parse_inversion_kind(const Fields& fields);
+
+// Adds the names of this topic's enums to nameTables' `enums`.
+void add_diffusion_enum_names(Napi::Env env, Napi::Object enums);
 
 }  // namespace seedbed::binding

@@ -39,9 +39,9 @@ class Fields {
 
   template <typename Enum>
   const Fields& read(std::string_view name, EnumNames<Enum> names, Enum& target) const {
+    if (!optional(name)) return *this;
     std::string text;
     read(name, text);
-    if (text.empty()) return *this;
     for (const auto& [known, value] : names)
       if (known == text) {
         target = value;

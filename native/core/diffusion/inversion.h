@@ -9,6 +9,8 @@
 
 namespace seedbed::diffusion {
 
+enum class InversionKind { ddim, edit_friendly };
+
 // `done` of `total` calls of the network.
 using OnInvert = std::function<void(int64_t done, int64_t total)>;
 

@@ -83,6 +83,7 @@ Loras::Entry& Loras::find(const std::string& name) {
 }
 
 std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double>& scales) const {
+  const nn::Placement& place = model_->placement;
   auto active = std::make_shared<nn::ActiveLoras>();
   std::map<const nn::Module*, std::pair<std::string, std::vector<nn::LoraFactors>>> merged;
   for (const Entry& entry : entries_) {
@@ -92,7 +93,7 @@ std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double
     for (const auto& [layer, f] : entry.factors) {
       const nn::LoraFactors scaled{f.down, f.up, f.scale * scale};
       if (!entry.info.merged) {
-        active->at(*layer.layer).add({f.down.to(model_->dtype), f.up.to(model_->dtype), scaled.scale});
+        active->at(*layer.layer).add({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), scaled.scale});
         continue;
       }
       auto& [name, factors] = merged[layer.layer];
@@ -104,7 +105,7 @@ std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double
     const auto& [name, factors] = named;
     const nn::LoraSite* const before = current_ ? current_->find(*layer) : nullptr;
     const bool same = before != nullptr && before->merged() && before->merged()->made_of(factors);
-    active->at(*layer).set_merged(same ? before->merged() : std::make_shared<nn::MergedWeight>(factors, model_->dtype, name));
+    active->at(*layer).set_merged(same ? before->merged() : std::make_shared<nn::MergedWeight>(factors, place, name));
   }
   return active;
 }

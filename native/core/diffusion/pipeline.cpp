@@ -141,7 +141,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
   at::Tensor picture;
   if (o.image.defined()) {
     const at::Tensor pixels = for_images(rows(o.image, begin, end), images);
-    picture = encode_pixels(model, pixels, &noise, poll);
+    picture = encode_pixels(model, pixels, o.tiled, &noise, poll);
     sampler.start = start_of_strength(o.strength, step_count(o.sampler));
   }
   const SamplePlan steps = plan(sampler, o.schedule);
@@ -162,7 +162,7 @@ at::Tensor generate_batch(const Model& model, const GenerateOptions& o, int64_t 
 
 Predict guided_predictor(const Model& model, const Guidance& guidance, int64_t images, const nn::Poll& poll) {
   check_guidance(model, guidance, images);
-  const at::Tensor prompt = both_prompts(guidance, images);
+  const at::Tensor prompt = both_prompts(guidance, images).to(model.placement.device);  // once, not at every step
   const auto caches = std::make_shared<Caches>();
   if (guidance.feature_cache) caches->features.emplace(*guidance.feature_cache);
   return [&model, guidance, prompt, caches, poll](const at::Tensor& x, const Level& level) {

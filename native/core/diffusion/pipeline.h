@@ -49,7 +49,7 @@ struct GenerateOptions {
   int64_t batch_size = 4;          // pictures per call of the network; part of the result's rounding
   nn::AttentionControlOptions attention;  // pictures by their place in `seeds`
   int64_t preview_every = 0;       // steps between previews, 0: none
-  bool tiled = false;              // decode in tiles
+  bool tiled = false;              // encode and decode in tiles
   bool decode = true;              // false: latents only
 };
 

@@ -21,6 +21,7 @@ struct Rule {
   bool extra_point;  // the timesteps are those of one step more, without the last
   bool whole;  // timesteps are rounded
   TimestepSpacing spacing;  // unless the schedule says
+  bool clips;  // timesteps beyond the trained ones count as the last of these; others cannot step between equal sigmas
 };
 
 Rule rule_of(SamplerKind kind) {
@@ -28,15 +29,15 @@ Rule rule_of(SamplerKind kind) {
     case SamplerKind::ddim:
     case SamplerKind::ddpm:
     case SamplerKind::pndm:
-    case SamplerKind::lcm: return {false, false, true, TimestepSpacing::leading};
+    case SamplerKind::lcm: return {false, false, true, TimestepSpacing::leading, false};
     case SamplerKind::dpmpp_2m:
     case SamplerKind::dpmpp_2m_sde:
-    case SamplerKind::unipc: return {true, true, true, TimestepSpacing::linspace};
+    case SamplerKind::unipc: return {true, true, true, TimestepSpacing::linspace, false};
+    case SamplerKind::lms: return {true, false, false, TimestepSpacing::linspace, false};
     case SamplerKind::euler:
     case SamplerKind::euler_ancestral:
     case SamplerKind::heun:
-    case SamplerKind::lms:
-    case SamplerKind::kdpm2: return {true, false, false, TimestepSpacing::linspace};
+    case SamplerKind::kdpm2: return {true, false, false, TimestepSpacing::linspace, true};
   }
   fail(ErrorCode::internal, "Unknown sampler");
 }
@@ -78,6 +79,13 @@ void check(const SamplerOptions& o, const NoiseSchedule& schedule) {
   if (o.kind == SamplerKind::pndm && !o.pndm.skip_prk_steps) expect(steps > kPrkSteps, "Expected at least {} steps for pndm with Runge-Kutta steps, received {}", kPrkSteps + 1, steps);
 }
 
+// Only a `steps_offset` leads beyond the trained timesteps. There diffusers fails with an IndexError, or with NaN, or clips.
+void check_trained(double first, const SamplerOptions& o, const NoiseSchedule& schedule) {
+  const int64_t last = schedule.options.train_timesteps - 1;
+  expect(rule_of(o.kind).clips || first <= static_cast<double>(last), "Expected timesteps of at most {}, received {} from {} steps with steps_offset {}; take fewer steps or the spacing trailing",
+         last, first, o.steps, schedule.options.steps_offset);
+}
+
 // Falling timesteps by the spacing; one for each step.
 std::vector<double> spaced_timesteps(const SamplerOptions& options, const NoiseSchedule& schedule) {
   const Rule rule = rule_of(options.kind);
@@ -93,6 +101,7 @@ std::vector<double> spaced_timesteps(const SamplerOptions& options, const NoiseS
     }
     timesteps.push_back(rule.whole ? std::nearbyint(t) : t);
   }
+  check_trained(timesteps.front(), options, schedule);
   return timesteps;
 }
 

@@ -67,7 +67,7 @@ at::Tensor RecordAttention::probabilities(const AttentionSite& site, at::Tensor 
 
 std::vector<AttentionRecord> RecordAttention::records() const {
   std::vector<AttentionRecord> records = sums_;
-  for (AttentionRecord& record : records) record.probabilities = record.probabilities / static_cast<double>(record.timesteps.size());
+  for (AttentionRecord& record : records) record.probabilities = (record.probabilities / static_cast<double>(record.timesteps.size())).cpu();
   return records;
 }
 

@@ -56,7 +56,7 @@ struct AttentionRecord {
   std::string layer;
   int64_t height, width;          // of the feature map whose positions are the queries
   std::vector<double> timesteps;  // of the calls it is the mean of
-  at::Tensor probabilities;       // [images, Lq, Lk], or [images, heads, Lq, Lk], float32
+  at::Tensor probabilities;       // [images, Lq, Lk], or [images, heads, Lq, Lk], float32, on the CPU
 };
 
 // Keeps the probabilities of the last half, which is that of the prompt.

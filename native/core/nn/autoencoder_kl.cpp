@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "nn/attention.h"
+#include "nn/tiles.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -28,18 +29,21 @@ const VaeConfig& checked(const VaeConfig& c) {
   return c;
 }
 
-at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
+at::Tensor to_network(const at::Tensor& x, const Conv2d& first) { return x.to(first.bias.device(), first.bias.scalar_type(), false, false, at::MemoryFormat::ChannelsLast); }
 
-at::Tensor to_result(const at::Tensor& x) { return x.to(at::kFloat, false, false, at::MemoryFormat::Contiguous); }
+at::Tensor to_result(const at::Tensor& x, const at::Tensor& input) { return x.to(input.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous); }
 
-// Fades from `before` to `after` over the first `extent` rows or columns of `after`, in place.
-void blend(const at::Tensor& before, at::Tensor after, int64_t extent, int64_t dim) {
-  extent = std::min({extent, before.size(dim), after.size(dim)});
-  std::vector<int64_t> shape(4, 1);
-  shape[static_cast<size_t>(dim)] = extent;
-  const at::Tensor share = (at::arange(extent, at::kFloat) / static_cast<double>(extent)).view(shape);
-  at::Tensor begin = after.narrow(dim, 0, extent);
-  begin.copy_(before.narrow(dim, before.size(dim) - extent, extent) * (1 - share) + begin * share);
+// Mean and log variance of moments [B, 2 latent, h, w].
+std::pair<at::Tensor, at::Tensor> distribution(const at::Tensor& moments) {
+  const auto parts = moments.chunk(2, 1);
+  return {parts[0].contiguous(), parts[1].clamp(kLogVarianceLow, kLogVarianceHigh)};
+}
+
+// Tiles of `sample_size` pixels, counted in latents. `fixed`: of a side that is no multiple of 4 the overlap is rounded up, since the
+// reference's rounding gives parts that do not fit together.
+Tiles tiles_of(const VaeConfig& c) {
+  const int64_t side = std::max<int64_t>(c.sample_size / c.factor(), 2);
+  return {.side = side, .overlap = static_cast<int64_t>(std::ceil(static_cast<double>(side) * kTileOverlap))};
 }
 
 }  // namespace
@@ -154,43 +158,40 @@ AutoencoderKl::AutoencoderKl(const VaeConfig& config) : config_(checked(config))
   if (post_quant_conv_) add_child("post_quant_conv", *post_quant_conv_);
 }
 
-std::pair<at::Tensor, at::Tensor> AutoencoderKl::encode(const at::Tensor& pixels, const Poll& poll) const {
+at::Tensor AutoencoderKl::moments(const at::Tensor& pixels, const Poll& poll) const {
+  const at::Tensor x = encoder_(pixels, poll);
+  return to_result(quant_conv_ ? (*quant_conv_)(x) : x, pixels);
+}
+
+void AutoencoderKl::check_pixels(const at::Tensor& pixels) const {
   check_shape(pixels, "pixels", {-1, config_.in_channels, -1, -1});
   expect(pixels.size(2) % config_.factor() == 0 && pixels.size(3) % config_.factor() == 0, "Expected pixels with sides that are multiples of {}, received {} x {}",
          config_.factor(), pixels.size(3), pixels.size(2));
-  at::Tensor moments = encoder_(pixels, poll);
-  if (quant_conv_) moments = (*quant_conv_)(moments);
-  const auto parts = to_result(moments).chunk(2, 1);
-  return {parts[0].contiguous(), parts[1].clamp(kLogVarianceLow, kLogVarianceHigh)};
+}
+
+std::pair<at::Tensor, at::Tensor> AutoencoderKl::encode(const at::Tensor& pixels, const Poll& poll) const {
+  check_pixels(pixels);
+  return distribution(moments(pixels, poll));
+}
+
+std::pair<at::Tensor, at::Tensor> AutoencoderKl::encode_tiled(const at::Tensor& pixels, const Poll& poll) const {
+  check_pixels(pixels);
+  Tiles tiles = tiles_of(config_);
+  tiles.before = config_.factor();
+  return distribution(in_tiles(pixels, tiles, [&](const at::Tensor& tile) { return moments(tile, poll); }));
 }
 
 at::Tensor AutoencoderKl::decode(const at::Tensor& z, const Poll& poll) const {
   check_shape(z, "latents", {-1, config_.latent_channels, -1, -1});
   const at::Tensor x = post_quant_conv_ ? (*post_quant_conv_)(to_network(z, *post_quant_conv_)) : z;
-  return to_result(decoder_(x, poll));
+  return to_result(decoder_(x, poll), z);
 }
 
 at::Tensor AutoencoderKl::decode_tiled(const at::Tensor& z, const Poll& poll) const {
   check_shape(z, "latents", {-1, config_.latent_channels, -1, -1});
-  const int64_t f = config_.factor(), tile = std::max<int64_t>(config_.sample_size / f, 2);  // latents
-  if (z.size(2) <= tile && z.size(3) <= tile) return decode(z, poll);
-  const auto stride = static_cast<int64_t>(static_cast<double>(tile) * (1 - kTileOverlap));
-  const int64_t extent = static_cast<int64_t>(static_cast<double>(tile * f) * kTileOverlap), kept = tile * f - extent;  // pixels
-  std::vector<at::Tensor> above, rows;
-  for (int64_t top = 0; top < z.size(2); top += stride) {
-    std::vector<at::Tensor> tiles, strips;
-    for (int64_t left = 0; left < z.size(3); left += stride) {
-      const at::Tensor part = z.narrow(2, top, std::min(tile, z.size(2) - top)).narrow(3, left, std::min(tile, z.size(3) - left));
-      at::Tensor pixels = decode(part, poll);
-      if (!above.empty()) blend(above[tiles.size()], pixels, extent, 2);
-      if (!tiles.empty()) blend(tiles.back(), pixels, extent, 3);
-      tiles.push_back(pixels);
-      strips.push_back(pixels.slice(2, 0, kept).slice(3, 0, kept));
-    }
-    rows.push_back(at::cat(strips, 3));
-    above = std::move(tiles);
-  }
-  return at::cat(rows, 2);
+  Tiles tiles = tiles_of(config_);
+  tiles.after = config_.factor();
+  return in_tiles(z, tiles, [&](const at::Tensor& tile) { return decode(tile, poll); });
 }
 
 }  // namespace seedbed::nn

@@ -18,7 +18,7 @@ struct VaeConfig {
   int64_t norm_groups = 32;
   double scaling_factor = 0.18215;
   double shift_factor = 0;
-  int64_t sample_size = 512;  // pixels, the tile size of tiled decoding
+  int64_t sample_size = 512;  // pixels, the side of a tile
   bool use_quant_conv = true;
   bool use_post_quant_conv = true;
   bool mid_block_attention = true;
@@ -85,7 +85,7 @@ class VaeDecoder : public Module {
 };
 
 // The autoencoder of latent diffusion (Rombach et al. 2022) with diffusers' parameter names. Latents here are as the
-// encoder makes them; `scaling_factor` is applied by the pipelines.
+// encoder makes them; `scaling_factor` is applied by the pipelines. Results lie on the input's device.
 class AutoencoderKl : public Module {
  public:
   explicit AutoencoderKl(const VaeConfig& config);
@@ -97,10 +97,14 @@ class AutoencoderKl : public Module {
   // z [B, latent, h, w] -> pixels [B, 3, H, W], about [-1, 1], float32.
   at::Tensor decode(const at::Tensor& z, const Poll& poll = {}) const;
   // The same in overlapping tiles of `sample_size` pixels, blended: memory does not grow with the picture. Equal to
-  // `decode` up to what a tile cannot see of the rest.
+  // `encode` and `decode` up to what a tile cannot see of the rest.
+  std::pair<at::Tensor, at::Tensor> encode_tiled(const at::Tensor& pixels, const Poll& poll = {}) const;
   at::Tensor decode_tiled(const at::Tensor& z, const Poll& poll = {}) const;
 
  private:
+  void check_pixels(const at::Tensor& pixels) const;
+  at::Tensor moments(const at::Tensor& pixels, const Poll& poll) const;  // [B, 2 latent, h, w], float32
+
   VaeConfig config_;
   VaeEncoder encoder_;
   VaeDecoder decoder_;

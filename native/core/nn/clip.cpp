@@ -103,11 +103,12 @@ TextEncoding ClipText::operator()(const at::Tensor& ids, int64_t skipped) const 
   check_range(skipped, "clipSkip", 0, config_.layers - 1);
   const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
   expect(low >= 0 && high < config_.vocab_size, "Expected token ids from 0 to {}, received {} to {}", config_.vocab_size - 1, low, high);
-  const at::Tensor embedded = at::embedding(token_embedding_, ids) + position_embedding_.slice(0, 0, ids.size(1));  // [B, L, D]
+  const at::Tensor embedded = at::embedding(token_embedding_, ids.to(token_embedding_.device())) + position_embedding_.slice(0, 0, ids.size(1));  // [B, L, D]
   TextEncoding out;
   out.states = final_layer_norm_(encoder_(embedded, /*causal=*/true, skipped));
   const at::Tensor last = skipped == 0 ? out.states : final_layer_norm_(encoder_(embedded, true));
-  out.pooled = last.index({at::arange(ids.size(0), at::kLong), end_positions(ids)});
+  const at::Tensor ends = end_positions(ids).to(last.device());
+  out.pooled = last.index({at::arange(ids.size(0), ends.options()), ends});
   if (text_projection_) out.projected = (*text_projection_)(out.pooled);
   return out;
 }
@@ -131,7 +132,7 @@ ClipVision::ClipVision(const ClipVisionConfig& config)
 
 ImageEncoding ClipVision::operator()(const at::Tensor& pixels) const {
   check_shape(pixels, "pixels", {-1, config_.channels, config_.image_size, config_.image_size});
-  const at::Tensor patches = patch_embedding_(pixels.to(class_embedding_.scalar_type(), false, false, at::MemoryFormat::ChannelsLast)).flatten(2).transpose(1, 2);  // [B, L - 1, D]
+  const at::Tensor patches = patch_embedding_(pixels.to(class_embedding_.device(), class_embedding_.scalar_type(), false, false, at::MemoryFormat::ChannelsLast)).flatten(2).transpose(1, 2);  // [B, L - 1, D]
   const at::Tensor tokens = at::cat({class_embedding_.expand({pixels.size(0), 1, config_.width}), patches}, 1) + position_embedding_;
   ImageEncoding out;
   out.states = encoder_(pre_layrnorm_(tokens), /*causal=*/false);

@@ -75,6 +75,7 @@ class ClipEncoder : public Module {
   std::vector<std::unique_ptr<ClipLayer>> layers_;
 };
 
+// On the tower's device and of its type, as `ImageEncoding`.
 struct TextEncoding {
   at::Tensor states;     // [B, L, D] after the final norm; what the UNet reads
   at::Tensor pooled;     // [B, D] the state at the end token
@@ -87,7 +88,7 @@ class ClipText : public Module {
 
   const ClipTextConfig& config() const { return config_; }
 
-  // ids [B, L] int64. `skipped` layers are left out at the end ("clip skip"; 1 gives the penultimate layer).
+  // ids [B, L] int64, read here: best on the CPU. `skipped` layers are left out at the end ("clip skip"; 1 gives the penultimate layer).
   TextEncoding operator()(const at::Tensor& ids, int64_t skipped = 0) const;
 
  private:

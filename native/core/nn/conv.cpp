@@ -14,10 +14,11 @@ Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
   if (options.bias) bias = add_parameter("bias", at::zeros({out}));
 }
 
-void Conv2d::prepare(at::ScalarType dtype, const std::string& name) {
-  packed_.enable(dtype, path(name, "weight"));
-  winograd_.enable(dtype, path(name, "weight"));
-  if (bias.defined()) bias.set_data(bias.detach().to(dtype));
+void Conv2d::prepare(const Placement& placement, const std::string& name) {
+  const bool packs = packed_.enable(placement, path(name, "weight"));
+  winograd_.enable(placement, path(name, "weight"));
+  if (!packs) place(weight, placement, path(name, "weight"), at::MemoryFormat::ChannelsLast);  // as the maps lie
+  if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
 
 bool Conv2d::by_winograd(const at::Tensor& x) const {

@@ -22,7 +22,7 @@ class Conv2d : public Module {
   at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;  // residual + the same
   // With another bias [out] in place of the own.
   at::Tensor with_bias(const at::Tensor& x, const at::Tensor& other) const;
-  void prepare(at::ScalarType dtype, const std::string& name) override;
+  void prepare(const Placement& placement, const std::string& name) override;
 
   at::Tensor weight;  // [out, in, kernel, kernel]
   at::Tensor bias;    // [out], undefined without

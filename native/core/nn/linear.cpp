@@ -18,9 +18,9 @@ Linear::Linear(at::Tensor given_weight, at::Tensor given_bias) : weight(add_para
   if (given_bias.defined()) bias = add_parameter("bias", std::move(given_bias));
 }
 
-void Linear::prepare(at::ScalarType dtype, const std::string& name) {
-  packed_.enable(dtype, path(name, "weight"));
-  if (bias.defined()) bias.set_data(bias.detach().to(dtype));
+void Linear::prepare(const Placement& placement, const std::string& name) {
+  if (!packed_.enable(placement, path(name, "weight"))) place(weight, placement, path(name, "weight"));
+  if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
 
 at::Tensor Linear::run(const at::Tensor& x, const at::Tensor& residual) const {

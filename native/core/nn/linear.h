@@ -11,7 +11,7 @@ class Linear : public Module {
   Linear(int64_t in, int64_t out, bool with_bias = true);
   at::Tensor operator()(const at::Tensor& x) const;                             // [*, in] -> [*, out]
   at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;     // residual + y
-  void prepare(at::ScalarType dtype, const std::string& name) override;
+  void prepare(const Placement& placement, const std::string& name) override;
 
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], undefined without

@@ -23,13 +23,13 @@ at::Tensor in_type_of(const at::Tensor& factor, const at::Tensor& x) { return fa
 
 }  // namespace
 
-MergedWeight::MergedWeight(std::vector<LoraFactors> factors, at::ScalarType dtype, const std::string& name) : factors_(std::move(factors)) {
-  for (PackedWeight& packed : packed_) packed.enable(dtype, name);
+MergedWeight::MergedWeight(std::vector<LoraFactors> factors, const Placement& placement, const std::string& name) : factors_(std::move(factors)) {
+  for (PackedWeight& packed : packed_) packed.enable(placement, name);
 }
 
 at::Tensor MergedWeight::of(const at::Tensor& weight) const {
   at::Tensor sum = weight.to(at::kFloat);
-  for (const LoraFactors& f : factors_) sum = sum + product(f).view_as(sum);
+  for (const LoraFactors& f : factors_) sum = sum + product(f).to(sum.device()).view_as(sum);
   return sum.to(weight.scalar_type());
 }
 

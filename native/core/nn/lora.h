@@ -28,8 +28,8 @@ enum class Packing { direct, winograd };
 // A layer's weight with what is merged into it. The layer's own weight stays as it is: to un-merge is to use that again.
 class MergedWeight {
  public:
-  // `dtype` and `name` of the layer, for inference.
-  MergedWeight(std::vector<LoraFactors> factors, at::ScalarType dtype, const std::string& name);
+  // `placement` and `name` of the layer, for inference.
+  MergedWeight(std::vector<LoraFactors> factors, const Placement& placement, const std::string& name);
 
   // weight [out, in ...] plus all products, of the weight's type.
   at::Tensor of(const at::Tensor& weight) const;

@@ -86,12 +86,14 @@ at::Tensor Module::add_parameter(std::string name, at::Tensor value) {
   return value;
 }
 
-void Module::prepare(at::ScalarType dtype, const std::string& name) {
-  for (auto& [own, value] : parameters_) {
-    check_finite(value, path(name, own));
-    value.set_data(value.detach().to(dtype));
-  }
-  for (auto& [child, module] : children_) module->prepare(dtype, path(name, child));
+void Module::prepare(const Placement& placement, const std::string& name) {
+  for (auto& [own, value] : parameters_) place(value, placement, path(name, own));
+  for (auto& [child, module] : children_) module->prepare(placement, path(name, child));
+}
+
+void Module::place(const at::Tensor& parameter, const Placement& placement, const std::string& name, at::MemoryFormat format) {
+  check_finite(parameter, name);
+  parameter.set_data(parameter.detach().to(placement.device, placement.dtype, /*non_blocking=*/false, /*copy=*/false, format));
 }
 
 void Module::add_child(std::string name, Module& child) { children_.emplace_back(std::move(name), &child); }

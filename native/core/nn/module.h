@@ -11,6 +11,12 @@
 
 namespace seedbed::nn {
 
+// Where a network computes, and in which element type.
+struct Placement {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+};
+
 // Owns parameters and knows its children, so that names equal the reference's state-dict keys. Smaller than
 // torch::nn::Module on purpose: nothing in it changes during a forward pass, so threads can share one model.
 class Module {
@@ -27,14 +33,16 @@ class Module {
   // All modules below this one with their names, in order of registration.
   std::vector<std::pair<std::string, const Module*>> named_modules() const;
 
-  // Makes the module ready for inference in `dtype`: parameters are checked for NaN and converted. Layers that multiply
-  // keep their weight as it lies in the file, and pack it at the first call. `name` stands in errors.
-  virtual void prepare(at::ScalarType dtype, const std::string& name = "");
+  // Makes the module ready for inference: parameters are checked for NaN, converted and moved. Layers that multiply on the
+  // CPU keep their weight as it lies in the file, and pack it at the first call. `name` stands in errors.
+  virtual void prepare(const Placement& placement, const std::string& name = "");
 
  protected:
   // Both return their argument, for use in member initialisers.
   at::Tensor add_parameter(std::string name, at::Tensor value);
   void add_child(std::string name, Module& child);
+  // What `prepare` does to one parameter.
+  static void place(const at::Tensor& parameter, const Placement& placement, const std::string& name, at::MemoryFormat format = at::MemoryFormat::Preserve);
   static std::string path(const std::string& parent, const std::string& name) { return parent.empty() ? name : parent + "." + name; }
 
  private:

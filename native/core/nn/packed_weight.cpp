@@ -26,10 +26,11 @@ OptionalTensor optional(const at::Tensor& x) { return x.defined() ? OptionalTens
 
 }  // namespace
 
-void PackedWeight::enable(at::ScalarType dtype, std::string name) {
-  enabled_ = dtype == at::kFloat || (dtype == at::kBFloat16 && attention_kernels().front().starts_with("avx512"));  // what oneDNN takes
-  dtype_ = dtype;
+bool PackedWeight::enable(const Placement& placement, std::string name) {
+  dtype_ = placement.dtype;
   name_ = std::move(name);
+  enabled_ = placement.device.is_cpu() && (dtype_ == at::kFloat || (dtype_ == at::kBFloat16 && attention_kernels().front().starts_with("avx512")));
+  return enabled_;
 }
 
 bool PackedWeight::active() const { return enabled_ && !c10::GradMode::is_enabled(); }

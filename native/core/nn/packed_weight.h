@@ -1,10 +1,10 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <functional>
 #include <mutex>
 #include <string>
+
+#include "nn/module.h"
 
 namespace seedbed::nn {
 
@@ -14,8 +14,9 @@ class PackedWeight {
  public:
   using Pack = std::function<at::Tensor(const at::Tensor& weight)>;
 
-  // From now on `get` may be used, for inference in `dtype`. `name` stands in errors.
-  void enable(at::ScalarType dtype, std::string name);
+  // From now on `get` may be used for inference, where there is such a layout: on the CPU, in types that oneDNN takes.
+  // Returns whether there is. `name` stands in errors.
+  bool enable(const Placement& placement, std::string name);
   bool enabled() const { return enabled_; }
   // Whether a call now goes through packed weights: not while gradients are recorded.
   bool active() const;

@@ -42,7 +42,7 @@ int64_t time_width(const UnetConfig& c) { return kTimeWidthRatio * c.block_out_c
 // Scales the low frequencies (around the centre of the spectrum) of x [B, C, h, w]; FreeU, eq. 5.
 at::Tensor scale_low_frequencies(const at::Tensor& x, double scale) {
   at::Tensor spectrum = at::fft_fftshift(at::fft_fft2(x.to(at::kFloat)), {-2, -1});
-  at::Tensor mask = at::ones({x.size(2), x.size(3)});
+  at::Tensor mask = at::ones({x.size(2), x.size(3)}, x.options().dtype(at::kFloat));
   const auto centre = [&](int64_t dim) { return std::pair(x.size(dim) / 2 - kFreeUThreshold, x.size(dim) / 2 + kFreeUThreshold); };
   const auto [top, bottom] = centre(2);
   const auto [left, right] = centre(3);
@@ -59,7 +59,7 @@ at::Tensor scale_first_half(const at::Tensor& x, double scale) {
 
 at::Tensor timestep_features(const at::Tensor& timesteps, int64_t width, bool flip_sin_to_cos, double freq_shift) {
   const int64_t half = width / 2;
-  const at::Tensor exponent = at::arange(half, at::kFloat) * (-std::log(kLongestPeriod) / (static_cast<double>(half) - freq_shift));
+  const at::Tensor exponent = at::arange(half, timesteps.options().dtype(at::kFloat)) * (-std::log(kLongestPeriod) / (static_cast<double>(half) - freq_shift));
   const at::Tensor angles = timesteps.to(at::kFloat).unsqueeze(1) * at::exp(exponent);  // [B, half]
   const at::Tensor features = flip_sin_to_cos ? at::cat({at::cos(angles), at::sin(angles)}, 1) : at::cat({at::sin(angles), at::cos(angles)}, 1);
   return width % 2 == 0 ? features : at::constant_pad_nd(features, {0, 1});
@@ -200,11 +200,12 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
   check_shape(prompt, "prompt", {B, -1, config_.cross_attention_dim});
   expect(options.control == nullptr || !options.merging, "Expected no attention control together with tokenMerging");
   const at::ScalarType dtype = conv_in_.bias.scalar_type();
+  const at::Device device = conv_in_.bias.device();
   // With the same timestep for all, its embedding is part of a convolution's bias.
   const bool same_time = B > 0 && (timesteps == timesteps[0]).all().item<bool>();
   const at::Tensor features = timestep_features(same_time ? timesteps.slice(0, 0, 1) : timesteps, config_.block_out_channels.front(), config_.flip_sin_to_cos, config_.freq_shift);
-  const UnetContext context{.prompt = prompt.to(dtype),
-                            .time = at::silu(time_embedding_(features.to(dtype))),
+  const UnetContext context{.prompt = prompt.to(device, dtype),
+                            .time = at::silu(time_embedding_(features.to(device, dtype))),
                             .control = options.control,
                             .merging = options.merging ? &*options.merging : nullptr,
                             .positions = latents.size(2) * latents.size(3),
@@ -212,7 +213,7 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
                             .cache = options.cache,
                             .poll = options.poll,
                             .recompute = options.recompute};
-  at::Tensor x = conv_in_(latents.to(dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast));
+  at::Tensor x = conv_in_(latents.to(device, dtype, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast));
   std::vector<at::Tensor> skips{x};
   FeatureCache* const kept = options.features;
   const bool whole = kept == nullptr || kept->next_is_whole();
@@ -221,7 +222,7 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
   if (whole) x = way_up(mid_block_(x, context), context, skips, options.free_u, 0, layers - shallow);
   if (kept != nullptr) x = kept->exchange(x, whole);
   x = way_up(x, context, skips, options.free_u, layers - shallow, layers);
-  return conv_out_(conv_norm_out_.silu(x)).to(at::kFloat, false, false, at::MemoryFormat::Contiguous);
+  return conv_out_(conv_norm_out_.silu(x)).to(latents.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous);
 }
 
 }  // namespace seedbed::nn

@@ -68,7 +68,7 @@ struct UnetOptions {
   bool recompute = false;               // keep little for the backward pass, and compute blocks again in it
 };
 
-// Sinusoids of the timestep: [B] -> [B, width] (Ho et al. 2020; Vaswani et al. 2017).
+// Sinusoids of the timestep: [B] -> [B, width], on the timesteps' device (Ho et al. 2020; Vaswani et al. 2017).
 at::Tensor timestep_features(const at::Tensor& timesteps, int64_t width, bool flip_sin_to_cos, double freq_shift);
 
 class TimestepEmbedding : public Module {
@@ -132,7 +132,8 @@ class Unet2dCondition : public Module {
 
   const UnetConfig& config() const { return config_; }
 
-  // latents [B, in, h, w], timesteps [B], prompt [B, L, D] -> [B, out, h, w], float32; h and w of any size.
+  // latents [B, in, h, w], timesteps [B], prompt [B, L, D] -> [B, out, h, w], float32; h and w of any size. The inputs may
+  // lie on any device, the result lies where the latents do. Timesteps are read here: best on the CPU.
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& prompt, const UnetOptions& options = {}) const;
 
   // Layers of the way down, and as many on the way up, but for one.

@@ -126,8 +126,8 @@ class Run {
       if (found == factors.end()) continue;
       nn::LoraFactors& f = found->second;
       nn::check_factors(layer, f);
-      f.down = f.down.to(at::kFloat).clone().requires_grad_(true);
-      f.up = f.up.to(at::kFloat).clone().requires_grad_(true);
+      f.down = f.down.to(model_.placement.device, at::kFloat).clone().requires_grad_(true);
+      f.up = f.up.to(model_.placement.device, at::kFloat).clone().requires_grad_(true);
       active_.at(*layer.layer).add(f);
       parameters_.emplace_back(fmt::format("{}.{}.down", part, layer.name), f.down);
       parameters_.emplace_back(fmt::format("{}.{}.up", part, layer.name), f.up);
@@ -238,7 +238,7 @@ class Run {
 
   void one_step() {
     TrainResult& result = progress_.result;
-    for (auto& [name, value] : parameters_) value.mutable_grad() = {};
+    for (auto& [name, value] : parameters_) value.mutable_grad() = at::Tensor();
     double loss = 0;
     for (int64_t i = 0; i < o_.accumulation; ++i) loss += add_gradient(result.steps * o_.accumulation + i);
     const c10::NoGradGuard no_grad;
@@ -274,7 +274,7 @@ class Run {
                        o_.lora.rank, o_.lora.alpha, static_cast<int>(o_.lora.init), fmt::join(o_.lora.unet_targets, ","), fmt::join(o_.lora.text_encoder_targets, ","), o_.steps, o_.batch_size,
                        o_.accumulation, o_.size, o_.flip, static_cast<int>(o_.optimizer.kind), o_.optimizer.weight_decay, o_.optimizer.beta1, o_.optimizer.beta2, o_.optimizer.eps,
                        o_.schedule.base, o_.schedule.warmup_steps, o_.schedule.min, o_.schedule.constant, o_.clip_norm, o_.min_snr_gamma, o_.noise_offset, o_.prior_weight, o_.seed,
-                       model_.parameter_count(), c10::toString(model_.dtype), data);
+                       model_.parameter_count(), c10::toString(model_.placement.dtype), data);
   }
 
   const diffusion::Model& model_;
