@@ -8,6 +8,7 @@ import { addDoctor } from './commands/doctor.js';
 import { addEvaluate } from './commands/evaluate.js';
 import { addFractal } from './commands/fractal.js';
 import { addGenerate } from './commands/generate.js';
+import { addLora } from './commands/lora.js';
 import { addReport } from './commands/report.js';
 import { addSetup } from './commands/setup.js';
 import { addTrain } from './commands/train.js';
@@ -23,7 +24,7 @@ const program = new Command('seedbed')
   .showHelpAfterError('(add --help for the options)')
   .exitOverride();
 
-for (const add of [addDemo, addSetup, addDoctor, addGenerate, addFractal, addTrain, addEvaluate, addReport]) add(program);
+for (const add of [addDemo, addSetup, addDoctor, addGenerate, addLora, addFractal, addTrain, addEvaluate, addReport]) add(program);
 for (const command of program.commands) command.exitOverride();
 
 // A reader that has seen enough (`| head`) is no error.

@@ -173,18 +173,18 @@ export type KeyWriter = (part: LoraPart, module: string, role: LoraRole) => stri
 
 const DOTTED_PART: Readonly<Record<LoraPart, string>> = { unet: 'unet', textEncoder: 'text_encoder' };
 const KOHYA_PART: Readonly<Record<LoraPart, string>> = { unet: 'lora_unet', textEncoder: 'lora_te' }; // not lora_te1, which A1111 does not load for 2.x
-/** diffusers names these its own way; all others keep PEFT's names. */
-const DIFFUSERS_OWN: Readonly<Record<LoraPart, readonly [RegExp, string]>> = {
+const peftEnd = (role: LoraRole): string => (role === 'alpha' ? 'alpha' : `lora_${role === 'down' ? 'A' : 'B'}.weight`);
+
+/** The layers of attention, for which diffusers has names of its own; all others keep PEFT's. */
+const OWN_NAMES: Readonly<Record<LoraPart, readonly [RegExp, string]>> = {
   unet: [/\.to_(q|k|v|out\.0)$/, 'lora'],
   textEncoder: [/\.(q|k|v|out)_proj$/, 'lora_linear_layer'],
 };
-
-const peftEnd = (role: LoraRole): string => (role === 'alpha' ? 'alpha' : `lora_${role === 'down' ? 'A' : 'B'}.weight`);
+export const hasOwnName = (part: LoraPart, module: string): boolean => OWN_NAMES[part][0].test(module);
 
 export const KEY_WRITERS = {
   diffusers: (part, module, role) => {
-    const [own, infix] = DIFFUSERS_OWN[part];
-    return `${DOTTED_PART[part]}.${module}.${own.test(module) ? `${infix}.${role}.weight` : peftEnd(role)}`;
+    return `${DOTTED_PART[part]}.${module}.${hasOwnName(part, module) ? `${OWN_NAMES[part][1]}.${role}.weight` : peftEnd(role)}`;
   },
   'diffusers-peft': (part, module, role) => `${DOTTED_PART[part]}.${module}.${peftEnd(role)}`,
   peft: (_, module, role) => `base_model.model.${module}.${peftEnd(role)}`,

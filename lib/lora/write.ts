@@ -7,7 +7,7 @@ import { checkOptions } from '../options.js';
 import { writeSafetensors } from '../safetensors.js';
 import type { Tensor } from '../tensor.js';
 import { baseOfWidth } from './base.js';
-import { KEY_WRITERS, type KeyWriter } from './formats.js';
+import { hasOwnName, KEY_WRITERS, type KeyWriter } from './formats.js';
 import { LORA_PARTS, rankOf, type LoraFactors, type LoraPart, type LoraWeights } from './lora.js';
 import { castTensor, holds, isFinite, LORA_DTYPES, scalar, scaled, type LoraDtype } from './numbers.js';
 import { ADAPTER_METADATA } from './peft.js';
@@ -22,7 +22,7 @@ const schema = z.strictObject({
   family: z.enum(['sd1', 'sd2']).optional(),
   /** Text for the file's metadata, beside what the format asks for. */
   metadata: z.record(z.string(), z.string()).default({}),
-  /** Add output projections that change nothing to a text encoder that has none, which diffusers cannot read from a kohya file. Default false: refuse. */
+  /** Add output projections that change nothing to a text encoder that has none: diffusers cannot read such a kohya file. Default false: refuse. */
   padOutProj: z.boolean().default(false),
 });
 
@@ -66,7 +66,7 @@ function checkWeights(weights: LoraWeights, format: 'diffusers' | 'kohya' | 'pef
   }
   const text = Object.keys(weights.textEncoder);
   if (format !== 'peft' && text.some((name) => ATTENTION.test(name)) && !text.some((name) => name.endsWith('out_proj'))) {
-    throw new ArgumentError("Expected out_proj among the text encoder's layers: diffusers does not recognise a file without it; set padOutProj to add ones that change nothing, or write 'peft'");
+    throw new ArgumentError("Expected out_proj among the text encoder's layers, by which diffusers recognises the names in a kohya file; set padOutProj to add ones that change nothing, or write 'peft'");
   }
   return weights;
 }
@@ -103,7 +103,9 @@ const plainAlpha = (factors: LoraFactors): number => {
 const kernelled = (up: Tensor, down: Tensor): Tensor => (down.shape.length === 4 ? ({ ...up, shape: [...up.shape, 1, 1] } as Tensor) : up);
 
 function tensorsOf(weights: LoraWeights, format: Written): Record<string, Tensor> {
-  const key: KeyWriter = KEY_WRITERS[format];
+  // diffusers looks at the first key of the UNet and takes all others for the same kind: where some must be PEFT's, all are.
+  const mixed = format === 'diffusers' && Object.keys(weights.unet).some((name) => !hasOwnName('unet', name));
+  const key: KeyWriter = (part, name, role) => KEY_WRITERS[mixed && part === 'unet' ? 'diffusers-peft' : format](part, name, role);
   const tensors: Record<string, Tensor> = {};
   for (const [part, name, factors] of layersOf(weights)) {
     const { down, up, scale } = factors;
