@@ -7,6 +7,7 @@ import { addDoctor } from './commands/doctor.js';
 import { addEvaluate } from './commands/evaluate.js';
 import { addFractal } from './commands/fractal.js';
 import { addGenerate } from './commands/generate.js';
+import { addLora } from './commands/lora.js';
 import { addReport } from './commands/report.js';
 import { addSetup } from './commands/setup.js';
 import { addTrain } from './commands/train.js';
@@ -14,16 +15,21 @@ import { exitCodeOf, printError } from './tasks.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
 
+/** Commands throw where they would end the process, sub-commands too. */
+function throwOnExit(command: Command): void {
+  command.exitOverride();
+  for (const sub of command.commands) throwOnExit(sub);
+}
+
 function createProgram(): Command {
   const program = new Command('seedbed')
     .description('Grow a vision dataset, and a trained model, from a handful of images.')
     .version(version)
     .option('--json', 'print one JSON object instead of text')
     .option('--verbose', 'print stack traces of errors')
-    .showHelpAfterError('(add --help for the options)')
-    .exitOverride();
-  for (const add of [addDemo, addSetup, addDoctor, addGenerate, addFractal, addTrain, addEvaluate, addReport]) add(program);
-  for (const command of program.commands) command.exitOverride();
+    .showHelpAfterError('(add --help for the options)');
+  for (const add of [addDemo, addSetup, addDoctor, addGenerate, addLora, addFractal, addTrain, addEvaluate, addReport]) add(program);
+  throwOnExit(program);
   return program;
 }
 

@@ -143,6 +143,25 @@ export interface LoraInfo {
   parameters: number;
 }
 
+/** Pictures become latents before the first step. */
+export interface EncodeEvent {
+  type: 'encode';
+  done: number;
+  total: number;
+}
+
+export type LoraTrainEvent = StepEvent | CheckpointEvent | EncodeEvent;
+
+type NativeFactors = Record<string, { down: Tensor; up: Tensor; scale: number }>;
+
+export interface NativeLoraResult {
+  steps: number;
+  samples: number;
+  losses: number[];
+  unet: NativeFactors;
+  textEncoder: NativeFactors;
+}
+
 /** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
 export interface ClipEncoding {
   states: Tensor<'float32'>;
@@ -205,6 +224,9 @@ export interface NativeBinding {
   removeLora(model: DiffusionHandle, name: string): void;
   listLoras(model: DiffusionHandle): LoraInfo[];
   activeLoras(model: DiffusionHandle, options: { scales: { name: string; scale: number }[] }): ActiveLorasHandle;
+
+  trainLora(model: DiffusionHandle, options: Options, listener: JobListener<LoraTrainEvent, NativeLoraResult>): number;
+  loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
 
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;

@@ -1,9 +1,11 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { errorFromFile, SeedbedError } from '../errors.js';
 import { refuseLfsPointer } from './json-file.js';
 
 const LENGTH_BYTES = 8;
+const BEGINNING = 64; // enough to tell kinds of files apart
 const LARGEST_HEADER = 100e6; // the format's own limit
 
 export interface TensorEntry {
@@ -29,15 +31,19 @@ async function openWeights(path: string): Promise<{ file: FileHandle; size: numb
   try {
     file = await open(path, 'r');
     const { size } = await file.stat();
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(64), 0, 64, 0);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(BEGINNING), 0, BEGINNING, 0);
     const beginning = buffer.subarray(0, bytesRead);
-    if (size === 0) throw new SeedbedError('ERR_FILE_FORMAT', `Expected weights in '${path}', found an empty file; was its download interrupted?`);
-    refuseLfsPointer(beginning.toString('latin1'), path);
+    checkBeginning(beginning, size, path);
     return { file, size, beginning };
   } catch (error) {
     await file?.close();
     throw errorFromFile(error, 'read', path);
   }
+}
+
+function checkBeginning(beginning: Buffer, size: number, path: string): void {
+  if (size === 0) throw new SeedbedError('ERR_FILE_FORMAT', `Expected weights in '${path}', found an empty file; was its download interrupted?`);
+  refuseLfsPointer(beginning.toString('latin1'), path);
 }
 
 const isSafetensors = (beginning: Buffer, size: number): boolean =>
@@ -72,6 +78,26 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     throw errorFromFile(error, 'read', path);
   } finally {
     await file.close();
+  }
+}
+
+/** As `readSafetensorsHeader`, for functions that answer at once. */
+export function readSafetensorsHeaderSync(path: string): SafetensorsHeader {
+  let file: number | undefined;
+  try {
+    file = openSync(path, 'r');
+    const { size } = fstatSync(file);
+    const beginning = Buffer.alloc(BEGINNING);
+    const read = beginning.subarray(0, readSync(file, beginning, 0, BEGINNING, 0));
+    checkBeginning(read, size, path);
+    if (!isSafetensors(read, size)) throw notSafetensors(read, path);
+    const header = Buffer.alloc(Number(read.readBigUInt64LE(0)));
+    readSync(file, header, 0, header.length, LENGTH_BYTES);
+    return { ...parseHeader(header.toString('utf8'), path), begin: LENGTH_BYTES + header.length };
+  } catch (error) {
+    throw errorFromFile(error, 'read', path);
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 

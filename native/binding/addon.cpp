@@ -66,6 +66,8 @@ constexpr Export kExports[] = {
     {"removeLora", remove_lora},
     {"listLoras", list_loras},
     {"activeLoras", active_loras},
+    {"trainLora", train_lora},
+    {"loraLayers", lora_layers},
 
     {"generate", generate},
     {"invert", invert},

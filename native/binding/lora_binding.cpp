@@ -6,8 +6,10 @@
 #include "diffusion_handle.h"
 #include "environment.h"
 #include "handle.h"
+#include "lora_options.h"
 #include "options.h"
 #include "tensor/scratch.h"
+#include "train_events.h"
 #include "values.h"
 
 namespace seedbed::binding {
@@ -22,21 +24,22 @@ struct ActiveLoras {
   std::shared_ptr<const nn::ActiveLoras> active;
 };
 
-// { layer: { down, up, scale } }
-std::map<std::string, nn::LoraFactors> parse_factors(const Fields& fields, std::string_view part) {
-  std::map<std::string, nn::LoraFactors> factors;
-  const auto layers = fields.optional(part);
-  if (!layers) return factors;
-  const Napi::Object object = layers->As<Napi::Object>();
-  for (const auto& [key, value] : object) {
-    const std::string name = key.ToString();
-    const Fields layer(Napi::Value(value), name);
-    nn::LoraFactors& f = factors[name];
-    f.down = parse_tensor(layer.required("down"), layer.path_of("down"));
-    f.up = parse_tensor(layer.required("up"), layer.path_of("up"));
-    layer.read("scale", f.scale);
-  }
-  return factors;
+Napi::Value emit_factors(Napi::Env env, const std::map<std::string, nn::LoraFactors>& factors) {
+  Napi::Object out = Napi::Object::New(env);
+  for (const auto& [name, f] : factors) out.Set(name, emit_object(env, {{"down", emit_tensor(env, f.down.cpu())}, {"up", emit_tensor(env, f.up.cpu())}, {"scale", f.scale}}));
+  return out;
+}
+
+// Events of a training run, and its cancellation, also between the blocks of the networks.
+train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
+  train::LoraCallbacks callbacks;
+  callbacks.poll = [&context] { context.throw_if_cancelled(); };
+  callbacks.on_step = [&context, steps](const train::StepReport& report) { context.progress(step_event(report, steps)); };
+  callbacks.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
+  callbacks.on_encode = [&context](int64_t done, int64_t total) {
+    context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("encode")}, {"done", done}, {"total", total}}); });
+  };
+  return callbacks;
 }
 
 Napi::Value emit_info(Napi::Env env, const diffusion::LoraInfo& info) {
@@ -69,7 +72,7 @@ Napi::Value add_lora(const Napi::CallbackInfo& info) {
   std::string name;
   double scale = 1;
   fields.read("name", name).read("scale", scale);
-  Handle<Diffusion>::get(info[0])->loras.add(name, {.unet = parse_factors(fields, "unet"), .text_encoder = parse_factors(fields, "text_encoder")}, scale);
+  Handle<Diffusion>::get(info[0])->loras.add(name, {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder")}, scale);
   return info.Env().Undefined();
 }
 
@@ -110,6 +113,37 @@ Napi::Value active_loras(const Napi::CallbackInfo& info) {
     scales[name] = scale;
   }
   return Handle<ActiveLoras>::make(info.Env(), std::make_shared<ActiveLoras>(Handle<Diffusion>::get(info[0])->loras.active(scales)), 0);
+}
+
+Napi::Value train_lora(const Napi::CallbackInfo& info) {
+  const auto object = Handle<Diffusion>::get(info[0]);
+  const Fields fields(info[1], "options");
+  const auto options = std::make_shared<const train::LoraTrainOptions>(parse_lora_train_options(fields));
+  const auto examples = std::make_shared<const std::vector<train::LoraExample>>(parse_lora_examples(fields));
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=, model = object->model](JobContext& context) -> Emit {
+    at::set_num_threads(threads);
+    WorkerPool pool(1);
+    const ScratchScope scratch;
+    const auto result = std::make_shared<train::LoraResult>(train::train_lora(*model, *examples, *options, pool, report_to(context, options->steps)));
+    return [result](Napi::Env env) {
+      return emit_object(env, {{"steps", result->train.steps},
+                               {"samples", result->train.samples},
+                               {"losses", emit_losses(env, result->train)},
+                               {"unet", emit_factors(env, result->weights.unet)},
+                               {"textEncoder", emit_factors(env, result->weights.text_encoder)}});
+    };
+  });
+}
+
+Napi::Value lora_layers(const Napi::CallbackInfo& info) {
+  const auto object = Handle<Diffusion>::get(info[0]);
+  const auto layers = [&](const nn::Module& network) {
+    return emit_list(info.Env(), nn::lora_layers(network), [&](const nn::LoraLayer& layer) {
+      return emit_object(info.Env(), {{"name", layer.name}, {"shape", emit_list(info.Env(), layer.weight.sizes(), [&](int64_t n) { return Napi::Number::New(info.Env(), static_cast<double>(n)); })}});
+    });
+  };
+  return emit_object(info.Env(), {{"unet", layers(object->model->unet)}, {"textEncoder", layers(object->model->text_encoder)}});
 }
 
 bool dispose_active_loras(const Napi::Value& value) { return Handle<ActiveLoras>::dispose(value); }

@@ -41,13 +41,6 @@ constexpr Names<image::AugmentOp, image::kAugmentOps> kAugmentOp{{
     {"TranslateYRel", image::AugmentOp::translate_y},
 }};
 
-OptimizerOptions parse_optimizer_options(const Fields& fields) {
-  OptimizerOptions o;
-  fields.read("type", names(kOptimizer), o.kind).read("weight_decay", o.weight_decay).read("beta1", o.beta1).read("beta2", o.beta2);
-  fields.read("eps", o.eps).read("momentum", o.momentum);
-  return o;
-}
-
 void read_three(const Fields& fields, std::string_view name, std::array<float, 3>& target) {
   std::vector<double> values(target.begin(), target.end());
   fields.read(name, values);
@@ -171,9 +164,17 @@ MixupOptions parse_mixup_options(const Fields& fields) {
   return o;
 }
 
+OptimizerOptions parse_optimizer_options(const Fields& fields) {
+  OptimizerOptions o;
+  fields.read("type", names(kOptimizer), o.kind).read("weight_decay", o.weight_decay).read("beta1", o.beta1).read("beta2", o.beta2);
+  fields.read("eps", o.eps).read("momentum", o.momentum);
+  return o;
+}
+
 LrSchedule parse_lr_schedule(const Fields& fields) {
   LrSchedule s;
   fields.read("lr", s.base).read("warmup_lr", s.warmup).read("min_lr", s.min).read("warmup_steps", s.warmup_steps).read("steps", s.total_steps);
+  fields.read("warmup_prefix", s.warmup_prefix).read("constant_lr", s.constant);
   return s;
 }
 

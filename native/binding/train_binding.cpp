@@ -9,6 +9,7 @@
 #include "options.h"
 #include "tensor/dtype.h"
 #include "train/loop.h"
+#include "train_events.h"
 #include "values.h"
 
 namespace seedbed::binding {
@@ -25,16 +26,6 @@ struct Classifier {
   nn::VisionTransformer model;
 };
 
-std::vector<image::Image> parse_images(const Fields& fields) {
-  std::vector<image::Image> images;
-  for (const Fields& picture : fields.objects("images")) images.push_back(parse_image(picture));
-  return images;
-}
-
-Napi::Value emit_step(Napi::Env env, const train::StepReport& r, int64_t steps) {
-  return emit_object(env, {{"type", std::string("step")}, {"step", r.step}, {"steps", steps}, {"loss", r.loss}, {"lr", r.lr}});
-}
-
 Napi::Value emit_evaluation(Napi::Env env, const train::EvaluationReport& r) {
   return emit_object(env, {{"type", std::string("evaluation")}, {"step", r.step}, {"loss", r.loss}, {"accuracy", r.accuracy}});
 }
@@ -42,7 +33,7 @@ Napi::Value emit_evaluation(Napi::Env env, const train::EvaluationReport& r) {
 Napi::Value emit_result(Napi::Env env, const train::TrainResult& result) {
   Napi::Object out = emit_object(env, {{"steps", result.steps},
                                        {"samples", result.samples},
-                                       {"losses", emit_list(env, result.history, [env](const auto& r) { return Napi::Number::New(env, r.loss); })},
+                                       {"losses", emit_losses(env, result)},
                                        {"evaluations", emit_list(env, result.evaluations, [env](const auto& r) { return emit_evaluation(env, r); })}});
   if (result.best) out.Set("best", emit_evaluation(env, *result.best));
   return out;
@@ -52,15 +43,13 @@ Napi::Value emit_result(Napi::Env env, const train::TrainResult& result) {
 train::TrainCallbacks report_to(JobContext& context, int64_t steps) {
   train::TrainCallbacks callbacks;
   callbacks.on_step = [&context, steps](const train::StepReport& report) {
-    context.progress([report, steps](Napi::Env env) { return emit_step(env, report, steps); });
+    context.progress(step_event(report, steps));
     context.throw_if_cancelled();
   };
   callbacks.on_evaluation = [&context](const train::EvaluationReport& report) {
     context.progress([report](Napi::Env env) { return emit_evaluation(env, report); });
   };
-  callbacks.on_checkpoint = [&context](int64_t step) {
-    context.progress([step](Napi::Env env) { return emit_object(env, {{"type", std::string("checkpoint")}, {"step", step}}); });
-  };
+  callbacks.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
   return callbacks;
 }
 
@@ -86,7 +75,7 @@ void load_weights(const nn::VisionTransformer& model, const NamedTensors& given,
 Napi::Value create_image_set(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   auto set = std::make_shared<ImageSet>();
-  set->data.images = parse_images(fields);
+  set->data.images = parse_images(fields, "images");
   fields.read("labels", set->data.labels).read("classes", set->data.classes);
   train::check_labelled_images(set->data, "the image set");
   return Handle<ImageSet>::make(info.Env(), set, set->bytes());
@@ -158,7 +147,7 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
 Napi::Value predict_classifier(const Napi::CallbackInfo& info) {
   const auto classifier = Handle<Classifier>::get(info[0]);
   const Fields fields(info[1], "options");
-  const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields));
+  const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields, "images"));
   const train::View view = parse_view(fields);
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {

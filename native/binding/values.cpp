@@ -102,6 +102,12 @@ image::Image parse_image(const Fields& fields) {
   return image;
 }
 
+std::vector<image::Image> parse_images(const Fields& fields, std::string_view name) {
+  std::vector<image::Image> images;
+  for (const Fields& picture : fields.objects(name)) images.push_back(parse_image(picture));
+  return images;
+}
+
 Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor) {
   const at::Tensor plain = tensor.detach().cpu().contiguous();
   const auto [buffer, offset] = emit_bytes(env, plain);

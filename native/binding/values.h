@@ -24,6 +24,9 @@ NamedTensors parse_named_tensors(const Napi::Value& value, const std::string& pa
 // { data, width, height, channels } with 1 or 3 channels of 8 bits, copied.
 image::Image parse_image(const Fields& fields);
 
+// A list of them; empty when it is missing.
+std::vector<image::Image> parse_images(const Fields& fields, std::string_view name);
+
 // float16 and bfloat16 come out as the bits in a Uint16Array, int64 as a BigInt64Array.
 Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor);
 Napi::Value emit_named_tensors(Napi::Env env, const NamedTensors& tensors);

@@ -1,0 +1,74 @@
+#include "lora_options.h"
+
+#include <array>
+
+#include "options.h"
+#include "sampler_options.h"
+#include "tensor/check.h"
+#include "values.h"
+
+namespace seedbed::binding {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, train::LoraInit>, 2> kInit{{{"gaussian", train::LoraInit::gaussian}, {"kaiming", train::LoraInit::kaiming}}};
+
+void read_examples(const Fields& fields, std::string_view images, std::string_view ids, bool prior, std::vector<train::LoraExample>& out) {
+  std::vector<image::Image> pictures = parse_images(fields, images);
+  if (pictures.empty()) return;
+  const at::Tensor tokens = parse_tensor(fields.required(ids), fields.path_of(ids));  // [pictures, L]
+  check_shape(tokens, ids, {static_cast<int64_t>(pictures.size()), -1});
+  check_dtype(tokens, ids, at::kLong);
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    expect(pictures[i].channels == 3, "Expected pictures with 3 channels, received {}", pictures[i].channels);
+    out.push_back({std::move(pictures[i]), tokens[static_cast<int64_t>(i)], prior});
+  }
+}
+
+}  // namespace
+
+std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, std::string_view part) {
+  std::map<std::string, nn::LoraFactors> factors;
+  const auto layers = fields.optional(part);
+  if (!layers) return factors;
+  expect(layers->IsObject(), "Expected factors by layer for {}", fields.path_of(part));
+  const Napi::Object object = layers->As<Napi::Object>();
+  const Napi::Array names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).ToString();
+    const Fields layer(object.Get(name), name);
+    nn::LoraFactors& f = factors[name];
+    f.down = parse_tensor(layer.required("down"), layer.path_of("down"));
+    f.up = parse_tensor(layer.required("up"), layer.path_of("up"));
+    layer.read("scale", f.scale);
+  }
+  return factors;
+}
+
+train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
+  train::LoraTrainOptions o;
+  fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
+  fields.read("init", EnumNames<train::LoraInit>(kInit), o.lora.init);
+  fields.read("steps", o.steps).read("batch_size", o.batch_size).read("accumulation", o.accumulation).read("size", o.size).read("flip", o.flip);
+  fields.read("clip_norm", o.clip_norm).read("min_snr_gamma", o.min_snr_gamma).read("noise_offset", o.noise_offset).read("prior_weight", o.prior_weight);
+  fields.read("recompute", o.recompute).read("seed", o.seed).read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
+  o.schedule = parse_lr_schedule(fields);
+  o.schedule.warmup_prefix = true;
+  if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer);
+  o.noise = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
+  o.initial = {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder")};
+  if (const auto fixed = fields.object("fixed")) {
+    const auto tensor = [&](const char* name) { return parse_tensor(fixed->required(name), fixed->path_of(name)); };
+    o.fixed = {.latents = tensor("latents"), .noise = tensor("noise"), .timesteps = tensor("timesteps")};
+  }
+  return o;
+}
+
+std::vector<train::LoraExample> parse_lora_examples(const Fields& fields) {
+  std::vector<train::LoraExample> examples;
+  read_examples(fields, "images", "ids", false, examples);
+  read_examples(fields, "prior_images", "prior_ids", true, examples);
+  return examples;
+}
+
+}  // namespace seedbed::binding

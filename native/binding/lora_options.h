@@ -1,0 +1,19 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fields.h"
+#include "train/lora_training.h"
+
+namespace seedbed::binding {
+
+// { layer: { down, up, scale } } of a part; empty when it is missing.
+std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, std::string_view part);
+
+train::LoraTrainOptions parse_lora_train_options(const Fields& fields);
+// Pictures `images` and `prior_images` with their prompts' token ids [pictures, L] `ids` and `prior_ids`.
+std::vector<train::LoraExample> parse_lora_examples(const Fields& fields);
+
+}  // namespace seedbed::binding
