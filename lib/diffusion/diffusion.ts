@@ -31,7 +31,7 @@ import {
   type TiledOptions,
   type TokenMerging,
 } from './generate-options.js';
-import { nativeCall, type DiffusionParts, type NativeCall } from './parts.js';
+import { keepParts, nativeCall, type DiffusionParts } from './parts.js';
 import { toImages, toMask, toPixels } from './pixels.js';
 import { asList, encodeTexts, guidanceOf, promptCount, promptText } from './prompts.js';
 import type { DiffusionInfo, Generated, GenerateEvent, GenerationPlan, Inversion, NoisePrediction, StepProgress, WarningEvent } from './results.js';
@@ -56,6 +56,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
   /** @internal */
   constructor(parts: DiffusionParts) {
     this.#parts = parts;
+    keepParts(this, parts);
     this.loras = new Loras(parts);
     const part = (name: 'unet' | 'vae' | 'textEncoder' | 'imageEncoder') => (): Record<string, Tensor> => native().diffusionWeights(parts.handle, name);
     this.components = {

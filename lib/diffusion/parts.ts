@@ -15,6 +15,12 @@ export interface DiffusionParts {
   threads: number | undefined;
 }
 
+const known = new WeakMap<object, DiffusionParts>();
+
+/** Lets functions outside of the class know what a model is made of. */
+export const keepParts = (model: object, parts: DiffusionParts): void => void known.set(model, parts);
+export const partsOf = (model: object): DiffusionParts => known.get(model) as DiffusionParts;
+
 /** What every native call on a model is told. */
 export interface NativeCall {
   threads: number;

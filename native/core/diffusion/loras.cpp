@@ -103,7 +103,7 @@ std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double
   }
   for (const auto& [layer, named] : merged) {
     const auto& [name, factors] = named;
-    const nn::LoraSite* const before = current_ ? current_->find(*layer) : nullptr;
+    const nn::LoraSite* const before = current_->find(*layer);
     const bool same = before != nullptr && before->merged() && before->merged()->made_of(factors);
     active->at(*layer).set_merged(same ? before->merged() : std::make_shared<nn::MergedWeight>(factors, place, name));
   }

@@ -38,7 +38,7 @@ class Loras {
   void set_merged(const std::string& name, bool merged);
   std::vector<LoraInfo> list() const;
 
-  // What a call sees that begins now, with other scales for this call by name. Adapters of scale 0 are left out.
+  // What a call sees that begins now (never null), with other scales for this call by name. Adapters of scale 0 are left out.
   std::shared_ptr<const nn::ActiveLoras> active(const std::map<std::string, double>& scales = {}) const;
 
  private:
@@ -53,7 +53,7 @@ class Loras {
   std::shared_ptr<const Model> model_;
   mutable std::mutex mutex_;
   std::vector<Entry> entries_;  // in order of addition
-  std::shared_ptr<const nn::ActiveLoras> current_;  // without scales of a call
+  std::shared_ptr<const nn::ActiveLoras> current_ = std::make_shared<nn::ActiveLoras>();  // without scales of a call
 };
 
 // A network's parameters with what a call's merged adapters change.

@@ -102,10 +102,7 @@ std::vector<LoraLayer> lora_layers(const Module& network) {
 }
 
 void check_factors(const LoraLayer& layer, const LoraFactors& f) {
-  // A linear layer may be stored as a 1 x 1 convolution.
-  const bool flat = f.down.dim() == 2 && layer.weight[0].numel() == layer.weight.size(1);
-  std::vector<int64_t> wanted = layer.weight.sizes().vec();
-  if (flat) wanted.resize(2);
+  const std::vector<int64_t> wanted = layer.weight.sizes().vec();
   const int64_t rank = f.down.dim() > 0 ? f.down.size(0) : 0;
   std::vector<int64_t> down = wanted;
   down[0] = rank;

@@ -17,7 +17,7 @@
 
 namespace seedbed::nn {
 
-// Of one layer. Linear layers: down [r, in], up [out, r]; convolutions: down [r, in, k, k], up [out, r].
+// Of one layer: up [out, r], and down [r, in] or [r, in, k, k] as the layer's weight is stored.
 struct LoraFactors {
   at::Tensor down, up;
   double scale = 1;  // alpha / r, and the user's strength

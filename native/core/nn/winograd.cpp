@@ -128,12 +128,14 @@ class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const at::Tensor& weight,
                             const at::Tensor& bias) {
     ctx->saved_data["weight"] = weight;
+    ctx->saved_data["residual"] = residual.has_value();
     return winograd_conv3x3(x, packed, weight.size(0), bias, residual.value_or(at::Tensor()));
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
     const at::Tensor turned = ctx->saved_data["weight"].toTensor().flip({2, 3}).transpose(0, 1);
-    return {winograd_conv3x3(grads[0], pack_winograd(turned), turned.size(0), {}, {}), grads[0], {}, {}, {}};
+    const bool residual = ctx->saved_data["residual"].toBool();
+    return {winograd_conv3x3(grads[0], pack_winograd(turned), turned.size(0), {}, {}), residual ? grads[0] : at::Tensor(), {}, {}, {}};
   }
 };
 

@@ -52,7 +52,6 @@ void draw_layers(const nn::Module& network, const std::vector<std::string>& targ
     if (!chosen) continue;
     std::vector<int64_t> down = layer.weight.sizes().vec();
     const int64_t rows = down[0], inputs = layer.weight[0].numel();
-    if (down.size() == 4 && down[2] == 1) down.resize(2);  // a linear layer that is stored as a convolution, or is as good as one
     down[0] = shape.rank;
     at::Generator generator = make_generator(derive_seed(seed, fmt::format("{} {}", name, layer.name)));
     const auto options = at::TensorOptions().dtype(at::kFloat);

@@ -1,0 +1,93 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { isImageName } from '../data/image-folder.js';
+import { ArgumentError, errorFromFile, SeedbedError } from '../errors.js';
+import { readImage, type Image } from '../image.js';
+import { native } from '../native.js';
+
+/** A picture to train on, RGB, and what it shows. */
+export interface CaptionedImage {
+  image: Image;
+  prompt: string;
+}
+
+const LEAST_SIDE = 8;
+
+/**
+ * Pictures of a folder (sorted as people count: 2 before 10) or as given, their short side brought to `size` pixels; `center`
+ * also cuts them square. A caption of its own wins over `prompt`.
+ */
+export async function loadTrainingImages(source: string | readonly Image[], prompt: string | readonly string[] | undefined, options: { size: number; crop: 'random' | 'center' }): Promise<CaptionedImage[]> {
+  const found = typeof source === 'string' ? await readFolder(source) : source.map((image, i) => ({ name: `image ${i}`, image, caption: undefined }));
+  if (Array.isArray(prompt) && prompt.length !== found.length) throw new ArgumentError(`Expected ${found.length} texts for prompt, one for each picture, received ${prompt.length}`);
+  return found.map(({ name, image, caption }, i) => {
+    const text = caption ?? (typeof prompt === 'string' ? prompt : prompt?.[i]);
+    if (text === undefined) throw new ArgumentError(`Expected a prompt, since '${name}' has no caption`);
+    return { image: prepare(image, name, options), prompt: text };
+  });
+}
+
+interface Found {
+  name: string;
+  image: Image;
+  caption: string | undefined;
+}
+
+async function readFolder(folder: string): Promise<Found[]> {
+  let names: string[];
+  try {
+    names = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isFile() && !entry.name.startsWith('.')).map(({ name }) => name);
+  } catch (error) {
+    throw errorFromFile(error, 'read', folder);
+  }
+  const images = names.filter(isImageName).sort(new Intl.Collator('en', { numeric: true }).compare);
+  const captions = names.includes('metadata.jsonl') ? await readMetadata(join(folder, 'metadata.jsonl')) : new Map<string, string>();
+  const other = names.find((name) => !isImageName(name) && name !== 'metadata.jsonl' && extname(name) !== '.txt');
+  if (images.length === 0) throw new SeedbedError('ERR_IMAGE', `Expected pictures in '${folder}', found ${other === undefined ? 'none' : `none beside '${other}'`}`);
+  if (other !== undefined) throw new SeedbedError('ERR_IMAGE', `Expected only pictures, captions and metadata.jsonl in '${folder}', found '${other}'`);
+  return Promise.all(images.map(async (name) => ({ name, image: await readImage(join(folder, name)), caption: captions.get(name) ?? (await captionBeside(folder, name, names)) })));
+}
+
+async function captionBeside(folder: string, name: string, names: readonly string[]): Promise<string | undefined> {
+  const file = `${basename(name, extname(name))}.txt`;
+  return names.includes(file) ? (await readFile(join(folder, file), 'utf8')).trim() : undefined;
+}
+
+/** Captions by file name, as the hub's image folders have them: a line { "file_name": ..., "text": ... } for each picture. */
+async function readMetadata(path: string): Promise<Map<string, string>> {
+  const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line.trim() !== '');
+  return new Map(
+    lines.map((line, i) => {
+      try {
+        const { file_name: file, text, prompt } = JSON.parse(line) as { file_name?: unknown; text?: unknown; prompt?: unknown };
+        const caption = text ?? prompt;
+        if (typeof file === 'string' && typeof caption === 'string') return [file, caption] as const;
+      } catch (error) {
+        throw new SeedbedError('ERR_FILE_FORMAT', `Expected JSON in line ${i + 1} of '${path}'`, { cause: error });
+      }
+      throw new SeedbedError('ERR_FILE_FORMAT', `Expected file_name and text in line ${i + 1} of '${path}'`);
+    }),
+  );
+}
+
+function prepare(image: Image, name: string, { size, crop }: { size: number; crop: 'random' | 'center' }): Image {
+  const short = Math.min(image.width, image.height);
+  if (short < LEAST_SIDE) throw new SeedbedError('ERR_IMAGE', `Expected pictures of at least ${LEAST_SIDE} pixels a side, '${name}' has ${image.width} x ${image.height}`);
+  const side = (length: number): number => Math.max(size, Math.round((length * size) / short));
+  const scaled = short === size ? image : native().resizeImage({ image, width: side(image.width), height: side(image.height), filter: 'bilinear' });
+  return rgbSquare(scaled, crop === 'center' ? size : undefined);
+}
+
+/** Three channels; with `side` the square in the middle. */
+function rgbSquare(image: Image, side: number | undefined): Image {
+  const width = side ?? image.width;
+  const height = side ?? image.height;
+  if (image.channels === 3 && width === image.width && height === image.height) return image;
+  const left = (image.width - width) >> 1;
+  const top = (image.height - height) >> 1;
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < 3; c++) data[(y * width + x) * 3 + c] = image.data[((y + top) * image.width + x + left) * image.channels + (image.channels === 1 ? 0 : c)] ?? 0;
+  return { data, width, height, channels: 3 };
+}
