@@ -9,11 +9,11 @@ export interface LoraBase {
 
 type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
 
-/** Adapters of other models, by keys that only they have. */
+/** Adapters of other models, by keys that only they have; the first that fits counts. */
 const OTHER_MODELS: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ['Stable Diffusion XL', /^lora_te2_|^text_encoder_2\.|[._]transformer_blocks[._][1-9]\d*[._].*attn|add_embedding|label_emb/],
   ['Stable Diffusion 3', /joint_blocks[._]/],
   ['a transformer model (Flux, Stable Diffusion 3, ...)', /^(lora_)?transformer[._]|(double|single)_(transformer_)?blocks[._]/],
+  ['Stable Diffusion XL', /^lora_te2_|^text_encoder_2\.|[._]transformer_blocks[._][1-9]\d*[._].*attn|add_embedding|label_emb/],
   ['a video model', /motion_modules|temporal_transformer|(^|[._])blocks[._]\d+[._](self|cross)_attn/],
 ];
 

@@ -10,7 +10,7 @@ export const isLoraDtype = (dtype: Dtype): dtype is LoraDtype => (LORA_DTYPES as
 const EXPONENT = { float16: 0x7c00, bfloat16: 0x7f80 };
 
 /** Whether no number is NaN or infinite. */
-export function isFinite({ data, dtype }: Tensor): boolean {
+export function allFinite({ data, dtype }: Tensor): boolean {
   if (dtype !== 'float16' && dtype !== 'bfloat16') return (data as Float32Array).every(Number.isFinite);
   const exponent = EXPONENT[dtype];
   return (data as Uint16Array).every((bits) => (bits & exponent) !== exponent);
@@ -71,7 +71,7 @@ export function castTensor(tensor: Tensor, dtype: LoraDtype, name: string): Tens
   const numbers = toFloat32(tensor);
   const data = dtype === 'float32' ? numbers : Uint16Array.from(numbers, dtype === 'float16' ? numberToFloat16 : numberToBfloat16);
   const result = { data, shape: tensor.shape, dtype } as Tensor;
-  if (isFinite(tensor) && !isFinite(result)) throw new SeedbedError('ERR_NOT_FINITE', `Expected numbers that fit into ${dtype} in '${name}', found larger ones; write it as bfloat16 or float32`);
+  if (allFinite(tensor) && !allFinite(result)) throw new SeedbedError('ERR_NOT_FINITE', `Expected numbers that fit into ${dtype} in '${name}', found larger ones; write it as bfloat16 or float32`);
   return result;
 }
 

@@ -17,18 +17,21 @@ export type ScaleOf = (module: string, rank: number) => LoraScale;
 export const ADAPTER_METADATA = 'lora_adapter_metadata';
 
 const numbers = z.record(z.string(), z.number());
+/** A field that may be null or absent. */
+const orDefault = <S extends z.ZodType>(schema: S, value: z.output<S>): z.ZodType<z.output<S>> => schema.nullish().transform((found) => found ?? value);
+
 /** PEFT's LoraConfig, with its defaults. */
 const configSchema = z.object({
-  peft_type: z.string().nullish(),
+  peft_type: orDefault(z.string(), 'LORA'),
   r: z.int().min(1).default(8),
   lora_alpha: z.number().default(8),
-  use_rslora: z.boolean().nullish(),
-  use_dora: z.boolean().nullish(),
-  rank_pattern: numbers.nullish(),
-  alpha_pattern: numbers.nullish(),
-  init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
-  bias: z.string().nullish(),
-  modules_to_save: z.array(z.string()).nullish(),
+  use_rslora: orDefault(z.boolean(), false),
+  use_dora: orDefault(z.boolean(), false),
+  rank_pattern: orDefault(numbers, {}),
+  alpha_pattern: orDefault(numbers, {}),
+  init_lora_weights: orDefault(z.union([z.boolean(), z.string()]), true),
+  bias: orDefault(z.string(), 'none'),
+  modules_to_save: orDefault(z.array(z.string()), []),
 });
 
 /** Initial values that also change the base weights; the factors alone do not say by how much. */
@@ -40,10 +43,10 @@ export function scalesOfConfig(value: unknown, path: string): ScaleOf {
   const refuse = (what: string): never => {
     throw new SeedbedError('ERR_FILE_FORMAT', `'${path}' is ${what}; seedbed reads LoRA`);
   };
-  if (c.peft_type != null && c.peft_type !== 'LORA') refuse(`an adapter of PEFT's kind ${c.peft_type}`);
-  if (c.use_dora === true) refuse('DoRA (use_dora)');
-  if (c.bias != null && c.bias !== 'none') refuse(`LoRA with biases (bias '${c.bias}')`);
-  if (c.modules_to_save != null && c.modules_to_save.length > 0) refuse(`LoRA with whole modules beside it (modules_to_save '${c.modules_to_save[0]}')`);
+  if (c.peft_type !== 'LORA') refuse(`an adapter of PEFT's kind ${c.peft_type}`);
+  if (c.use_dora) refuse('DoRA (use_dora)');
+  if (c.bias !== 'none') refuse(`LoRA with biases (bias '${c.bias}')`);
+  if (c.modules_to_save.length > 0) refuse(`LoRA with whole modules beside it (modules_to_save '${c.modules_to_save[0]}')`);
   const initial = typeof c.init_lora_weights === 'string' ? c.init_lora_weights.toLowerCase() : '';
   if (CHANGES_BASE.some((name) => initial.startsWith(name))) refuse(`LoRA that began by changing the base weights (init_lora_weights '${initial}'); save it with PEFT's path_initial_model_for_weight_conversion`);
   const rankPattern = patterns(c.rank_pattern, path);
@@ -52,7 +55,7 @@ export function scalesOfConfig(value: unknown, path: string): ScaleOf {
     const expected = rankPattern(module) ?? c.r;
     if (expected !== rank) throw new SeedbedError('ERR_WEIGHTS', `Expected rank ${expected} for '${module}', as '${path}' says, found ${rank}`);
     const alpha = alphaPattern(module) ?? c.lora_alpha;
-    return { alpha, scale: alpha / (c.use_rslora === true ? Math.sqrt(rank) : rank) };
+    return { alpha, scale: alpha / (c.use_rslora ? Math.sqrt(rank) : rank) };
   };
 }
 
@@ -60,8 +63,8 @@ export function scalesOfConfig(value: unknown, path: string): ScaleOf {
  * The number whose pattern a module's name fits, the first in order as in PEFT: a name or its end after a dot. Of the
  * expressions that PEFT allows there, `.*` and `^` are read: any expression could run for ever.
  */
-function patterns(entries: Readonly<Record<string, number>> | null | undefined, path: string): (module: string) => number | undefined {
-  const list = Object.entries(entries ?? {}).map(([pattern, value]): [RegExp, number] => {
+function patterns(entries: Readonly<Record<string, number>>, path: string): (module: string) => number | undefined {
+  const list = Object.entries(entries).map(([pattern, value]): [RegExp, number] => {
     const plain = pattern.replace(/^\^/, '').replace(/\$$/, '');
     const pieces = plain.split('.*').map((piece) => piece.replaceAll('\\.', '.'));
     if (pieces.length > 4 || pieces.some((piece) => !/^[\w.-]*$/.test(piece))) throw new SeedbedError('ERR_FILE_FORMAT', `Expected names of modules in the patterns of '${path}', found the expression '${pattern}'`);

@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor.js';
 import { baseOfWidth, otherModel, promptWidth, promptWidthOf } from './base.js';
 import { detectFormat, KEY_WRITERS, locator, otherKind, type Locate, type LoraFormat, type LoraKey } from './formats.js';
 import { LORA_PARTS, type LoraFactors, type LoraPart, type LoraWeights } from './lora.js';
-import { isFinite, isLoraDtype, toFloat32 } from './numbers.js';
+import { allFinite, isLoraDtype, toFloat32 } from './numbers.js';
 import { readAdapterConfig, readAdapterMetadata, type LoraScale, type ScaleOf } from './peft.js';
 import type { LoraSite, LoraSites } from './sites.js';
 import { findLoraFiles, type LoraFile } from './source.js';
@@ -80,10 +80,15 @@ const OTHER_FILES: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['one net of a model', /^(conv_in|decoder\.conv_in)\.weight$|^text_model\.embeddings\./],
 ];
 
+/** All factors of every layer at rank 512 in float32 are less. */
+const LARGEST = 4e9;
+
 /** Reads the header only. Throws `ERR_FILE_FORMAT` naming what the file holds instead of a LoRA of ours. */
 export function openLora(file: LoraFile, name: string): OpenFile {
   const { tensors: header, metadata } = readSafetensorsHeaderSync(file.path);
   const names = [...header.keys()];
+  const bytes = [...header.values()].reduce((sum, { offsets: [begin, end] }) => sum + end - begin, 0);
+  if (bytes > LARGEST) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a LoRA of at most ${LARGEST / 1e9} GB in '${name}', its header names ${(bytes / 1e9).toFixed(1)} GB`);
   if (names.length === 0) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a LoRA in '${name}', found a file without tensors`);
   const model = otherModel(names);
   const format = detectFormat(names);
@@ -126,7 +131,7 @@ const BUNDLED = /^bundle_emb\.(.+)\.string_to_param\.\*$/;
 function gather(file: OpenFile, sites: LoraSites): Gathered {
   const { tensors } = readSafetensors(file.path);
   const { format, metadata, header } = file;
-  const locate: Locate = locator(format, sites, positionalClasses(metadata));
+  const locate: Locate = locator(format, sites, format === 'cloneofsimo' ? positionalClasses(file) : {});
   const fromMetadata = readAdapterMetadata(metadata, file.name);
   const config = file.config === undefined ? undefined : readAdapterConfig(file.config);
   const result: Gathered = { layers: new Map(), embeddings: {}, lost: [] };
@@ -148,10 +153,15 @@ function gather(file: OpenFile, sites: LoraSites): Gathered {
   return result;
 }
 
-/** The classes of layers that a list without names counts: JSON in its metadata. */
-function positionalClasses(metadata: Readonly<Record<string, string>>): Partial<Record<LoraPart, string[]>> {
-  const classes = z.array(z.string()).safeParse(parsed(metadata['unet']));
-  return classes.success ? { unet: classes.data } : {};
+/** Classes of layers that a list without names may count; the extended form of that format counts others. */
+const COUNTED = ['CrossAttention', 'Attention', 'GEGLU', 'CLIPAttention'];
+
+/** The classes of layers that a list without names counts: JSON in its metadata. Throws `ERR_FILE_FORMAT` for unknown ones. */
+function positionalClasses({ metadata, name }: OpenFile): Partial<Record<LoraPart, string[]>> {
+  const [unet, text] = ['unet', 'text_encoder'].map((part) => z.array(z.string()).safeParse(parsed(metadata[part])).data);
+  const other = [...(unet ?? []), ...(text ?? [])].find((counted) => !COUNTED.includes(counted));
+  if (other !== undefined) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a list of layers of ${COUNTED.join(', ')} in '${name}', found '${other}' among them`);
+  return unet === undefined ? {} : { unet };
 }
 
 function parsed(text: string | undefined): unknown {
@@ -187,13 +197,13 @@ function factorsOf({ key, tensors, scaleOf }: Layer, site: LoraSite, part: LoraP
   const shapes = shaped(down, up, site);
   if (shapes === undefined) {
     const show = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
-    problems.shape.push({ text: rank === 0 ? `'${key.down}' has rank 0` : `'${key.down}' ${show(down.shape)} and '${key.up}' ${show(up.shape)} for a weight ${show(site.shape)}`, keys });
+    problems.shape.push({ text: down.shape[0] === 0 ? `'${key.down}' has rank 0` : `'${key.down}' ${show(down.shape)} and '${key.up}' ${show(up.shape)} for a weight ${show(site.shape)}`, keys });
     return undefined;
   }
   for (const role of ['down', 'up'] as const) {
     const tensor = tensors[role] as Tensor;
     if (!isLoraDtype(tensor.dtype)) throw new SeedbedError('ERR_DTYPE', `Expected float32, float16 or bfloat16 for '${key[role]}' in '${name}', found ${tensor.dtype}`);
-    if (!isFinite(tensor)) throw new SeedbedError('ERR_NOT_FINITE', `Expected finite numbers in '${name}', found NaN or infinity in '${key[role]}'`);
+    if (!allFinite(tensor)) throw new SeedbedError('ERR_NOT_FINITE', `Expected finite numbers in '${name}', found NaN or infinity in '${key[role]}'`);
   }
   const { alpha: value, scale } = alpha === undefined ? (scaleOf?.(site.name, rank) ?? { alpha: rank, scale: 1 }) : ownScale(alpha, rank, key.alpha as string, name);
   if (!Number.isFinite(scale) || scale === 0) throw new SeedbedError('ERR_WEIGHTS', `Expected an alpha other than 0 for '${site.name}' (${part}) in '${name}', found ${value}`);
@@ -203,7 +213,7 @@ function factorsOf({ key, tensors, scaleOf }: Layer, site: LoraSite, part: LoraP
 /** alpha as the file has it: one number of any type, of no dimension or of one. */
 function ownScale({ data, shape, dtype }: Tensor, rank: number, key: string, name: string): LoraScale {
   if (data.length !== 1 || shape.length > 1) throw new SeedbedError('ERR_WEIGHTS', `Expected one number for '${key}' in '${name}', found the shape [${shape.join(', ')}]`);
-  const alpha = isLoraDtype(dtype) ? (toFloat32({ data, shape, dtype } as Tensor)[0] as number) : Number(data[0]);
+  const alpha = isLoraDtype(dtype) ? (toFloat32({ data, shape, dtype })[0] as number) : Number(data[0]);
   if (!Number.isFinite(alpha)) throw new SeedbedError('ERR_NOT_FINITE', `Expected a finite number for '${key}' in '${name}', found ${alpha}`);
   return { alpha, scale: alpha / rank };
 }
@@ -244,6 +254,6 @@ function checkEmbeddings(embeddings: Readonly<Record<string, Tensor>>, sites: Lo
     const { shape } = tensor;
     if (![1, 2].includes(shape.length) || (width !== undefined && shape.at(-1) !== width)) throw new SeedbedError('ERR_WEIGHTS', `Expected [${width ?? 'width'}] or [vectors, ${width ?? 'width'}] for the embedding '${token}' in '${name}', found [${shape.join(', ')}]`);
     if (!isLoraDtype(tensor.dtype)) throw new SeedbedError('ERR_DTYPE', `Expected float32, float16 or bfloat16 for the embedding '${token}' in '${name}', found ${tensor.dtype}`);
-    if (!isFinite(tensor)) throw new SeedbedError('ERR_NOT_FINITE', `Expected finite numbers in '${name}', found NaN or infinity in the embedding '${token}'`);
+    if (!allFinite(tensor)) throw new SeedbedError('ERR_NOT_FINITE', `Expected finite numbers in '${name}', found NaN or infinity in the embedding '${token}'`);
   }
 }

@@ -9,7 +9,7 @@ import type { Tensor } from '../tensor.js';
 import { baseOfWidth } from './base.js';
 import { hasOwnName, KEY_WRITERS, type KeyWriter } from './formats.js';
 import { LORA_PARTS, rankOf, type LoraFactors, type LoraPart, type LoraWeights } from './lora.js';
-import { castTensor, holds, isFinite, LORA_DTYPES, scalar, scaled, type LoraDtype } from './numbers.js';
+import { castTensor, holds, allFinite, LORA_DTYPES, scalar, scaled, type LoraDtype } from './numbers.js';
 import { ADAPTER_METADATA } from './peft.js';
 import type { LoraFamily } from './sites.js';
 
@@ -62,7 +62,7 @@ function checkWeights(weights: LoraWeights, format: 'diffusers' | 'kohya' | 'pef
     const rank = rankOf(factors);
     if (rank === 0 || ![2, 4].includes(down.shape.length) || up.shape.length !== 2 || up.shape[1] !== rank) throw new ArgumentError(`Expected down [rank, in] or [rank, in, k, k] and up [out, rank] for '${name}', received [${down.shape.join(', ')}] and [${up.shape.join(', ')}]`);
     if (!Number.isFinite(scale) || scale === 0) throw new ArgumentError(`Expected a finite scale other than 0 for '${name}', received ${scale}`);
-    if (!isFinite(down) || !isFinite(up)) throw new ArgumentError(`Expected finite factors for '${name}', received NaN or infinity`);
+    if (!allFinite(down) || !allFinite(up)) throw new ArgumentError(`Expected finite factors for '${name}', received NaN or infinity`);
   }
   const text = Object.keys(weights.textEncoder);
   if (format !== 'peft' && text.some((name) => ATTENTION.test(name)) && !text.some((name) => name.endsWith('out_proj'))) {
@@ -79,7 +79,7 @@ function padded(weights: LoraWeights): LoraWeights {
   for (const [name, factors] of Object.entries(weights.textEncoder)) {
     const { down, up } = factors;
     const out = name.replace(ATTENTION, '.self_attn.out_proj');
-    const zeros = (tensor: Tensor): Tensor => ({ ...tensor, data: tensor.data.map(() => 0 as never) }) as Tensor;
+    const zeros = (tensor: Tensor): Tensor => ({ ...tensor, data: tensor.data.map(() => 0 as never) });
     if (ATTENTION.test(name)) textEncoder[out] ??= { ...factors, down: zeros(down), up: zeros(up) };
   }
   return { ...weights, textEncoder };
@@ -100,7 +100,7 @@ const plainAlpha = (factors: LoraFactors): number => {
 };
 
 /** `up` with a kernel where `down` has one. */
-const kernelled = (up: Tensor, down: Tensor): Tensor => (down.shape.length === 4 ? ({ ...up, shape: [...up.shape, 1, 1] } as Tensor) : up);
+const kernelled = (up: Tensor, down: Tensor): Tensor => (down.shape.length === 4 ? ({ ...up, shape: [...up.shape, 1, 1] }) : up);
 
 function tensorsOf(weights: LoraWeights, format: Written): Record<string, Tensor> {
   // diffusers looks at the first key of the UNet and takes all others for the same kind: where some must be PEFT's, all are.
@@ -121,7 +121,7 @@ function tensorsOf(weights: LoraWeights, format: Written): Record<string, Tensor
 }
 
 /** An embedding as [vectors, width]. */
-const rows = (tensor: Tensor): Tensor => (tensor.shape.length === 1 ? ({ ...tensor, shape: [1, ...tensor.shape] } as Tensor) : tensor);
+const rows = (tensor: Tensor): Tensor => (tensor.shape.length === 1 ? ({ ...tensor, shape: [1, ...tensor.shape] }) : tensor);
 
 /** One file for each token, as textual inversions are stored; returns their paths. */
 function writeEmbeddings(path: string, embeddings: Readonly<Record<string, Tensor>>): string[] {

@@ -1,9 +1,8 @@
 """Names of layers and keys of LoRA files, alphas and casts, from diffusers and PEFT: test/golden/lora_files.json.
 
 python3 lora_files.py                        writes the golden file
-python3 lora_files.py read FILE [--sd2]      loads a file or folder into diffusers' tiny pipeline, for a test that runs where diffusers is
-                                             installed; prints, for each layer: its scale, and its factors as lists
-python3 lora_files.py read-peft FOLDER       the same for an adapter of PEFT's
+python3 lora_files.py read FILE...           loads files into diffusers' tiny pipeline, and folders of PEFT's into its UNet, for a test that runs
+                                             where diffusers is installed; prints for each its layers' scales, and the factors as lists
 """
 import argparse
 import contextlib
@@ -100,6 +99,12 @@ def keys(targets):
     return {"diffusers": sorted(saved), "diffusersPeft": shapes, "kohya": sorted(kohya), "diffusersOld": sorted(old)}
 
 
+def in_order(text):
+    """A configuration's JSON with its sets sorted, which come in another order each time."""
+    values = json.loads(text)
+    return json.dumps({name: sorted(value) if name.endswith("target_modules") else value for name, value in values.items()})
+
+
 def scales():
     """What PEFT makes of ranks and alphas in an adapter's folder: [name, rank, scale] of its layers."""
     cases = {
@@ -118,7 +123,7 @@ def scales():
             model.save_pretrained(folder)
             with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
                 sample = sorted(file.keys())[:2]
-            config = (Path(folder) / "adapter_config.json").read_text()
+            config = in_order((Path(folder) / "adapter_config.json").read_text())
         result[name] = {"config": config, "layers": rows, "keys": sample}
     return result
 
@@ -130,7 +135,7 @@ def adapter_metadata():
         configs = _collate_lora_metadata({"unet": models["unet"], "text_encoder": models["text_encoder"]})
         StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=states["unet"], text_encoder_lora_layers=states["text_encoder"], **configs)
         with safe_open(Path(folder) / "pytorch_lora_weights.safetensors", "pt") as file:
-            return file.metadata()
+            return {name: in_order(value) if value.startswith("{") else value for name, value in file.metadata().items()}
 
 
 def casts():
@@ -153,17 +158,15 @@ def golden():
     })
 
 
-def loaded(path, sd2):
-    """{ part: { layer: { scale, down, up } } } after diffusers has loaded it."""
-    pipe = pipeline("sd2" if sd2 else "sd1")
+def loaded(path):
+    """{ part: { layer: { scale, down, up } } } after diffusers, or PEFT, has loaded it."""
+    if os.path.isdir(path):
+        return {"unet": factors(PeftModel.from_pretrained(nets.unet("sd1"), path).base_model.model, "default"), "text_encoder": {}}
+    pipe = pipeline("sd1")
     object.__delattr__(pipe.text_encoder, "text_model")  # that pipeline's own addition, which the loader takes for older modules
     folder, name = os.path.split(os.path.abspath(path))
     pipe.load_lora_weights(folder, weight_name=name, adapter_name="ours")
     return {part: factors(getattr(pipe, part), "ours") for part in ("unet", "text_encoder")}
-
-
-def loaded_by_peft(path):
-    return {"unet": factors(PeftModel.from_pretrained(nets.unet("sd1"), path).base_model.model, "default")}
 
 
 def factors(model, adapter):
@@ -175,9 +178,8 @@ def factors(model, adapter):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", nargs="?", default="golden", choices=["golden", "read", "read-peft"])
-    parser.add_argument("file", nargs="?")
-    parser.add_argument("--sd2", action="store_true", help="the shape of Stable Diffusion 2.x")
+    parser.add_argument("command", nargs="?", default="golden", choices=["golden", "read"])
+    parser.add_argument("files", nargs="*")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -186,7 +188,7 @@ def main():
     if arguments.command == "golden":
         return golden()
     with contextlib.redirect_stdout(sys.stderr):
-        result = loaded_by_peft(arguments.file) if arguments.command == "read-peft" else loaded(arguments.file, arguments.sd2)
+        result = [loaded(path) for path in arguments.files]
     json.dump(result, sys.stdout)
 
 
