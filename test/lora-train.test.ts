@@ -1,0 +1,119 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { encodePng, knownSites, loadDiffusion, readLora, trainLora, type Diffusion, type Lora, type TrainLoraOptions } from 'seedbed';
+import { writeFormulaPipeline } from './formula.js';
+import { picture, refused, thrown, worst } from './support.js';
+
+const root = t.testdir();
+const folder = writeFormulaPipeline(join(root, 'model'), 'sd1');
+const load = (): PromiseLike<Diffusion> => loadDiffusion(folder, { dtype: 'float32', device: 'cpu', threads: 1 });
+const small = { prompt: 'a red cat', rank: 2, steps: 4, batchSize: 2, size: 32, lr: 1e-3, warmupSteps: 0, threads: 1 } as const;
+const pictures = [0, 1, 2].map((salt) => picture(40, 32, 3, salt));
+/** All factors, one after the other. */
+function flat(lora: Lora): Float32Array {
+  const parts = [...Object.values(lora.weights.unet), ...Object.values(lora.weights.textEncoder)].flatMap(({ down, up }) => [down.data as Float32Array, up.data as Float32Array]);
+  return Float32Array.from(parts.flatMap((part) => [...part]));
+}
+
+const sameBytes = (a: Float32Array, b: Float32Array): boolean => Buffer.from(a.buffer).equals(Buffer.from(b.buffer));
+
+async function folderOf(name: string, files: Record<string, Uint8Array | string>): Promise<string> {
+  const path = join(root, name);
+  mkdirSync(path, { recursive: true });
+  for (const [file, content] of Object.entries(files)) writeFileSync(join(path, file), content);
+  return Promise.resolve(path);
+}
+
+t.test('bad input is refused', async (t) => {
+  using sd = await load();
+  const png = await encodePng(picture(40, 32, 3));
+  const train = (options: Partial<TrainLoraOptions>) => () => trainLora(sd, { images: pictures, ...small, ...options });
+  await refused(t, [
+    ['rank 0', train({ rank: 0 }), 'ERR_INVALID_ARGUMENT', /rank/],
+    ['a negative alpha', train({ alpha: -1 }), 'ERR_INVALID_ARGUMENT', /alpha/],
+    ['an unknown option', train({ ranks: 3 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'rank'/],
+    ['targets that name no layer', train({ unetTargets: ['to_x'] }), 'ERR_INVALID_ARGUMENT', /to_x/],
+    ['no targets', train({ unetTargets: [], textEncoderTargets: [] }), 'ERR_INVALID_ARGUMENT', /target/],
+    ['a size that is no multiple', train({ size: 33 }), 'ERR_INVALID_ARGUMENT', /multiple of/],
+    ['resuming from nothing', train({ resume: true }), 'ERR_INVALID_ARGUMENT', /checkpoint/],
+    ['as many prompts as not pictures', train({ prompt: ['a', 'b'] }), 'ERR_INVALID_ARGUMENT', /3 texts/],
+    ['no prompt and no caption', train({ prompt: undefined }), 'ERR_INVALID_ARGUMENT', /caption/],
+    ['pictures smaller than 8 pixels', train({ images: [picture(40, 7, 3)] }), 'ERR_IMAGE', /at least 8 pixels.*40 x 7/],
+    ['a folder that is not there', train({ images: join(root, 'nowhere') }), 'ERR_FILE_NOT_FOUND', /nowhere/],
+    ['an empty folder', train({ images: await folderOf('empty', {}) }), 'ERR_IMAGE', /Expected pictures.*none/],
+    ['a folder with other files', train({ images: await folderOf('mixed', { 'a.png': png, 'b.pdf': 'x' }) }), 'ERR_IMAGE', /b\.pdf/],
+    ['metadata that is no JSON', train({ images: await folderOf('json', { 'a.png': png, 'metadata.jsonl': '{' }) }), 'ERR_FILE_FORMAT', /line 1/],
+    ['something that is no model', () => trainLora({} as never, { images: pictures, ...small }), 'ERR_INVALID_ARGUMENT', /model/],
+  ]);
+});
+
+t.test('a folder with captions becomes an adapter, which is written, read and changes what is generated', async (t) => {
+  using sd = await load();
+  const files = Object.fromEntries(await Promise.all(pictures.map(async (image, i) => [`${i + 9}.png`, await encodePng(image)] as const)));
+  const images = await folderOf('captions', { ...files, '9.txt': 'a dog\n', 'metadata.jsonl': '{"file_name":"10.png","text":"a house"}\n' });
+  const events: string[] = [];
+  const job = trainLora(sd, { ...small, images });
+  for await (const event of job) events.push(event.type);
+  const lora = await job;
+  t.same(events.filter((type) => type === 'step').length, 4);
+  t.same(events.filter((type) => type === 'encode').length, 3);
+  t.same(lora.training.settings['prompts'], ['a dog', 'a house', 'a red cat'], '9 before 10 before 11; captions win over the prompt');
+  t.equal(lora.training.losses.length, 4);
+  const call = { prompt: 'a red cat', steps: 2, width: 32, height: 32, decode: false };
+  const before = (await sd.generate(call)).latents.data;
+  sd.loras.add(lora.weights, { name: 'cat' });
+  const { latents, settings } = await sd.generate(call);
+  t.ok(worst(latents.data, before, { rtol: 1e-4, atol: 1e-4 }) > 1);
+  t.same(settings[0]?.['loras'], { cat: 1 });
+  for (const format of ['diffusers', 'kohya'] as const) {
+    const [path = ''] = await lora.save(join(root, `${format}.safetensors`), { format });
+    sd.loras.add(path, { name: format });
+    t.same((await sd.generate({ ...call, loras: Object.fromEntries(sd.loras.list().map(({ name }) => [name, name === format ? 1 : 0])) })).latents.data, latents.data, format);
+  }
+  const other = await thrown(() => readLora(join(root, 'kohya.safetensors'), knownSites('sd2')));
+  t.match(other.message, /./, `another model's layers: ${other.message}`);
+  t.ok(other.code);
+});
+
+t.test('the same seed gives the same bytes; another one does not; so do prior pictures, noise offset and weights', async (t) => {
+  using sd = await load();
+  const run = async (options: Partial<TrainLoraOptions> = {}): Promise<Float32Array> => flat(await trainLora(sd, { images: pictures, ...small, ...options }));
+  const first = await run();
+  t.ok(sameBytes(await run(), first));
+  const others: Partial<TrainLoraOptions>[] = [{ seed: 1 }, { noiseOffset: 0.1 }, { minSnrGamma: 1 }, { flip: true }, { prior: { images: [picture(32, 32, 3, 9)], prompt: 'a cat' } }, { accumulation: 2 }, { crop: 'center' }, { init: 'kaiming' }];
+  for (const options of others)
+    t.notOk(sameBytes(await run(options), first), Object.keys(options).join());
+  t.ok(worst(await run({ recompute: true }), first, { rtol: 1e-3, atol: 1e-5 }) <= 1, 'recomputing changes rounding only');
+});
+
+t.test('a run that is cancelled, or stopped at a checkpoint, goes on as if unbroken', async (t) => {
+  using sd = await load();
+  const options: TrainLoraOptions = { images: pictures, ...small, steps: 6, checkpointEvery: 4 };
+  const whole = flat(await trainLora(sd, options));
+  const checkpoint = join(root, 'run.safetensors');
+  const job = trainLora(sd, { ...options, checkpoint });
+  for await (const event of job) if (event.type === 'step' && event.step === 3) break;
+  const resumed = await trainLora(sd, { ...options, checkpoint, resume: true });
+  t.ok(sameBytes(flat(resumed), whole));
+  t.equal(resumed.training.losses.length, 6);
+  const other = await thrown(() => trainLora(sd, { ...options, lr: 2e-3, checkpoint, resume: true }));
+  t.equal(other.code, 'ERR_INVALID_ARGUMENT');
+  t.match(other.message, /other options or data/);
+});
+
+t.test('a run that diverges says so and leaves its checkpoint', async (t) => {
+  using sd = await load();
+  const error = await thrown(() => trainLora(sd, { images: pictures, ...small, steps: 50, lr: 1000, clipNorm: 0, checkpoint: join(root, 'diverged.safetensors'), checkpointEvery: 1 }));
+  t.equal(error.code, 'ERR_NOT_FINITE');
+  t.match(error.message, /lower the learning rate/);
+});
+
+t.test('generating while training, and disposing the model meanwhile, are safe', async (t) => {
+  const sd = await load();
+  const job = trainLora(sd, { images: pictures, ...small });
+  const { latents } = await sd.generate({ prompt: 'a red cat', steps: 2, width: 32, height: 32, decode: false });
+  sd.dispose();
+  t.equal(latents.shape[0], 1);
+  t.equal((await job).training.steps, 4);
+});
