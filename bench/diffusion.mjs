@@ -7,6 +7,8 @@
 // --quick: the small net only. BENCH_WORK names the folder for the weights (4.3 GB) and OpenVINO's models; BENCH_ENGINES
 // takes some of the peers ("diffusers float32,openvino bfloat16"), BENCH_CASES some of the cases by a part of their title.
 
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compare, finish, flags, inTurn, modelFolder, Peer, requirePython, say } from './lib.mjs';
@@ -36,11 +38,17 @@ function contestants({ size, part, batch, calls }) {
   ];
 }
 
+/** Reads a folder's files, so that they lie in the system's cache. */
+function warm(folder) {
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) if (entry.isFile()) execFileSync('cat', [join(entry.parentPath, entry.name)], { stdio: 'ignore' });
+}
+
 /** Each engine alone, one after the other, where several would not fit into memory or would warm each other's files. */
 async function alone(test, starts) {
   const seconds = {};
   const told = {};
   for (const [name, start] of starts) {
+    if (test.part === 'step') warm(modelFolder(work, test.size)); // no engine's first step waits for the disk
     const peer = start();
     told[name] = await peer.ready();
     const times = [];

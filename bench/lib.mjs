@@ -57,10 +57,15 @@ export class Peer {
     return this.line();
   }
 
+  /** What the peer answers to a line. */
+  tell(line) {
+    this.child.stdin.write(`${line}\n`);
+    return this.line();
+  }
+
   /** Seconds of one round; `line` says which when the peer knows several. */
   async round(line = 'go') {
-    this.child.stdin.write(`${line}\n`);
-    return (await this.line()).seconds;
+    return (await this.tell(line)).seconds;
   }
 
   async close() {

@@ -2,9 +2,9 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { packageRoot } from '#lib/setup/find.js';
-import { loadDiffusion, readSafetensors, type Diffusion, type SaveEvent, type Tensor } from 'seedbed';
+import { loadDiffusion, readSafetensors, trainLora, type Diffusion, type SaveEvent, type Tensor } from 'seedbed';
 import { filled, storedModel, worstStored, writeFormulaPipeline } from './formula.js';
-import { run, thrown } from './support.js';
+import { picture, run, thrown } from './support.js';
 
 const CLOSE = { rtol: 1e-4, atol: 1e-4 };
 
@@ -113,5 +113,14 @@ for (const [name, options] of [['sd1', []], ['sd2', ['--sd2']]] as const) {
     const read = await reference('check', join(root, `${name}-ours`));
     t.same(read.ids, made.ids, 'diffusers finds the same token ids in it');
     await compare(t, sd, read);
+    // An adapter trained here, strong enough to matter, gives the same picture in both.
+    const lora = await trainLora(sd, { images: [picture(64, 64, 3)], prompt: 'a red cat', rank: 2, alpha: 4, steps: 3, size: 64, lr: 0.05, warmupSteps: 0, threads: 1 });
+    sd.loras.add(lora.weights, { name: 'trained' });
+    for (const format of ['diffusers', 'kohya'] as const) {
+      const [file = ''] = await lora.save(join(root, `${name}.${format}.safetensors`), { format });
+      const adapted = await reference('check', join(root, `${name}-ours`), '--lora', file);
+      t.notSame(adapted.noise.values.slice(0, 8), read.noise.values.slice(0, 8), `${format}: diffusers has loaded it`);
+      await compare(t, sd, adapted);
+    }
   });
 }

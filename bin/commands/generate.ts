@@ -6,7 +6,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import type { Diffusion } from '../../lib/diffusion/diffusion.js';
 import type { GenerateOptions } from '../../lib/diffusion/generate-options.js';
 import { isHubName } from '../../lib/diffusion/hub.js';
-import { loadDiffusion, type LoadDiffusionOptions } from '../../lib/diffusion/load.js';
+import type { LoadDiffusionOptions } from '../../lib/diffusion/load.js';
 import { readGenerationSettings, writeGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
 import { optionsFromSettings } from '../../lib/diffusion/settings-options.js';
 import { ArgumentError, CancelledError, errorFromFile, SeedbedError } from '../../lib/errors.js';
@@ -15,6 +15,7 @@ import { decodeImage, encodePng, type Image } from '../../lib/image.js';
 import { defined } from '../../lib/options.js';
 import { SAMPLER_NAMES } from '../../lib/sampler-options.js';
 import { example, integer, number, outputOf } from '../arguments.js';
+import { addLoras, loadModel, loraArgument, type LoraArgument } from '../model.js';
 import { interruptible, runTasks, withBar, type Report } from '../tasks.js';
 
 interface Options {
@@ -33,6 +34,7 @@ interface Options {
   image?: string;
   strength?: number;
   mask?: string;
+  lora?: LoraArgument[];
   revision?: string;
   variant?: string;
   tokenizer?: string;
@@ -82,6 +84,7 @@ export function addGenerate(program: Command): void {
     .option('--image <file>', 'a picture to begin with')
     .option('--strength <share>', 'with --image: share of the steps that are taken; default 0.8', number)
     .option('--mask <file>', 'with --image: white is painted anew, black stays')
+    .option('--lora <file>', "an adapter, with ':' and its strength behind it if not 1; may stand several times", loraArgument)
     .option('--revision <name>', 'of a hub name: a branch, a tag or a commit')
     .option('--variant <name>', 'weight files of this kind, say fp16')
     .option('--tokenizer <folder>', 'for single files, which hold none')
@@ -117,7 +120,8 @@ async function generate(given: string[], options: Options, command: Command): Pr
     const load = {
       title: `load ${model}`,
       run: async (_: Run, report: Report) => {
-        run.sd = await loaded(model, defined({ revision, variant, tokenizer, dtype, device, threads, signal: run.signal }), report);
+        run.sd = await loadModel(model, defined({ revision, variant, tokenizer, dtype, device, threads, signal: run.signal }), report);
+        addLoras(run.sd, options.lora ?? []);
         run.pictures = await wanted(run.sd, run.call, prompts, options, defined({ revision, variant, ...provenance }));
       },
     };
@@ -182,15 +186,6 @@ async function pictureIn(file: string): Promise<{ picture: Image; sha256: string
     throw errorFromFile(error, 'read', file);
   });
   return { picture: await decodeImage(bytes, file), sha256: createHash('sha256').update(bytes).digest('hex') };
-}
-
-async function loaded(model: string, options: LoadDiffusionOptions, report: Report): Promise<Diffusion> {
-  const job = loadDiffusion(model, options);
-  for await (const event of job) {
-    if (event.type === 'load') report(`${event.part}, ${event.done + 1} of ${event.total}`);
-    else report(withBar(event.done / Math.max(1, event.total), `${event.file}, ${(event.done / 1e6).toFixed(0)} of ${(event.total / 1e6).toFixed(0)} MB`));
-  }
-  return job;
 }
 
 /** Every picture with its file. Throws `ERR_FILE_WRITE` for a file that holds something else. */

@@ -4,12 +4,14 @@ import { inspectLora, sitesOf, type LoraPartSummary, type LoraSummary } from '..
 import { LORA_DTYPES, type LoraDtype } from '../../lib/lora/numbers.js';
 import { defined } from '../../lib/options.js';
 import { example, outputOf } from '../arguments.js';
+import { addLoraMerge } from './lora-merge.js';
+import { addLoraTrain } from './lora-train.js';
 
 const MODEL = 'sd1, sd2, or the path of a model: whose layers the keys must fit (default: what the file was made for)';
 
 export function addLora(program: Command): void {
-  const lora = program.command('lora').description('look into adapters of Stable Diffusion models, and change their format');
-  for (const add of [addInspect, addConvert]) add(lora);
+  const lora = program.command('lora').description('train, inspect, convert and merge adapters of Stable Diffusion models');
+  for (const add of [addLoraTrain, addInspect, addConvert, addLoraMerge]) add(lora);
 }
 
 function addInspect(lora: Command): void {

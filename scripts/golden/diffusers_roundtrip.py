@@ -1,7 +1,7 @@
 """Folders that cross between diffusers and seedbed, for a test that runs where diffusers is installed.
 
 python3 diffusers_roundtrip.py make FOLDER [--sd2]    saves a tiny random pipeline there; prints what it gives for a prompt, as JSON
-python3 diffusers_roundtrip.py check FOLDER           loads a folder with diffusers and prints the outputs for the same inputs
+python3 diffusers_roundtrip.py check FOLDER [--lora FILE]    loads a folder (and an adapter) with diffusers and prints the outputs for the same inputs
 
 Both print { ids, context, latents, timestep, noise, generated, image }: the prompt's token ids and embedding, a UNet call on latents
 from seed 3, and two DDIM steps at guidance 4 from seed 5 with the picture decoded. Tensors are { shape, values }.
@@ -54,17 +54,21 @@ def make(folder, sd2):
     return outputs(pipe)
 
 
-def check(folder):
-    return outputs(StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, local_files_only=True))
+def check(folder, lora):
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, local_files_only=True)
+    if lora:
+        pipe.load_lora_weights(lora)
+    return outputs(pipe)
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("command", choices=["make", "check"])
 parser.add_argument("folder")
 parser.add_argument("--sd2", action="store_true", help="the shape of Stable Diffusion 2.x")
+parser.add_argument("--lora", help="a .safetensors file")
 arguments = parser.parse_args()
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 torch.set_num_threads(1)
 with torch.no_grad():
-    json.dump(make(arguments.folder, arguments.sd2) if arguments.command == "make" else check(arguments.folder), sys.stdout)
+    json.dump(make(arguments.folder, arguments.sd2) if arguments.command == "make" else check(arguments.folder, arguments.lora), sys.stdout)

@@ -76,8 +76,9 @@ VaeMidBlock::VaeMidBlock(const VaeConfig& c, int64_t channels) : first_(channels
 }
 
 at::Tensor VaeMidBlock::operator()(const at::Tensor& x) const {
-  const at::Tensor h = first_(x);
-  return second_(attention_ ? (*attention_)(h) : h);
+  at::Tensor h = first_(x);
+  if (attention_) h = (*attention_)(h);
+  return second_(std::move(h));
 }
 
 VaeEncoder::VaeEncoder(const VaeConfig& c)
@@ -107,7 +108,7 @@ at::Tensor VaeEncoder::operator()(const at::Tensor& pixels, const Poll& poll) co
   at::Tensor x = conv_in_(to_network(pixels, conv_in_));
   for (const auto& [resnets, resample] : levels_) {
     if (poll) poll();
-    for (const auto& resnet : resnets) x = (*resnet)(x);
+    for (const auto& resnet : resnets) x = (*resnet)(std::move(x));
     if (resample) x = (*resample)(x);
   }
   return conv_out_(conv_norm_out_.silu(mid_block_(x)));
@@ -141,10 +142,10 @@ at::Tensor VaeDecoder::operator()(const at::Tensor& z, const Poll& poll) const {
   at::Tensor x = mid_block_(conv_in_(to_network(z, conv_in_)));
   for (const auto& [resnets, resample] : levels_) {
     if (poll) poll();
-    for (const auto& resnet : resnets) x = (*resnet)(x);
+    for (const auto& resnet : resnets) x = (*resnet)(std::move(x));
     if (resample) x = (*resample)(x, 2 * x.size(2), 2 * x.size(3));
   }
-  return conv_out_(conv_norm_out_.silu(x));
+  return conv_out_(conv_norm_out_.silu(std::move(x)));
 }
 
 AutoencoderKl::AutoencoderKl(const VaeConfig& config) : config_(checked(config)), encoder_(config), decoder_(config) {

@@ -58,8 +58,8 @@ at::Tensor Conv2d::with_bias(const at::Tensor& x, const at::Tensor& other) const
 GroupNorm::GroupNorm(int64_t groups, int64_t channels, double eps)
     : weight(add_parameter("weight", at::ones({channels}))), bias(add_parameter("bias", at::zeros({channels}))), groups_(groups), eps_(eps) {}
 
-at::Tensor GroupNorm::operator()(const at::Tensor& x) const { return group_norm(x, groups_, weight, bias, eps_, false); }
+at::Tensor GroupNorm::operator()(at::Tensor x) const { return group_norm(std::move(x), groups_, weight, bias, eps_, false); }
 
-at::Tensor GroupNorm::silu(const at::Tensor& x) const { return group_norm(x, groups_, weight, bias, eps_, true); }
+at::Tensor GroupNorm::silu(at::Tensor x) const { return group_norm(std::move(x), groups_, weight, bias, eps_, true); }
 
 }  // namespace seedbed::nn

@@ -43,8 +43,8 @@ class Conv2d : public Module {
 class GroupNorm : public Module {
  public:
   GroupNorm(int64_t groups, int64_t channels, double eps);
-  at::Tensor operator()(const at::Tensor& x) const;  // [B, C, H, W]
-  at::Tensor silu(const at::Tensor& x) const;        // the same, then x sigmoid(x)
+  at::Tensor operator()(at::Tensor x) const;  // [B, C, H, W]; in place when nobody else holds x
+  at::Tensor silu(at::Tensor x) const;        // the same, then x sigmoid(x)
 
   at::Tensor weight;  // [C]
   at::Tensor bias;    // [C]

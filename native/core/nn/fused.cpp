@@ -151,14 +151,15 @@ at::Tensor geglu_reference(const at::Tensor& x) {
   return halves[0] * at::gelu(halves[1]);
 }
 
-at::Tensor group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu, std::string_view kernel) {
+at::Tensor group_norm(at::Tensor x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu, std::string_view kernel) {
   check_groups(x, groups, weight, bias);
   const FusedKernel& chosen = kernel_of(kernel);
   if (!has_kernel(x) || needs_gradient({x, weight, bias})) return group_norm_reference(x, groups, weight, bias, eps, silu);
   const int64_t channels = x.size(1);
   const bool rows = !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  const bool own = x.use_count() == 1 && x.storage().use_count() == 1;
   const at::Tensor in = rows ? x : x.contiguous();
-  const at::Tensor out = at::empty_like(in);
+  const at::Tensor out = own ? in : at::empty_like(in);
   const GroupNorm norm{x.size(0), channels, x.size(2) * x.size(3), groups, floats_of(weight, channels, 1), floats_of(bias, channels, 0), eps};
   rows ? norm_channels_last(chosen, norm, in, out, silu) : norm_contiguous(chosen, norm, in, out, silu);
   return out;

@@ -10,9 +10,10 @@ namespace seedbed::nn {
 
 // Group normalisation of x [B, C, H, W], contiguous or channels-last, float32 or bfloat16, followed by silu when `silu`:
 // (x - mean) / sqrt(variance + eps) * weight + bias over each group of C / groups channels. weight, bias [C], or undefined.
-// The result has the layout of x and does not depend on the number of threads.
+// The result has the layout of x and does not depend on the number of threads. x itself when nobody else holds it and no
+// gradient is needed: memory for large maps is dear.
 // `kernel` asks for a vector code by name (attention_kernels()). Throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_ARGUMENT.
-at::Tensor group_norm(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu, std::string_view kernel = {});
+at::Tensor group_norm(at::Tensor x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu, std::string_view kernel = {});
 at::Tensor group_norm_reference(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu);
 
 // The gated gelu of transformers: x [.., 2 D] -> x[.., :D] * gelu(x[.., D:]), with the exact gelu (erf).

@@ -20,9 +20,11 @@ ResnetBlock2d::ResnetBlock2d(int64_t in, int64_t out, int64_t time_width, int64_
   }
 }
 
-at::Tensor ResnetBlock2d::operator()(const at::Tensor& x, const at::Tensor& time) const {
+at::Tensor ResnetBlock2d::operator()(at::Tensor x, const at::Tensor& time) const {
   const at::Tensor skip = conv_shortcut_ ? (*conv_shortcut_)(x) : x;
-  return conv2_.add_to(skip, norm2_.silu(first_half(norm1_.silu(x), time)));
+  at::Tensor h = norm1_.silu(std::move(x));
+  h = first_half(h, time);
+  return conv2_.add_to(skip, norm2_.silu(std::move(h)));
 }
 
 at::Tensor ResnetBlock2d::first_half(const at::Tensor& x, const at::Tensor& time) const {

@@ -13,7 +13,7 @@ class ResnetBlock2d : public Module {
   // `time_width` 0: without time embedding, as in the autoencoder.
   ResnetBlock2d(int64_t in, int64_t out, int64_t time_width, int64_t groups, double eps);
   // x [B, in, H, W], time = silu(embedding) [1 or B, time_width] -> [B, out, H, W]; one row serves all
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& time = {}) const;
+  at::Tensor operator()(at::Tensor x, const at::Tensor& time = {}) const;
 
  private:
   at::Tensor first_half(const at::Tensor& x, const at::Tensor& time) const;

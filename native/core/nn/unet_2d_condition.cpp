@@ -84,13 +84,13 @@ void UnetBlock::add_attention(const UnetConfig& config, const std::string& name,
   add_child(child, *layer.attention);
 }
 
-at::Tensor UnetBlock::run(const Layer& layer, const at::Tensor& x, const UnetContext& context) const {
+at::Tensor UnetBlock::run(const Layer& layer, at::Tensor x, const UnetContext& context) const {
   if (context.poll) context.poll();
-  const auto body = [&layer](const at::Tensor& x, const UnetContext& context) {
-    const at::Tensor h = (*layer.resnet)(x, context.time);
+  const auto body = [&layer](at::Tensor x, const UnetContext& context) {
+    const at::Tensor h = (*layer.resnet)(std::move(x), context.time);
     return layer.attention ? (*layer.attention)(h, context) : h;
   };
-  if (!context.recompute) return body(x, context);
+  if (!context.recompute) return body(std::move(x), context);
   return recompute(
       [body, context](const std::vector<at::Tensor>& inputs) {
         UnetContext again = context;
@@ -222,7 +222,7 @@ at::Tensor Unet2dCondition::operator()(const at::Tensor& latents, const at::Tens
   if (whole) x = way_up(mid_block_(x, context), context, skips, options.free_u, 0, layers - shallow);
   if (kept != nullptr) x = kept->exchange(x, whole);
   x = way_up(x, context, skips, options.free_u, layers - shallow, layers);
-  return conv_out_(conv_norm_out_.silu(x)).to(latents.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous);
+  return conv_out_(conv_norm_out_.silu(std::move(x))).to(latents.device(), at::kFloat, false, false, at::MemoryFormat::Contiguous);
 }
 
 }  // namespace seedbed::nn

@@ -91,7 +91,7 @@ class UnetBlock : public Module {
  protected:
   void add_resnet(const UnetConfig& config, int64_t in, int64_t out);
   void add_attention(const UnetConfig& config, const std::string& name, int64_t channels, int64_t heads);
-  at::Tensor run(const Layer& layer, const at::Tensor& x, const UnetContext& context) const;
+  at::Tensor run(const Layer& layer, at::Tensor x, const UnetContext& context) const;
 
   std::vector<Layer> layers_;
 };

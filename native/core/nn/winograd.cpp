@@ -17,6 +17,7 @@ namespace seedbed::nn {
 
 namespace {
 
+constexpr int64_t kFilter = 9;                 // places of a filter
 constexpr int64_t kMostTiles = 72;             // of a block: their sums of 64 output channels stay in the second cache
 constexpr int64_t kMostInputFloats = 4 << 20;  // of a block's transformed input, read once per 64 output channels
 constexpr int64_t kFewestTiles = 24;           // fewer would not repay transforming the filters
@@ -123,6 +124,29 @@ void convolve(const Convolution& conv) {
   });
 }
 
+// weight [out, in, 3, 3] -> [blocks of out, in, 9, kWinogradBlock], or the weight of the gradient, with in and out changed over and
+// the filters turned by half. Read once, without a copy between: new memory is the dearest part of a model's first call.
+at::Tensor pack(const at::Tensor& weight, bool turned) {
+  const at::Tensor from = weight.detach().to(at::kFloat).contiguous();
+  const int64_t rows = from.size(0), columns = from.size(1), out = turned ? columns : rows, in = turned ? rows : columns;
+  const int64_t out_stride = turned ? kFilter : columns * kFilter, in_stride = turned ? columns * kFilter : kFilter, blocks = divide_up(out, kWinogradBlock);
+  const at::Tensor packed = at::empty({blocks, in, kFilter, kWinogradBlock}, from.options());
+  const float* const values = from.const_data_ptr<float>();
+  float* const target = packed.mutable_data_ptr<float>();
+  at::parallel_for(0, blocks * in, kWinogradBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i / in * kWinogradBlock, lanes = std::min(kWinogradBlock, out - first);
+      float* const place = target + i * kFilter * kWinogradBlock;
+      if (lanes < kWinogradBlock) std::fill_n(place, kFilter * kWinogradBlock, 0.0F);
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        const float* const filter = values + (first + lane) * out_stride + i % in * in_stride;
+        for (int64_t k = 0; k < kFilter; ++k) place[k * kWinogradBlock + lane] = filter[turned ? kFilter - 1 - k : k];
+      }
+    }
+  });
+  return packed;
+}
+
 class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const at::Tensor& weight,
@@ -133,9 +157,9 @@ class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
-    const at::Tensor turned = ctx->saved_data["weight"].toTensor().flip({2, 3}).transpose(0, 1);
+    const at::Tensor weight = ctx->saved_data["weight"].toTensor();
     const bool residual = ctx->saved_data["residual"].toBool();
-    return {winograd_conv3x3(grads[0], pack_winograd(turned), turned.size(0), {}, {}), residual ? grads[0] : at::Tensor(), {}, {}, {}};
+    return {winograd_conv3x3(grads[0], pack(weight, true), weight.size(1), {}, {}), residual ? grads[0] : at::Tensor(), {}, {}, {}};
   }
 };
 
@@ -143,10 +167,7 @@ class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
 
 at::Tensor pack_winograd(const at::Tensor& weight) {
   check_shape(weight, "pack_winograd: weight", {-1, -1, 3, 3});
-  const int64_t out = weight.size(0), in = weight.size(1), blocks = divide_up(out, kWinogradBlock);
-  at::Tensor padded = at::zeros({blocks * kWinogradBlock, in, 9}, weight.options().dtype(at::kFloat));
-  padded.narrow(0, 0, out).copy_(weight.detach().reshape({out, in, 9}));
-  return padded.view({blocks, kWinogradBlock, in, 9}).permute({0, 2, 3, 1}).contiguous();
+  return pack(weight, false);
 }
 
 at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual, std::string_view kernel) {
