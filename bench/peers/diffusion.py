@@ -235,4 +235,5 @@ def main():
     return run(**options)
 
 
-main()
+if __name__ == "__main__":
+    main()

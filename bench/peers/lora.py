@@ -38,8 +38,8 @@ def main():
     from peft import LoraConfig
 
     torch.set_num_threads(a.threads)
-    unet = classes["unet"].from_pretrained(a.folder / "unet")
-    text = classes["text_encoder"].from_pretrained(a.folder / "text_encoder")
+    unet = classes["unet"].from_pretrained(a.folder / "unet").float()
+    text = classes["text_encoder"].from_pretrained(a.folder / "text_encoder").float()
     unet.requires_grad_(False)
     text.requires_grad_(False)
     config = lambda targets: LoraConfig(r=16, lora_alpha=16, init_lora_weights="gaussian", target_modules=targets)

@@ -9,6 +9,12 @@
 
 namespace seedbed::nn {
 
+namespace {
+
+constexpr int64_t kMostKeptTurned = 1 << 20;  // elements; of larger weights, packing is cheap beside the convolution, and memory dear
+
+}  // namespace
+
 Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
     : weight(add_parameter("weight", at::empty({out, in, options.kernel, options.kernel}))), options_(options) {
   if (options.bias) bias = add_parameter("bias", at::zeros({out}));
@@ -17,6 +23,7 @@ Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
 void Conv2d::prepare(const Placement& placement, const std::string& name) {
   const bool packs = packed_.enable(placement, path(name, "weight"));
   winograd_.enable(placement, path(name, "weight"));
+  turned_.enable(placement, path(name, "weight"));
   if (!packs) place(weight, placement, path(name, "weight"), at::MemoryFormat::ChannelsLast);  // as the maps lie
   if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
@@ -37,7 +44,12 @@ at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Te
 }
 
 at::Tensor Conv2d::run_with(const MergedWeight* merged, const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
-  if (frozen_by_winograd(x, bias) && merged == nullptr) return winograd_conv3x3_frozen(x, winograd_.get(weight, pack_winograd), weight, bias, residual);
+  if (frozen_by_winograd(x, bias) && merged == nullptr) {
+    const int64_t out_channels = weight.size(0);
+    const at::Tensor packed = winograd_.get(weight, pack_winograd);
+    const auto turn = [&](const at::Tensor&) { return turn_winograd(packed, out_channels); };
+    return winograd_conv3x3_frozen(x, packed, weight.numel() > kMostKeptTurned ? at::Tensor() : turned_.get(weight, turn), out_channels, bias, residual);
+  }
   if (!packed_.active()) {
     const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
     const at::Tensor y = at::conv2d(x, w.to(x.scalar_type()), bias, {shape().stride, shape().stride}, at::IntArrayRef({shape().padding, shape().padding}));

@@ -38,6 +38,7 @@ class Conv2d : public Module {
   ConvOptions options_;
   PackedWeight packed_;    // for the direct method
   PackedWeight winograd_;  // for large maps in float32
+  PackedWeight turned_;    // for their gradients
 };
 
 class GroupNorm : public Module {

@@ -124,12 +124,32 @@ void convolve(const Convolution& conv) {
   });
 }
 
-// weight [out, in, 3, 3] -> [blocks of out, in, 9, kWinogradBlock], or the weight of the gradient, with in and out changed over and
-// the filters turned by half. Read once, without a copy between: new memory is the dearest part of a model's first call.
-at::Tensor pack(const at::Tensor& weight, bool turned) {
+class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed,
+                            const std::optional<at::Tensor>& turned, int64_t out_channels, const at::Tensor& bias) {
+    ctx->saved_data["packed"] = packed;
+    ctx->saved_data["turned"] = turned;
+    ctx->saved_data["out_channels"] = out_channels;
+    ctx->saved_data["residual"] = residual.has_value();
+    return winograd_conv3x3(x, packed, out_channels, bias, residual.value_or(at::Tensor()));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
+    auto& saved = ctx->saved_data;
+    const at::Tensor packed = saved["packed"].toTensor();
+    const at::Tensor turned = saved["turned"].isNone() ? turn_winograd(packed, saved["out_channels"].toInt()) : saved["turned"].toTensor();
+    return {winograd_conv3x3(grads[0], turned, packed.size(1), {}, {}), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+// Weights are read once and written once, without a copy between: new memory is the dearest part of a model's first call.
+at::Tensor pack_winograd(const at::Tensor& weight) {
+  check_shape(weight, "pack_winograd: weight", {-1, -1, 3, 3});
   const at::Tensor from = weight.detach().to(at::kFloat).contiguous();
-  const int64_t rows = from.size(0), columns = from.size(1), out = turned ? columns : rows, in = turned ? rows : columns;
-  const int64_t out_stride = turned ? kFilter : columns * kFilter, in_stride = turned ? columns * kFilter : kFilter, blocks = divide_up(out, kWinogradBlock);
+  const int64_t out = from.size(0), in = from.size(1), blocks = divide_up(out, kWinogradBlock);
   const at::Tensor packed = at::empty({blocks, in, kFilter, kWinogradBlock}, from.options());
   const float* const values = from.const_data_ptr<float>();
   float* const target = packed.mutable_data_ptr<float>();
@@ -139,35 +159,34 @@ at::Tensor pack(const at::Tensor& weight, bool turned) {
       float* const place = target + i * kFilter * kWinogradBlock;
       if (lanes < kWinogradBlock) std::fill_n(place, kFilter * kWinogradBlock, 0.0F);
       for (int64_t lane = 0; lane < lanes; ++lane) {
-        const float* const filter = values + (first + lane) * out_stride + i % in * in_stride;
-        for (int64_t k = 0; k < kFilter; ++k) place[k * kWinogradBlock + lane] = filter[turned ? kFilter - 1 - k : k];
+        const float* const filter = values + ((first + lane) * in + i % in) * kFilter;
+        for (int64_t k = 0; k < kFilter; ++k) place[k * kWinogradBlock + lane] = filter[k];
       }
     }
   });
   return packed;
 }
 
-class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
- public:
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const at::Tensor& weight,
-                            const at::Tensor& bias) {
-    ctx->saved_data["weight"] = weight;
-    ctx->saved_data["residual"] = residual.has_value();
-    return winograd_conv3x3(x, packed, weight.size(0), bias, residual.value_or(at::Tensor()));
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
-    const at::Tensor weight = ctx->saved_data["weight"].toTensor();
-    const bool residual = ctx->saved_data["residual"].toBool();
-    return {winograd_conv3x3(grads[0], pack(weight, true), weight.size(1), {}, {}), residual ? grads[0] : at::Tensor(), {}, {}, {}};
-  }
-};
-
-}  // namespace
-
-at::Tensor pack_winograd(const at::Tensor& weight) {
-  check_shape(weight, "pack_winograd: weight", {-1, -1, 3, 3});
-  return pack(weight, false);
+at::Tensor turn_winograd(const at::Tensor& packed, int64_t out_channels) {
+  const int64_t out_blocks = packed.size(0), in = packed.size(1), in_blocks = divide_up(in, kWinogradBlock);
+  const at::Tensor turned = at::empty({in_blocks, out_channels, kFilter, kWinogradBlock}, packed.options().requires_grad(false));
+  const float* const from = packed.const_data_ptr<float>();
+  float* const to = turned.mutable_data_ptr<float>();
+  // Squares of channels that fit into the first cache.
+  at::parallel_for(0, in_blocks * out_blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t c = i / out_blocks * kWinogradBlock, n = i % out_blocks * kWinogradBlock;
+      const int64_t columns = std::min(kWinogradBlock, in - c), rows = std::min(kWinogradBlock, out_channels - n);
+      for (int64_t k = 0; k < kFilter; ++k)
+        for (int64_t row = 0; row < rows; ++row) {
+          const float* const source = from + ((n / kWinogradBlock * in + c) * kFilter + k) * kWinogradBlock + row;
+          float* const place = to + ((c / kWinogradBlock * out_channels + n + row) * kFilter + kFilter - 1 - k) * kWinogradBlock;
+          for (int64_t column = 0; column < columns; ++column) place[column] = source[column * kFilter * kWinogradBlock];
+          std::fill(place + columns, place + kWinogradBlock, 0.0F);
+        }
+    }
+  });
+  return turned;
 }
 
 at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual, std::string_view kernel) {
@@ -195,8 +214,9 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
   return out;
 }
 
-at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) {
-  return FrozenConvolution::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, packed, weight, bias);
+at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& turned, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual) {
+  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+  return FrozenConvolution::apply(x, optional(residual), packed, optional(turned), out_channels, bias);
 }
 
 bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width) {

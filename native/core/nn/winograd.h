@@ -22,8 +22,11 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
 // Whether winograd_conv3x3 is faster than the direct method, also with weights packed for it, for one image [in, H, W] or more.
 bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width);
 
-// The same with a gradient for x and the residual, of a layer whose weight [out, in, 3, 3] and bias are frozen: the gradient is
-// such a convolution too, with the weight turned round.
-at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual);
+// The packed weight of a convolution's gradient, from that of the convolution: in and out changed over, the filters turned by half.
+at::Tensor turn_winograd(const at::Tensor& packed, int64_t out_channels);
+
+// A convolution with a gradient for x and the residual, of a layer whose weight and bias are frozen. The gradient is such a
+// convolution too; `turned` is its packed weight, made for each backward pass when undefined.
+at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& turned, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual);
 
 }  // namespace seedbed::nn
