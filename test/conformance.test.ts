@@ -58,6 +58,7 @@ t.test('enums have the same names on both sides', async (t) => {
     prediction: unionOf(schedules, 'prediction_type'),
     finalSigma: unionOf(schedules, 'final_sigmas_type'),
     inversion: unionOf(diffusion, 'kind'),
+    loraInit: unionOf(read('lib/lora/train.ts'), 'init'),
     activation: unionOf(read('lib/diffusion/clip-config.ts'), 'hidden_act'),
   };
   for (const [name, names] of Object.entries(pairs)) t.same(names, enums[name], name);

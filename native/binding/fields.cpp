@@ -172,6 +172,16 @@ std::vector<Fields> Fields::objects(std::string_view name) const {
   return out;
 }
 
+std::vector<std::pair<std::string, Fields>> Fields::named_objects(std::string_view name) const {
+  std::vector<std::pair<std::string, Fields>> out;
+  const auto value = optional(name);
+  if (!value) return out;
+  if (!value->IsObject()) wrong_type("an object", path_of(name));
+  const Napi::Object object = value->As<Napi::Object>();
+  for (const Napi::Value& key : elements(object.GetPropertyNames(), name)) out.emplace_back(key.ToString(), Fields(object.Get(key), path_of(name) + "." + std::string(key.ToString())));
+  return out;
+}
+
 Napi::Function parse_listener(const Napi::Value& value) {
   if (!value.IsFunction()) wrong_type("a function", "listener");
   return value.As<Napi::Function>();

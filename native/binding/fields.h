@@ -55,6 +55,8 @@ class Fields {
   Fields required_object(std::string_view name) const;
   // The objects of a list; empty when it is missing.
   std::vector<Fields> objects(std::string_view name) const;
+  // The objects in an object, by name; empty when it is missing.
+  std::vector<std::pair<std::string, Fields>> named_objects(std::string_view name) const;
   // Any value, which must be there.
   Napi::Value required(std::string_view name) const;
   std::optional<Napi::Value> optional(std::string_view name) const;

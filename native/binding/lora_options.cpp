@@ -1,7 +1,6 @@
 #include "lora_options.h"
 
-#include <array>
-
+#include "names.h"
 #include "options.h"
 #include "sampler_options.h"
 #include "tensor/check.h"
@@ -11,7 +10,7 @@ namespace seedbed::binding {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, train::LoraInit>, 2> kInit{{{"gaussian", train::LoraInit::gaussian}, {"kaiming", train::LoraInit::kaiming}}};
+constexpr Names<train::LoraInit, 2> kInit{{{"gaussian", train::LoraInit::gaussian}, {"kaiming", train::LoraInit::kaiming}}};
 
 void read_examples(const Fields& fields, std::string_view images, std::string_view ids, bool prior, std::vector<train::LoraExample>& out) {
   std::vector<image::Image> pictures = parse_images(fields, images);
@@ -27,16 +26,11 @@ void read_examples(const Fields& fields, std::string_view images, std::string_vi
 
 }  // namespace
 
+void add_lora_enum_names(Napi::Env env, Napi::Object enums) { enums.Set("loraInit", emit_names(env, kInit)); }
+
 std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, std::string_view part) {
   std::map<std::string, nn::LoraFactors> factors;
-  const auto layers = fields.optional(part);
-  if (!layers) return factors;
-  expect(layers->IsObject(), "Expected factors by layer for {}", fields.path_of(part));
-  const Napi::Object object = layers->As<Napi::Object>();
-  const Napi::Array names = object.GetPropertyNames();
-  for (uint32_t i = 0; i < names.Length(); ++i) {
-    const std::string name = names.Get(i).ToString();
-    const Fields layer(object.Get(name), name);
+  for (const auto& [name, layer] : fields.named_objects(part)) {
     nn::LoraFactors& f = factors[name];
     f.down = parse_tensor(layer.required("down"), layer.path_of("down"));
     f.up = parse_tensor(layer.required("up"), layer.path_of("up"));
@@ -48,7 +42,7 @@ std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, 
 train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   train::LoraTrainOptions o;
   fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
-  fields.read("init", EnumNames<train::LoraInit>(kInit), o.lora.init);
+  fields.read("init", names(kInit), o.lora.init);
   fields.read("steps", o.steps).read("batch_size", o.batch_size).read("accumulation", o.accumulation).read("size", o.size).read("flip", o.flip);
   fields.read("clip_norm", o.clip_norm).read("min_snr_gamma", o.min_snr_gamma).read("noise_offset", o.noise_offset).read("prior_weight", o.prior_weight);
   fields.read("recompute", o.recompute).read("seed", o.seed).read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);

@@ -9,6 +9,8 @@
 
 namespace seedbed::binding {
 
+void add_lora_enum_names(Napi::Env env, Napi::Object enums);
+
 // { layer: { down, up, scale } } of a part; empty when it is missing.
 std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, std::string_view part);
 

@@ -14,6 +14,7 @@
 #include "handle.h"
 #include "image_set.h"
 #include "lora_binding.h"
+#include "lora_options.h"
 #include "nn/vit.h"
 #include "options.h"
 #include "sampler_options.h"
@@ -56,6 +57,7 @@ Napi::Value name_tables(const Napi::CallbackInfo& info) {
   const Napi::Object enums = emit_enum_names(env);
   add_sampler_enum_names(env, enums);
   add_diffusion_enum_names(env, enums);
+  add_lora_enum_names(env, enums);
   return emit_object(env, {{"errorCodes", emit_list(env, error_code_table(), [env](const auto& row) { return emit_string(env, row.second); })},
                            {"models", emit_list(env, nn::vit_names(), [env](const std::string& name) { return emit_string(env, name); })},
                            {"enums", enums}});
