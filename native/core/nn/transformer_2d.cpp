@@ -106,7 +106,9 @@ at::Tensor BasicTransformerBlock::attend_to_itself(const at::Tensor& x, int64_t 
 }
 
 at::Tensor BasicTransformerBlock::operator()(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  if (context.poll) context.poll();
   const at::Tensor y = attend_to_itself(x, height, width, context);
+  if (context.poll) context.poll();
   const at::Tensor z = attn2_.add_to(y, norm2_(y), height, width, context);
   return ff_.add_to(z, norm3_(z));
 }

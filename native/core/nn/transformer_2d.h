@@ -31,7 +31,7 @@ struct UnetContext {
   int64_t positions = 0;                 // of the latents: where `merging` acts
   double timestep = 0;                   // for `control` and `merging`
   PromptCache* cache = nullptr;          // not owned
-  std::function<void()> poll;            // called between blocks; throws to cancel
+  std::function<void()> poll;            // called between and in blocks; throws to cancel
   bool recompute = false;                // keep little for the backward pass
 };
 
