@@ -10,24 +10,31 @@ interface Row {
   label: string | number;
 }
 
-function parseRow(line: string, number: number, path: string): Row {
-  let row: unknown;
-  try {
-    row = JSON.parse(line);
-  } catch (error) {
-    throw new SeedbedError('ERR_FILE_FORMAT', `Expected a JSON object in line ${number} of '${path}', found something else`, { cause: error });
-  }
-  const { file_name: file, label } = (row ?? {}) as Partial<Row>;
-  if (typeof file !== 'string' || (typeof label !== 'string' && typeof label !== 'number'))
-    throw new SeedbedError('ERR_FILE_FORMAT', `Expected "file_name" and "label" in line ${number} of '${path}'`);
-  return { file_name: file, label };
+/** The rows of a `metadata.jsonl`, one object a line. `rowOf` gives undefined for one that lacks what is `expected`. Throws `ERR_FILE_FORMAT` naming the line. */
+export async function readMetadata<Row>(path: string, rowOf: (value: Readonly<Record<string, unknown>>) => Row | undefined, expected: string): Promise<Row[]> {
+  const text = Buffer.from(await readBytes(path)).toString('utf8');
+  return text.split('\n').flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch (error) {
+      throw new SeedbedError('ERR_FILE_FORMAT', `Expected a JSON object in line ${i + 1} of '${path}', found something else`, { cause: error });
+    }
+    const row = rowOf((value ?? {}) as Record<string, unknown>);
+    if (row === undefined) throw new SeedbedError('ERR_FILE_FORMAT', `Expected ${expected} in line ${i + 1} of '${path}'`);
+    return [row];
+  });
+}
+
+function rowOf({ file_name: file, label }: Readonly<Record<string, unknown>>): Row | undefined {
+  return typeof file === 'string' && (typeof label === 'string' || typeof label === 'number') ? { file_name: file, label } : undefined;
 }
 
 /** A folder with `metadata.jsonl`: one object a line, `file_name` relative to the folder and `label` (name or number). */
 export async function openMetadata(root: string): Promise<Dataset> {
   const path = join(root, METADATA_FILE);
-  const text = Buffer.from(await readBytes(path)).toString('utf8');
-  const rows = text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [parseRow(line, i + 1, path)]));
+  const rows = await readMetadata(path, rowOf, '"file_name" and "label"');
   const numeric = rows.every(({ label }) => typeof label === 'number');
   const classes = [...new Set(rows.map(({ label }) => label))].sort((a, b) => (numeric ? Number(a) - Number(b) : String(a) < String(b) ? -1 : 1)).map(String);
   const entries = rows.map((row) => ({ key: row.file_name, label: classes.indexOf(String(row.label)), read: () => readBytes(join(root, row.file_name)) }));

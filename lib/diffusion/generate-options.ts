@@ -12,7 +12,7 @@ const MAX_SIDE = 16_384;
 export const DEFAULT_STRENGTH = 0.8;
 
 const tensor = z.custom<Tensor>((value) => typeof value === 'object' && value !== null && 'data' in value && 'shape' in value && 'dtype' in value, { error: 'a tensor' });
-const image = z.custom<Image>((value) => typeof value === 'object' && value !== null && 'data' in value && 'width' in value && 'height' in value && 'channels' in value, { error: 'an image' });
+export const image = z.custom<Image>((value) => typeof value === 'object' && value !== null && 'data' in value && 'width' in value && 'height' in value && 'channels' in value, { error: 'an image' });
 const images = z.union([image, z.array(image).min(1)], { error: 'an image or a list of images' });
 const prompts = z.union([z.string(), z.array(z.string()).min(1), tensor], { error: 'a text, a list of texts, or a tensor from encodePrompt' });
 

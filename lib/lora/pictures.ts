@@ -1,6 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { isImageName } from '../data/image-folder.js';
+import { isImageName, readBytes } from '../data/image-folder.js';
+import { METADATA_FILE, readMetadata } from '../data/metadata.js';
 import { ArgumentError, errorFromFile, SeedbedError } from '../errors.js';
 import { readImage, type Image } from '../image.js';
 import { native } from '../native.js';
@@ -41,33 +42,22 @@ async function readFolder(folder: string): Promise<Found[]> {
     throw errorFromFile(error, 'read', folder);
   }
   const images = names.filter(isImageName).sort(new Intl.Collator('en', { numeric: true }).compare);
-  const captions = names.includes('metadata.jsonl') ? await readMetadata(join(folder, 'metadata.jsonl')) : new Map<string, string>();
-  const other = names.find((name) => !isImageName(name) && name !== 'metadata.jsonl' && extname(name) !== '.txt');
+  const captions = new Map(names.includes(METADATA_FILE) ? await readMetadata(join(folder, METADATA_FILE), captionOf, '"file_name" and "text"') : []);
+  const other = names.find((name) => !isImageName(name) && name !== METADATA_FILE && extname(name) !== '.txt');
   if (images.length === 0) throw new SeedbedError('ERR_IMAGE', `Expected pictures in '${folder}', found ${other === undefined ? 'none' : `none beside '${other}'`}`);
-  if (other !== undefined) throw new SeedbedError('ERR_IMAGE', `Expected only pictures, captions and metadata.jsonl in '${folder}', found '${other}'`);
+  if (other !== undefined) throw new SeedbedError('ERR_IMAGE', `Expected only pictures, captions and ${METADATA_FILE} in '${folder}', found '${other}'`);
   return Promise.all(images.map(async (name) => ({ name, image: await readImage(join(folder, name)), caption: captions.get(name) ?? (await captionBeside(folder, name, names)) })));
 }
 
 async function captionBeside(folder: string, name: string, names: readonly string[]): Promise<string | undefined> {
   const file = `${basename(name, extname(name))}.txt`;
-  return names.includes(file) ? (await readFile(join(folder, file), 'utf8')).trim() : undefined;
+  return names.includes(file) ? Buffer.from(await readBytes(join(folder, file))).toString('utf8').trim() : undefined;
 }
 
-/** Captions by file name, as the hub's image folders have them: a line { "file_name": ..., "text": ... } for each picture. */
-async function readMetadata(path: string): Promise<Map<string, string>> {
-  const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line.trim() !== '');
-  return new Map(
-    lines.map((line, i) => {
-      try {
-        const { file_name: file, text, prompt } = JSON.parse(line) as { file_name?: unknown; text?: unknown; prompt?: unknown };
-        const caption = text ?? prompt;
-        if (typeof file === 'string' && typeof caption === 'string') return [file, caption] as const;
-      } catch (error) {
-        throw new SeedbedError('ERR_FILE_FORMAT', `Expected JSON in line ${i + 1} of '${path}'`, { cause: error });
-      }
-      throw new SeedbedError('ERR_FILE_FORMAT', `Expected file_name and text in line ${i + 1} of '${path}'`);
-    }),
-  );
+/** A picture's caption, as the hub's image folders have it: { "file_name": ..., "text": ... }. */
+function captionOf({ file_name: file, text, prompt }: Readonly<Record<string, unknown>>): [string, string] | undefined {
+  const caption = text ?? prompt;
+  return typeof file === 'string' && typeof caption === 'string' ? [file, caption] : undefined;
 }
 
 function prepare(image: Image, name: string, { size, crop }: { size: number; crop: 'random' | 'center' }): Image {

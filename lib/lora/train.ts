@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Diffusion } from '../diffusion/diffusion.js';
+import { image } from '../diffusion/generate-options.js';
 import { partsOf } from '../diffusion/parts.js';
 import type { WarningEvent } from '../diffusion/results.js';
 import { trainedSide } from '../diffusion/size.js';
@@ -22,7 +23,6 @@ const EPOCHS = 200;
 /** From this side on (pixels) blocks are computed twice by default, since what they keep grows with its square. */
 const RECOMPUTE_SIDE = 384;
 
-const image = z.custom<Image>((value) => typeof value === 'object' && value !== null && 'data' in value && 'width' in value && 'height' in value && 'channels' in value, { error: 'an image' });
 const pictures = z.union([z.string().min(1), z.array(image).min(1)], { error: 'a folder or a list of images' });
 const prompts = z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' });
 const targets = z.array(z.string().min(1));

@@ -33,11 +33,15 @@ int64_t match(const nn::Module& network, const std::map<std::string, nn::LoraFac
 }  // namespace
 
 void Loras::add(const std::string& name, const LoraWeights& weights, double scale) {
-  Entry entry{.info = {.name = name, .scale = scale, .merged = false, .unet_layers = 0, .text_encoder_layers = 0, .parameters = 0}, .factors = {}};
+  Entry entry{.info = {.name = name, .scale = scale, .merged = false, .unet_layers = 0, .text_encoder_layers = 0, .parameters = 0}, .factors = {}, .placed = {}};
   entry.info.unet_layers = match(model_->unet, weights.unet, entry.factors);
   entry.info.text_encoder_layers = match(model_->text_encoder, weights.text_encoder, entry.factors);
   expect(!entry.factors.empty(), "Expected a LoRA with at least one layer, '{}' has none", name);
-  for (const auto& [layer, f] : entry.factors) entry.info.parameters += f.down.numel() + f.up.numel();
+  const nn::Placement& place = model_->placement;
+  for (const auto& [layer, f] : entry.factors) {
+    entry.info.parameters += f.down.numel() + f.up.numel();
+    entry.placed.push_back({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), f.scale});
+  }
   const std::lock_guard lock(mutex_);
   expect(std::ranges::none_of(entries_, [&](const Entry& e) { return e.info.name == name; }), "Expected a new name for the LoRA, '{}' is there already", name);
   entries_.push_back(std::move(entry));
@@ -83,17 +87,18 @@ Loras::Entry& Loras::find(const std::string& name) {
 }
 
 std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double>& scales) const {
-  const nn::Placement& place = model_->placement;
   auto active = std::make_shared<nn::ActiveLoras>();
   std::map<const nn::Module*, std::pair<std::string, std::vector<nn::LoraFactors>>> merged;
   for (const Entry& entry : entries_) {
     const auto own = scales.find(entry.info.name);
     const double scale = own == scales.end() ? entry.info.scale : own->second;
     if (scale == 0) continue;
-    for (const auto& [layer, f] : entry.factors) {
+    for (size_t i = 0; i < entry.factors.size(); ++i) {
+      const auto& [layer, given] = entry.factors[i];
+      const nn::LoraFactors& f = entry.info.merged ? given : entry.placed[i];
       const nn::LoraFactors scaled{f.down, f.up, f.scale * scale};
       if (!entry.info.merged) {
-        active->at(*layer.layer).add({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), scaled.scale});
+        active->at(*layer.layer).add(scaled);
         continue;
       }
       auto& [name, factors] = merged[layer.layer];
@@ -105,7 +110,7 @@ std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double
     const auto& [name, factors] = named;
     const nn::LoraSite* const before = current_->find(*layer);
     const bool same = before != nullptr && before->merged() && before->merged()->made_of(factors);
-    active->at(*layer).set_merged(same ? before->merged() : std::make_shared<nn::MergedWeight>(factors, place, name));
+    active->at(*layer).set_merged(same ? before->merged() : std::make_shared<nn::MergedWeight>(factors, model_->placement, name));
   }
   return active;
 }

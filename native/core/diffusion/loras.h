@@ -44,7 +44,8 @@ class Loras {
  private:
   struct Entry {
     LoraInfo info;
-    std::vector<std::pair<nn::LoraLayer, nn::LoraFactors>> factors;
+    std::vector<std::pair<nn::LoraLayer, nn::LoraFactors>> factors;  // as given, for merging
+    std::vector<nn::LoraFactors> placed;                             // where and as the model computes
   };
 
   Entry& find(const std::string& name);

@@ -62,6 +62,16 @@ void draw_layers(const nn::Module& network, const std::vector<std::string>& targ
   for (size_t i = 0; i < targets.size(); ++i) expect(used[i], "Expected the end of a layer's name of the {} in the targets, received '{}'", name, targets[i]);
 }
 
+diffusion::LoraWeights draw_factors(const diffusion::Model& model, const LoraShape& shape, uint64_t seed) {
+  check_range(shape.rank, "rank", 1, kMaxRank);
+  check_range(shape.alpha, "alpha", 0.0, 1e6);
+  expect(!shape.unet_targets.empty() || !shape.text_encoder_targets.empty(), "Expected at least one target, in the UNet or in the text encoder");
+  diffusion::LoraWeights weights;
+  draw_layers(model.unet, shape.unet_targets, "UNet", shape, seed, weights.unet);
+  draw_layers(model.text_encoder, shape.text_encoder_targets, "text encoder", shape, seed, weights.text_encoder);
+  return weights;
+}
+
 std::vector<int64_t> places_of(const std::vector<LoraExample>& examples, bool prior) {
   std::vector<int64_t> places;
   for (size_t i = 0; i < examples.size(); ++i)
@@ -292,16 +302,6 @@ class Run {
 };
 
 }  // namespace
-
-diffusion::LoraWeights draw_factors(const diffusion::Model& model, const LoraShape& shape, uint64_t seed) {
-  check_range(shape.rank, "rank", 1, kMaxRank);
-  check_range(shape.alpha, "alpha", 0.0, 1e6);
-  expect(!shape.unet_targets.empty() || !shape.text_encoder_targets.empty(), "Expected at least one target, in the UNet or in the text encoder");
-  diffusion::LoraWeights weights;
-  draw_layers(model.unet, shape.unet_targets, "UNet", shape, seed, weights.unet);
-  draw_layers(model.text_encoder, shape.text_encoder_targets, "text encoder", shape, seed, weights.text_encoder);
-  return weights;
-}
 
 LoraResult train_lora(const diffusion::Model& model, const std::vector<LoraExample>& examples, const LoraTrainOptions& options, WorkerPool& pool, const LoraCallbacks& callbacks) {
   check_options(options, examples, model);

@@ -79,7 +79,4 @@ struct LoraResult {
 // Throws ERR_INVALID_ARGUMENT, ERR_SHAPE, ERR_NOT_FINITE before a bad update.
 LoraResult train_lora(const diffusion::Model& model, const std::vector<LoraExample>& examples, const LoraTrainOptions& options, WorkerPool& pool, const LoraCallbacks& callbacks);
 
-// Parameters that `shape` trains in a model, without training: names of its layers.
-diffusion::LoraWeights draw_factors(const diffusion::Model& model, const LoraShape& shape, uint64_t seed);
-
 }  // namespace seedbed::train
