@@ -90,6 +90,8 @@ LoraScope::LoraScope(const ActiveLoras* loras) : outer_(active) { active = loras
 
 LoraScope::~LoraScope() { active = outer_; }
 
+const ActiveLoras* active_loras() { return active; }
+
 const LoraSite* active_lora(const Module& layer) { return active == nullptr ? nullptr : active->find(layer); }
 
 std::vector<LoraLayer> lora_layers(const Module& network) {

@@ -89,6 +89,9 @@ class LoraScope {
   const ActiveLoras* outer_;
 };
 
+// Of this thread's scope; null without one.
+const ActiveLoras* active_loras();
+
 // What the adapters of this thread's scope do to a layer; nothing mostly.
 const LoraSite* active_lora(const Module& layer);
 
