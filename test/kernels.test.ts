@@ -265,7 +265,7 @@ t.test("gradients of group norm and gated gelu equal libtorch's", async (t) => {
           const found = native().groupNorm({ ...options, kernel, channelsLast });
           for (const name of ['out', 'gradX', 'gradWeight', 'gradBias'] as const) {
             const size = Math.sqrt(Array.from(floats(expected[name])).reduce((sum, value) => sum + value * value, 0) / expected[name].data.length);
-            const got = worst(floats(found[name]), floats(expected[name]), { rtol: 1e-4, atol: 2e-5 * size });
+            const got = worst(floats(found[name]), floats(expected[name]), { rtol: 1e-5, atol: 5e-6 * size });
             t.ok(got <= 1, `${shape.join(' x ')} in ${groups} groups, ${name}, ${kernel}${silu ? ', silu' : ''}${channelsLast ? ', channels last' : ''} (${got.toFixed(2)})`);
           }
         }
