@@ -32,6 +32,18 @@ nn::UnetConfig parse_unet_config(const Fields& fields) {
   return c;
 }
 
+void read_clip_layers(const Fields& fields, nn::ClipLayers& c) {
+  fields.read("width", c.width).read("intermediate_size", c.intermediate_size).read("layers", c.layers).read("heads", c.heads);
+  fields.read("activation", names(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
+}
+
+at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
+  const auto value = fields.optional(name);
+  return value ? parse_tensor(*value, fields.path_of(name)) : at::Tensor();
+}
+
+}  // namespace
+
 nn::VaeConfig parse_vae_config(const Fields& fields) {
   nn::VaeConfig c;
   fields.read("in_channels", c.in_channels).read("out_channels", c.out_channels).read("latent_channels", c.latent_channels);
@@ -39,11 +51,6 @@ nn::VaeConfig parse_vae_config(const Fields& fields) {
   fields.read("scaling_factor", c.scaling_factor).read("shift_factor", c.shift_factor).read("sample_size", c.sample_size);
   fields.read("use_quant_conv", c.use_quant_conv).read("use_post_quant_conv", c.use_post_quant_conv).read("mid_block_add_attention", c.mid_block_attention);
   return c;
-}
-
-void read_clip_layers(const Fields& fields, nn::ClipLayers& c) {
-  fields.read("width", c.width).read("intermediate_size", c.intermediate_size).read("layers", c.layers).read("heads", c.heads);
-  fields.read("activation", names(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
 }
 
 nn::ClipTextConfig parse_text_config(const Fields& fields) {
@@ -65,13 +72,6 @@ diffusion::WeightFiles parse_weight_files(const Fields& fields) {
   fields.read("files", w.files).read("original_layout", w.original_layout);
   return w;
 }
-
-at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
-  const auto value = fields.optional(name);
-  return value ? parse_tensor(*value, fields.path_of(name)) : at::Tensor();
-}
-
-}  // namespace
 
 diffusion::ModelFiles parse_model_files(const Fields& fields) {
   diffusion::ModelFiles m;
