@@ -5,7 +5,7 @@ import { readJson } from './packages.mjs';
 import { CATEGORIES, EXCEPTIONS } from './tables/categories.mjs';
 import { LEFT_OUT, RENAMED, SYNONYMS } from './tables/names.mjs';
 import { COLOURS } from './tables/colours.mjs';
-import { kindOf, NUMBERS } from './words.mjs';
+import { article, kindOf, NUMBERS } from './words.mjs';
 
 /** Text on a button, keys and flags are no drawings; skin tones are no things of their own. */
 const SUBGROUPS_LEFT_OUT = new Set(['keycap', 'alphanum', 'country-flag', 'flag', 'subdivision-flag', 'skin-tone', 'hair-style']);
@@ -22,7 +22,14 @@ export const slug = (text) =>
 /** Labels that stay out: named ones, those of a whole family member by member, and mirror images. */
 const isLeftOut = (label) => LEFT_OUT.has(label) || /^(family|kiss|couple with heart): |facing right|-thirty$/.test(label);
 
-const WITH_ARTICLE = /\b(in|with|wearing|getting|bouncing|rowing|taking|feeding|behind|tipping) (turban|tuxedo|veil|white cane|motorized wheelchair|manual wheelchair|massage|haircut|ball|boat|bath|steamy room|lotus position|suit|hearing aid|bag|ribbon|baby|hand|cloud|small cloud|large cloud|rain cloud)\b/g;
+/** Unicode's list leaves small words out: "man in tuxedo". */
+const BARE_NOUNS = [
+  'turban|tuxedo|veil|white cane|motorized wheelchair|manual wheelchair|massage|haircut|ball|boat|bath|steamy room|lotus position|suit|hearing aid|bag|ribbon|baby|hand|skullcap',
+  'cloud|small cloud|large cloud|rain cloud|tongue|monocle|halo|thermometer|medical mask|head-bandage|tear|raised eyebrow|peeking eye|diagonal mouth|open mouth|wry smile|arrow',
+  'garden|spoon|straw|slash|umbrella|swirl|flash|check|ballot|decorative cover|handle|raised flag|lowered flag|speech bubble',
+].join('|');
+const WITHOUT_ARTICLE = new RegExp(`\\b(in|with|without|behind|over|wearing|getting|bouncing|tipping|rowing|taking|feeding) (${BARE_NOUNS})(?= |$)`, 'g');
+const withArticles = (name) => name.replace(WITHOUT_ARTICLE, (_, before, noun) => `${before} ${article(noun)} ${noun}`).replace(/\b(on|from) (ground|mouth|nose)\b/, '$1 the $2');
 
 /** Unicode's label as people say it. */
 export function nameOf(label, subgroup) {
@@ -37,16 +44,20 @@ export function nameOf(label, subgroup) {
     const sexed = /^(man|woman) (.+)$/.exec(plain);
     if (sexed !== null) return `${sexed[1] === 'man' ? 'male' : 'female'} ${sexed[2]}`;
   }
-  return plain.replace(/ \(.*\)$/, '').replace(WITH_ARTICLE, '$1 a $2').replace('gesturing NO', 'gesturing no').replace('gesturing OK', 'gesturing ok');
+  return withArticles(plain.replace(/ \(.*\)$/, '')).replace('gesturing NO', 'gesturing no').replace('gesturing OK', 'gesturing ok');
 }
+
+/** A tag that fewer things share is learnt from too few pictures. */
+const SHARED = 5;
 
 /** Words that captions use for a picture's variation. */
 const SAID = new Set([...Object.keys(COLOURS), ...NUMBERS, 'white', 'small', 'large', 'left', 'right', 'top', 'bottom', 'gray', 'light', 'dark', 'not', 'size', 'big', 'medium']);
+const SLANG = new Set(['ily', 'lol', 'yolo', 'omg', 'smh', 'bae', 'bff', 'bestie', 'bro', 'xoxo', 'meh', 'whatever', 'booze', 'shade', 'head', 'you']);
 
 /** Tags that can be said beside a name: plain words that are neither part of it nor the name of another thing. */
-function usefulTags(tags, name, taken) {
+function usefulTags(tags, name, taken, times) {
   const own = new Set(name.toLowerCase().split(/[^a-z]+/));
-  return tags.filter((tag) => /^[a-z][a-z ]{2,}$/.test(tag) && !own.has(tag) && !taken.has(tag) && !SAID.has(tag) && tag.split(' ').length < 3).slice(0, 8);
+  return tags.filter((tag) => /^[a-z][a-z ]{2,}$/.test(tag) && !own.has(tag) && !taken.has(tag) && !SAID.has(tag) && !SLANG.has(tag) && times.get(tag) >= SHARED && tag.split(' ').length < 3).slice(0, 8);
 }
 
 /** All concepts in Unicode's order: `{ id, name, kind, synonyms, tags, category, group, subgroup, hexcode, label }`. */
@@ -66,8 +77,10 @@ export function listConcepts(packages) {
   const ids = new Set(concepts.map(({ id }) => id));
   if (ids.size !== concepts.length) throw new Error(`Expected different names, found twice: ${concepts.filter((c, i) => concepts.findIndex(({ id }) => id === c.id) !== i).map(({ name }) => name)}`);
   const taken = new Set(concepts.flatMap(({ name, synonyms }) => [name, ...synonyms]).map((name) => name.toLowerCase()));
+  const times = new Map();
+  for (const tag of concepts.flatMap(({ tags }) => tags)) times.set(tag, (times.get(tag) ?? 0) + 1);
   for (const concept of concepts) {
-    concept.tags = usefulTags(concept.tags, concept.name, taken);
+    concept.tags = usefulTags(concept.tags, concept.name, taken, times);
     concept.synonyms = concept.synonyms.filter((synonym) => !ids.has(slug(synonym)));
   }
   return concepts;

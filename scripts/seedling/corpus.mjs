@@ -69,7 +69,6 @@ async function loadDrawings(packages, concepts) {
 
 /** The pictures of one set, by `threads` workers that each write every so many of them. */
 async function paintSet(folder, entries, data) {
-  mkdirSync(folder, { recursive: true });
   const path = join(folder, 'pictures.u8');
   const file = openSync(path, 'w');
   ftruncateSync(file, entries.length * PIXELS * PIXELS * 3);
@@ -80,6 +79,7 @@ async function paintSet(folder, entries, data) {
 }
 
 function writeEntries(folder, entries) {
+  mkdirSync(folder, { recursive: true });
   const file = openSync(join(folder, 'entries.jsonl'), 'w');
   for (const { drawing: _drawing, ...entry } of entries) writeSync(file, `${JSON.stringify(entry)}\n`);
   closeSync(file);
@@ -99,23 +99,24 @@ const photos = shared(Buffer.concat([fashion.train.pictures, fashion.test.pictur
 const textures = shared(await makeTextures(seed));
 const sets = planSets({ concepts, heldOut, drawings, styles: TRAINED, variants, textures: TEXTURES, seed, fashion, photosPerClass, photosHeldOut: Math.min(1000, photosPerClass), photosTest: Math.min(1000, photosPerClass) });
 
+const vendorsOf = (id, styles) => styles.filter((style) => drawings.has(`${style}/${id}`));
+const described = concepts.map((concept) => {
+  const trained = vendorsOf(concept.id, TRAINED);
+  const heldOutStyle = trained.find((style) => splitOf(concept, style, trained, heldOut) === 'heldout-pairs') ?? null;
+  return { ...concept, styles: vendorsOf(concept.id, Object.keys(VENDORS)), heldOut: heldOut.has(concept.id), heldOutStyle };
+});
+const photographed = CLASSES.map(({ heldOut: kept = false, ...concept }) => ({ ...concept, styles: ['photo'], heldOut: kept, heldOutStyle: null }));
+
 const corpus = join(values.work, 'corpus');
 rmSync(corpus, { recursive: true, force: true });
+for (const [name, entries] of Object.entries(sets)) writeEntries(join(corpus, name), entries);
+writeFileSync(join(corpus, 'concepts.json'), `${JSON.stringify([...described, ...photographed], null, 1)}\n`);
 for (const [name, entries] of Object.entries(sets)) {
   const begun = Date.now();
   await paintSet(join(corpus, name), entries, { drawings: pixels, textures, photos });
-  writeEntries(join(corpus, name), entries);
   console.log(`${name}: ${entries.length} pictures, ${((Date.now() - begun) / 1000).toFixed(0)} s`);
 }
 
-const vendorsOf = (id, styles) => styles.filter((style) => drawings.has(`${style}/${id}`));
-const described = concepts.map((concept) => ({
-  ...concept,
-  styles: vendorsOf(concept.id, Object.keys(VENDORS)),
-  heldOut: heldOut.has(concept.id),
-  heldOutStyle: vendorsOf(concept.id, TRAINED).find((style) => splitOf(concept, style, vendorsOf(concept.id, TRAINED), heldOut) === 'heldout-pairs') ?? null,
-}));
-const photographed = CLASSES.map(({ label, heldOut: kept = false, ...concept }) => ({ ...concept, label, styles: ['photo'], heldOut: kept, heldOutStyle: null }));
-writeFileSync(join(corpus, 'concepts.json'), `${JSON.stringify([...described, ...photographed], null, 1)}\n`);
+// Last, so that its presence says that everything is there.
 const counts = Object.fromEntries(Object.entries(sets).map(([name, entries]) => [name, entries.length]));
 writeFileSync(join(corpus, 'corpus.json'), `${JSON.stringify({ pixels: PIXELS, channels: 3, seed, variants, photosPerClass, styles: STYLES, trainedStyles: TRAINED, sets: counts, packages: PACKAGES }, null, 1)}\n`);

@@ -27,12 +27,23 @@ function iconSvg(set, name) {
   );
 }
 
+/** Names of today for those that a set without codes still has under an older one. */
+const OLDER_NAMES = {
+  bullseye: 'direct-hit',
+  'face-with-crossed-out-eyes': 'dizzy-face',
+  'red-exclamation-mark': 'exclamation-mark',
+  'red-question-mark': 'question-mark',
+  'smiling-face-with-open-hands': 'hugging-face',
+  'enraged-face': 'pouting-face',
+};
+const byNameOf = (label) => OLDER_NAMES[slug(label)] ?? slug(label);
+
 function iconify(packages, name, { byName }) {
   const folder = join(packages, '@iconify-json', name);
   const set = readJson(join(folder, 'icons.json'));
   const names = new Map(byName ? [] : Object.entries(readJson(join(folder, 'chars.json'))).map(([code, icon]) => [bareCode(code), icon]));
   return ({ label, hexcode }) => {
-    const icon = byName ? slug(label) : names.get(bareCode(hexcode));
+    const icon = byName ? byNameOf(label) : names.get(bareCode(hexcode));
     return icon === undefined ? undefined : iconSvg(set, icon);
   };
 }

@@ -156,7 +156,7 @@ function resampleTilted(drawing, [x0, y0, size, angle], { mirrored }, put) {
 /** One drawing over the canvas: its pixels are premultiplied RGBA bytes of `side` x `side`. */
 function paint(canvas, drawing, box, { mirrored = false, upsideDown = false }) {
   const put = (x, y, red, green, blue, alpha) => {
-    const under = 1 - Math.min(1, Math.max(0, alpha / 255));
+    const under = 1 - alpha / 255; // not clamped: white on white stays white where the kernel overshoots
     const at = (y * PIXELS + x) * 3;
     canvas[at] = canvas[at] * under + red;
     canvas[at + 1] = canvas[at + 1] * under + green;

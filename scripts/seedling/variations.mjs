@@ -8,7 +8,9 @@ const CENTRE = PIXELS / 2;
 
 /** Pixels of a drawing's longer side. A large one is cut by the frame. */
 const SIZES = { plain: [56, 56], usual: [50, 57], small: [25, 30], large: [80, 92], placed: [29, 35] };
-const TILT = [18, 36];
+/** Of a tilted drawing with a place, from corner to corner: more would reach the middle. */
+const PLACED_WIDEST = 44;
+const TILT = [18, 36]; // degrees
 
 /** Where -1 is left or top, 1 right or bottom. */
 export const PLACES = {
@@ -73,7 +75,7 @@ function drawArrangement(random, wanted, angle) {
   }
   let size = uniform(random, low, high);
   if (wanted.size === 'large') return [[CENTRE + uniform(random, -6, 6), CENTRE + uniform(random, -6, 6), size]];
-  size = Math.min(size, (PIXELS - 2) / turned);
+  size = Math.min(size, (wanted.place === undefined ? PIXELS - 2 : PLACED_WIDEST) / turned);
   const [right, down] = PLACES[wanted.place] ?? [0, 0];
   const reach = wanted.plain ? 0 : 3;
   const centre = [right, down].map((side) => CENTRE + side * (CENTRE - size / 2 - 1) + uniform(random, -reach, reach));

@@ -41,6 +41,7 @@ export const EXCEPTIONS = {
   'animal-reptile': /dragon/,
   'plant-other': /nest/,
   'plant-flower': /rosette/,
+  'sky-weather': /umbrella|snowman|thermometer|wave|fire|droplet|spiral|fog/,
   drink: /bottle and|clinking|ice cube|teapot|liquid/,
   'food-prepared': /salt|butter/,
 };

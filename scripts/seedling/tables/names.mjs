@@ -371,7 +371,7 @@ fountain pen = ink pen
 paintbrush = brush
 globe with meridians = wire globe
 desert island = tropical island
-beach with umbrella = beach
+beach with an umbrella = beach
 cruise ship = ocean liner
 canoe = kayak
 parachute = paraglider
@@ -409,7 +409,7 @@ meat on bone = joint of meat
 
 /** Names of one thing that is never drawn two, three or four times: scenes and couples of things. */
 export const SINGLE = words(`
-sunrise; sunset; sunrise over mountains; cityscape; cityscape at dusk; night with stars; foggy city; bridge at night; campsite; beach with umbrella
+sunrise; sunset; sunrise over mountains; cityscape; cityscape at dusk; night with stars; foggy city; bridge at night; campsite; beach with an umbrella
 construction site; moon viewing scene; landslide; desert; national park; world map; family; kissing couple; couple with heart; row of houses
 couple of hearts; tornado; spiral; rainbow; motorway; playground slide; moon; love-you gesture
 `);
