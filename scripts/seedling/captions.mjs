@@ -14,6 +14,9 @@ export const STYLES = {
   photo: { phrase: 'a grey photo of', short: 'grey photo' },
 };
 
+/** With so many details a caption has no room for a category: the text encoder reads 32 tokens. */
+const LONG = 3;
+
 const colourList = (names) => names.join(' and ');
 
 /** "a red and white striped background". */
@@ -66,7 +69,7 @@ export function captionsOf({ style, concept, variation }, random) {
   const captions = [join(`${phrase} ${thing}`, ' '), join(`${thing}, ${short}`, ', ')];
   const fresh = category.filter((word) => !name.split(' ').includes(word)); // not "a grinning face, a face"
   const kinds = [...fresh.map((word) => categoryPhrase(word, variation.count)), ...(tags.length > 0 ? [pick(random, tags)] : [])];
-  if (kinds.length > 0) captions.push(`${[`${phrase} ${thing}, ${pick(random, kinds)}`, said.join(' ')].filter((part) => part !== '').join(', ')}`);
+  if (kinds.length > 0 && said.length < LONG) captions.push(`${[`${phrase} ${thing}, ${pick(random, kinds)}`, said.join(' ')].filter((part) => part !== '').join(', ')}`);
   const synonym = synonyms.length > 0 ? pick(random, synonyms) : undefined;
   const other = synonym === undefined ? undefined : nounPhrase(synonym, kindOf(synonym), form);
   captions.push(other === undefined ? join(`${short} of ${thing}`, ' ') : join(`${phrase} ${other}`, ' '));

@@ -1,6 +1,6 @@
 // Learns the seedling's vocabulary from the captions of its corpus and writes it in the format of CLIP's tokenizer.
 //
-//   node scripts/seedling/vocabulary.mjs --corpus FOLDER/corpus [--out models/seedling/tokenizer] [--size 3000] [--length 32]
+//   node scripts/seedling/vocabulary.mjs --corpus FOLDER/corpus [--out models/seedling/tokenizer] [--size 4000] [--length 32]
 
 import { createReadStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,7 +14,7 @@ const { values } = parseArgs({
   options: {
     corpus: { type: 'string' },
     out: { type: 'string', default: join(root, 'models', 'seedling', 'tokenizer') },
-    size: { type: 'string', default: '3000' },
+    size: { type: 'string', default: '4000' },
     length: { type: 'string', default: '32' },
   },
 });
