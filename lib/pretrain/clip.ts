@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { clipTextJson, clipVisionJson, type ClipTextConfig, type ClipVisionConfig } from '../diffusion/clip-config.js';
 import type { WarningEvent } from '../diffusion/results.js';
 import { TOKENIZER_FILES } from '../diffusion/save.js';
-import { loadTokenizer } from '../diffusion/tokenizer.js';
+import { loadTokenizer, type ClipTokenizer } from '../diffusion/tokenizer.js';
 import { ArgumentError } from '../errors.js';
 import { expectNewFolder, writeFileWhole, writeFolderWhole } from '../files.js';
 import { Job, runNative } from '../job.js';
@@ -20,15 +20,16 @@ import { pictureTensor, type Pictures } from './pictures.js';
 /** Of pixels in [0, 1], as every published CLIP takes them. */
 const MEAN = [0.48145466, 0.4578275, 0.40821073];
 const STD = [0.26862954, 0.26130258, 0.27577711];
+const [TEXT_WIDTH, VISION_WIDTH, HEAD_SIZE] = [192, 128, 32];
 const BICUBIC = 3; // Pillow's number
 
 const towerFields = {
-  /** Width of a token, a multiple of `heads`. Default 192. */
-  width: positiveInt.max(8192).default(192),
+  /** Width of a token, a multiple of `heads`. Default 192 for texts, 128 for pictures. */
+  width: positiveInt.max(8192).optional(),
   /** Default 4. */
   layers: positiveInt.max(128).default(4),
-  /** Default 6. */
-  heads: positiveInt.max(256).default(6),
+  /** Default: heads of width 32. */
+  heads: positiveInt.max(256).optional(),
   /** Hidden width of the MLPs. Default 4 times `width`. */
   intermediateSize: positiveInt.optional(),
 };
@@ -125,7 +126,7 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
     const result = await runNative<ClipTrainEvent, NativeClipResult>((listener) => native().trainClip(call, listener), signal, emit);
     const { weights, training, ...measured } = result;
     await mkdir(dirname(resolve(o.out)), { recursive: true });
-    await writeFolderWhole(o.out, (temporary) => writeTowers(temporary, { textConfig, visionConfig, weights, tokenizer: o.tokenizer, metadata: { logit_scale: String(result.logitScale), 'seedbed.training': JSON.stringify(settings) } }));
+    await writeFolderWhole(o.out, (temporary) => writeTowers(temporary, { textConfig, visionConfig, weights, tokenizer, tokenizerFolder: o.tokenizer, metadata: { logit_scale: String(result.logitScale), 'seedbed.training': JSON.stringify(settings) } }));
     return { folder: o.out, textConfig, visionConfig, ...training, ...measured, settings };
   }, o);
 }
@@ -138,31 +139,34 @@ function towers(o: z.output<typeof schema>, pictures: Tensor): { side: number; t
   const vision = schema.shape.vision.unwrap().parse(o.vision ?? {});
   if (width !== height) throw new ArgumentError(`Expected square pictures, received ${width} x ${height}`);
   if (width % vision.patchSize !== 0) throw new ArgumentError(`Expected a divisor of the pictures' side ${width} for vision.patchSize, received ${vision.patchSize}`);
-  const complete = (name: string, tower: { width: number; layers: number; heads: number; intermediateSize?: number | undefined }): Tower => {
-    if (tower.width % tower.heads !== 0) throw new ArgumentError(`Expected a multiple of ${name}.heads ${tower.heads} for ${name}.width, received ${tower.width}`);
-    return { ...tower, intermediateSize: tower.intermediateSize ?? 4 * tower.width, activation: 'gelu', layerNormEps: 1e-5, projectionDim: o.projectionDim };
+  const complete = (name: string, tower: { width?: number | undefined; layers: number; heads?: number | undefined; intermediateSize?: number | undefined }, defaultWidth: number): Tower => {
+    const { width = defaultWidth, layers } = tower;
+    const { heads = Math.max(1, Math.floor(width / HEAD_SIZE)), intermediateSize = 4 * width } = tower;
+    if (width % heads !== 0) throw new ArgumentError(`Expected a multiple of ${name}.heads ${heads} for ${name}.width, received ${width}`);
+    return { width, layers, heads, intermediateSize, activation: 'gelu', layerNormEps: 1e-5, projectionDim: o.projectionDim };
   };
-  return { side: width, text: complete('text', schema.shape.text.unwrap().parse(o.text ?? {})), vision: { ...complete('vision', vision), patchSize: vision.patchSize } };
+  return { side: width, text: complete('text', schema.shape.text.unwrap().parse(o.text ?? {}), TEXT_WIDTH), vision: { ...complete('vision', vision, VISION_WIDTH), patchSize: vision.patchSize } };
 }
 
 interface Written {
   textConfig: ClipTextConfig;
   visionConfig: ClipVisionConfig;
   weights: Readonly<Record<string, Tensor>>;
-  tokenizer: string;
+  tokenizer: ClipTokenizer;
+  tokenizerFolder: string;
   metadata: Readonly<Record<string, string>>;
 }
 
-async function writeTowers(folder: string, { textConfig, visionConfig, weights, tokenizer, metadata }: Written): Promise<void> {
+async function writeTowers(folder: string, { textConfig, visionConfig, weights, tokenizer, tokenizerFolder, metadata }: Written): Promise<void> {
   const named = (beginning: string): Record<string, Tensor> => Object.fromEntries(Object.entries(weights).filter(([name]) => name.startsWith(`${beginning}_`)));
   const writeJson = (path: string, json: Readonly<Record<string, unknown>>): Promise<void> => writeFileWhole(join(folder, path), `${JSON.stringify(json, null, 2)}\n`);
   for (const part of ['text_encoder', 'image_encoder', 'tokenizer', 'feature_extractor']) await mkdir(join(folder, part));
-  await writeJson('text_encoder/config.json', clipTextJson(textConfig));
+  await writeJson('text_encoder/config.json', { ...clipTextJson(textConfig), bos_token_id: tokenizer.bosId, pad_token_id: tokenizer.padId });
   await writeJson('image_encoder/config.json', clipVisionJson(visionConfig));
   await writeJson('feature_extractor/preprocessor_config.json', preprocessorJson(visionConfig.imageSize));
   writeSafetensors(join(folder, 'text_encoder', 'model.safetensors'), named('text'), { format: 'pt', ...metadata });
   writeSafetensors(join(folder, 'image_encoder', 'model.safetensors'), { ...named('vision'), ...named('visual') }, { format: 'pt', ...metadata });
-  for (const name of TOKENIZER_FILES) if (existsSync(join(tokenizer, name))) await copyFile(join(tokenizer, name), join(folder, 'tokenizer', name));
+  for (const name of TOKENIZER_FILES) if (existsSync(join(tokenizerFolder, name))) await copyFile(join(tokenizerFolder, name), join(folder, 'tokenizer', name));
 }
 
 /** How transformers brings a picture to what the image tower takes. */

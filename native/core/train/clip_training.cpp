@@ -245,7 +245,7 @@ ClipResult train_clip(const nn::ClipTextConfig& text, const nn::ClipVisionConfig
                       WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_range(options.batch_size, "batchSize", 2, 65536);
   check_range(options.shard_size, "shardSize", 1, 65536);
-  check_range(options.evaluate_every, "evaluateEvery", 0, options.updates.steps);
+  check_range(options.evaluate_every, "evaluateEvery", 0, 100'000'000);
   expect(text.projection_dim > 0 && text.projection_dim == vision.projection_dim, "Expected towers with projections of one size, received {} and {}", text.projection_dim, vision.projection_dim);
   check_data(data, "pictures", text, vision);
   if (validation != nullptr) check_data(*validation, "validation pictures", text, vision);
