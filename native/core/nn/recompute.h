@@ -12,6 +12,10 @@ namespace seedbed::nn {
 // the `RecomputeScope`. `body` must give the same at both runs, and whatever it refers to must live until then.
 at::Tensor recompute(std::function<at::Tensor(const std::vector<at::Tensor>&)> body, const std::vector<at::Tensor>& inputs);
 
+// Whether this thread is in the first run of such a body. Layers then go the way of the second run, with gradients: packed weights would be a
+// second copy of all that the backward pass reads.
+bool recomputed_later();
+
 // Collects, for the backward passes of this thread while it lives, the gradients of parameters that recomputed blocks read.
 class RecomputeScope {
  public:
