@@ -181,6 +181,29 @@ export interface NativeAutoencoderResult {
   deviation: number[];
 }
 
+/** Shares of pictures (or texts) whose own text (or picture) is the nearest of all, and among the five nearest. */
+export interface Retrieval {
+  top1: number;
+  top5: number;
+}
+
+/** How often a held-out picture's caption is found among all. */
+export interface RetrievalEvent extends Retrieval {
+  type: 'evaluation';
+  step: number;
+}
+
+export type ClipTrainEvent = StepEvent | CheckpointEvent | RetrievalEvent;
+
+export interface NativeClipResult {
+  training: { steps: number; samples: number; losses: number[]; evaluations: RetrievalEvent[] };
+  weights: Record<string, Tensor>;
+  logitScale: number;
+  spread: number[];
+  pictureToText?: Retrieval;
+  textToPicture?: Retrieval;
+}
+
 /** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
 export interface ClipEncoding {
   states: Tensor<'float32'>;
@@ -256,6 +279,7 @@ export interface NativeBinding {
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
 
   trainAutoencoder(options: Options, listener: JobListener<AutoencoderTrainEvent, NativeAutoencoderResult>): number;
+  trainClip(options: Options, listener: JobListener<ClipTrainEvent, NativeClipResult>): number;
 
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;

@@ -22,7 +22,8 @@ const FILES = {
   vae: 'vae/diffusion_pytorch_model.safetensors',
   imageEncoder: 'image_encoder/model.safetensors',
 };
-const TOKENIZER = ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'];
+/** Whichever of them a tokenizer's folder holds. */
+export const TOKENIZER_FILES = ['vocab.json', 'merges.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'];
 
 /** Writes a model as a folder of diffusers' layout, whole or not at all. */
 export async function saveFolder(parts: DiffusionParts, folder: string, options: { dtype: Dtype; threads: number }, emit: (event: SaveEvent) => void, signal: AbortSignal): Promise<void> {
@@ -34,7 +35,7 @@ export async function saveFolder(parts: DiffusionParts, folder: string, options:
       await writeFileWhole(join(temporary, path), `${JSON.stringify(json, null, 2)}\n`);
     }
     await mkdir(join(temporary, 'tokenizer'));
-    for (const name of TOKENIZER) if (existsSync(join(tokenizerFolder, name))) await copyFile(join(tokenizerFolder, name), join(temporary, 'tokenizer', name));
+    for (const name of TOKENIZER_FILES) if (existsSync(join(tokenizerFolder, name))) await copyFile(join(tokenizerFolder, name), join(temporary, 'tokenizer', name));
     for (const [done, [part, path]] of nets.entries()) {
       emit({ type: 'save', part, done, total: nets.length });
       await runNative<never, undefined>((listener) => native().saveDiffusion(handle, { ...options, part, path: join(temporary, path) }, listener), signal);

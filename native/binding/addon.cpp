@@ -71,6 +71,7 @@ constexpr Export kExports[] = {
     {"loraLayers", lora_layers},
 
     {"trainAutoencoder", train_autoencoder},
+    {"trainClip", train_clip},
 
     {"generate", generate},
     {"invert", invert},
