@@ -21,3 +21,8 @@ export function readPictures(corpus, set) {
 export const readEntries = (corpus, set) => readFileSync(join(corpus, set, 'entries.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 
 export const readSet = (corpus, set) => ({ pictures: readPictures(corpus, set), entries: readEntries(corpus, set) });
+
+const VARIATIONS = ['size', 'place', 'tilt', 'mirrored', 'upsideDown', 'background'];
+
+/** One thing in the middle, as it is. */
+export const isPlain = (entry) => (entry.count ?? 1) === 1 && VARIATIONS.every((name) => entry[name] === undefined) && entry.ground !== 'white';
