@@ -299,7 +299,9 @@ export interface NativeBinding {
   groupNorm(options: Options): Tensor;
   geglu(options: Options & { gradient: Tensor }): NativeGradients;
   geglu(options: Options): Tensor;
+  winogradConvolution(options: Options & { gradient: Tensor }): NativeGradients & { gradResidual: Tensor };
   winogradConvolution(options: Options): Tensor<'float32'>;
+  winogradFilterGradient(options: Options): Tensor<'float32'>;
 }
 
 const require = createRequire(import.meta.url);

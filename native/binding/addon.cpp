@@ -90,6 +90,7 @@ constexpr Export kExports[] = {
     {"groupNorm", group_norm},
     {"geglu", geglu},
     {"winogradConvolution", winograd_convolution},
+    {"winogradFilterGradient", winograd_filter_gradient},
 };
 
 // Calls an export; whatever it throws becomes one JavaScript error.
