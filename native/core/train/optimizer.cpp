@@ -40,6 +40,7 @@ void Optimizer::update(size_t i, const at::Tensor& given, double lr) {
       at::_fused_sgd_({value}, {gradient}, {first_[i]}, decay, options_.momentum, lr, 0, true, false, steps_ == 1);
       break;
   }
+  value.unsafeGetTensorImpl()->bump_version();  // the fused updates do not, and forms of a weight that layers keep are made anew by it
 }
 
 NamedTensors Optimizer::state() const {
