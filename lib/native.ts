@@ -195,6 +195,28 @@ export interface RetrievalEvent extends Retrieval {
 
 export type ClipTrainEvent = StepEvent | CheckpointEvent | RetrievalEvent;
 
+/** How well fixed noisy latents are understood, in mean square errors of x0. */
+export interface CaptionCheck {
+  type: 'check';
+  step: number;
+  /** By quarter of the timesteps, those with least noise first. */
+  error: [number, number, number, number];
+  /** Where nearly all is noise (the last tenth), with each picture's caption ... */
+  right: number;
+  /** ... and with that of another picture: no larger than `right` when captions are ignored. */
+  shuffled: number;
+}
+
+export type DiffusionTrainEvent = StepEvent | CheckpointEvent | EncodeEvent | CaptionCheck;
+
+export interface NativeDiffusionResult {
+  steps: number;
+  samples: number;
+  losses: number[];
+  check: CaptionCheck;
+  weights: Record<string, Tensor>;
+}
+
 export interface NativeClipResult {
   training: { steps: number; samples: number; losses: number[]; evaluations: RetrievalEvent[] };
   weights: Record<string, Tensor>;
@@ -279,6 +301,7 @@ export interface NativeBinding {
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
 
   trainAutoencoder(options: Options, listener: JobListener<AutoencoderTrainEvent, NativeAutoencoderResult>): number;
+  trainDiffusion(options: Options, listener: JobListener<DiffusionTrainEvent, NativeDiffusionResult>): number;
   trainClip(options: Options, listener: JobListener<ClipTrainEvent, NativeClipResult>): number;
 
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;

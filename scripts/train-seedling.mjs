@@ -28,7 +28,7 @@ const STAGES = {
   vae: () => {
     const { pictures } = readSet(values.corpus, 'train');
     const validation = readSet(values.corpus, 'heldout-concepts').pictures;
-    return trainAutoencoder(pictures, { ...common('vae'), steps: 4800, crop: 32, wholeSteps: 800, shardSize: 32, lr: 1.5e-3, validation, evaluateEvery: 400, checkpointEvery: 100 });
+    return trainAutoencoder(pictures, { ...common('vae'), steps: 3000, crop: 32, wholeSteps: 600, shardSize: 32, lr: 2e-3, validation, evaluateEvery: 200, checkpointEvery: 100 });
   },
 };
 

@@ -9,7 +9,7 @@ export type Captions = readonly (string | readonly string[])[];
 const TEXTS_AT_A_TIME = 2000; // between two looks at the signal
 
 export interface CaptionTensors {
-  /** Token ids of all different texts [texts, tokens], as long as the longest needs. */
+  /** Token ids of all different texts [texts, tokens]. */
   ids: Tensor<'int64'>;
   /** Rows of `ids`: those of the first picture, then of the second ... */
   captions: Tensor<'int64'>;
@@ -17,15 +17,15 @@ export interface CaptionTensors {
   starts: Tensor<'int64'>;
 }
 
-/** Texts to token ids, each different text once. Throws `ERR_INVALID_ARGUMENT` naming the first that does not fit. */
-export async function readCaptions(captions: Captions, count: number, tokenizer: ClipTokenizer, name: string, warn: (message: string) => void, signal: AbortSignal): Promise<CaptionTensors> {
+/** Texts to token ids, each different text once: `length` of them, or as many as the longest needs. Throws `ERR_INVALID_ARGUMENT` naming the first that does not fit. */
+export async function readCaptions(captions: Captions, count: number, tokenizer: ClipTokenizer, name: string, warn: (message: string) => void, signal: AbortSignal, length?: number): Promise<CaptionTensors> {
   if (!Array.isArray(captions) || captions.length !== count) throw new ArgumentError(`Expected ${count} texts or lists of texts for ${name}captions, one for each picture, received ${show(captions)}`);
   const rows = new Map<string, number>();
   const encoded: (readonly number[])[] = [];
   const chosen: number[] = [];
   const starts = [0];
   const cut = new Set<string>();
-  let longest = 0;
+  let longest = length ?? 0;
   for (const [i, given] of captions.entries()) {
     const texts: readonly unknown[] = typeof given === 'string' ? [given] : Array.isArray(given) ? given : [];
     if (texts.length === 0) throw new ArgumentError(`Expected a text or a list of texts for ${name}captions.${i}, received ${show(given)}`);
@@ -51,12 +51,12 @@ export async function readCaptions(captions: Captions, count: number, tokenizer:
   return { ids: { data: ids, shape: [encoded.length, longest], dtype: 'int64' }, captions: integers(chosen), starts: integers(starts) };
 }
 
-/** One group for each picture. */
-export function groupTensor(groups: readonly number[], count: number, name: string): Tensor<'int64'> {
-  if (groups.length !== count) throw new ArgumentError(`Expected ${count} integers for ${name}groups, one for each picture, received ${groups.length}`);
-  const wrong = groups.findIndex((group) => !Number.isSafeInteger(group));
-  if (wrong >= 0) throw new ArgumentError(`Expected an integer for ${name}groups.${wrong}, received ${show(groups[wrong])}`);
-  return integers(groups);
+/** One integer for each picture. */
+export function integerTensor(values: readonly number[], count: number, name: string): Tensor<'int64'> {
+  if (values.length !== count) throw new ArgumentError(`Expected ${count} integers for ${name}, one for each picture, received ${values.length}`);
+  const wrong = values.findIndex((value) => !Number.isSafeInteger(value));
+  if (wrong >= 0) throw new ArgumentError(`Expected an integer for ${name}.${wrong}, received ${show(values[wrong])}`);
+  return integers(values);
 }
 
 function integers(values: readonly number[]): Tensor<'int64'> {

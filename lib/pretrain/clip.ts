@@ -13,7 +13,7 @@ import { native, type ClipTrainEvent, type NativeClipResult, type Retrieval, typ
 import { checkOptions, positiveInt } from '../options.js';
 import { writeSafetensors } from '../safetensors.js';
 import type { Tensor } from '../tensor.js';
-import { groupTensor, readCaptions, type Captions } from './captions.js';
+import { integerTensor, readCaptions, type Captions } from './captions.js';
 import { nativeUpdates, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';
 
@@ -115,7 +115,7 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
     const warn = (message: string): void => emit({ type: 'warning', message });
     const read = async (images: Tensor<'uint8'>, texts: Captions, groups: readonly number[] | undefined, name: string): Promise<Record<string, unknown>> => {
       const [count = 0] = images.shape;
-      return { pictures: images, ...(await readCaptions(texts, count, tokenizer, name, warn, signal)), ...(groups && { groups: groupTensor(groups, count, name) }) };
+      return { pictures: images, ...(await readCaptions(texts, count, tokenizer, name, warn, signal)), ...(groups && { groups: integerTensor(groups, count, `${name}groups`) }) };
     };
     const data = await read(tensor, captions, o.groups, '');
     const validation = held && (await read(held.tensor, held.captions, held.groups, 'validation.'));

@@ -72,6 +72,7 @@ constexpr Export kExports[] = {
 
     {"trainAutoencoder", train_autoencoder},
     {"trainClip", train_clip},
+    {"trainDiffusion", train_diffusion},
 
     {"generate", generate},
     {"invert", invert},

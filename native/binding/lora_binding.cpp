@@ -38,9 +38,7 @@ train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
   callbacks.poll = [&context] { context.throw_if_cancelled(); };
   callbacks.train.on_step = [&context, steps](const train::StepReport& report) { context.progress(step_event(report, steps)); };
   callbacks.train.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
-  callbacks.on_encode = [&context](int64_t done, int64_t total) {
-    context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("encode")}, {"done", done}, {"total", total}}); });
-  };
+  callbacks.on_encode = [&context](int64_t done, int64_t total) { context.progress(encode_event(done, total)); };
   return callbacks;
 }
 

@@ -78,10 +78,33 @@ Napi::Value emit_retrieval(Napi::Env env, const train::Retrieval& r) { return em
 train::CaptionedPictures parse_captioned(const Fields& fields, std::vector<Napi::Value>& kept) {
   SharedTensors shared(fields);
   const auto small = [&](const char* name) { return parse_tensor(fields.required(name), fields.path_of(name)); };
-  train::CaptionedPictures data{.pictures = shared.required("pictures"), .ids = small("ids"), .captions = small("captions"), .starts = small("starts"), .groups = {}};
+  train::CaptionedPictures data{.pictures = shared.required("pictures"), .ids = small("ids"), .captions = small("captions"), .starts = small("starts"), .groups = {}, .repeats = {}};
   if (fields.optional("groups")) data.groups = small("groups");
+  if (fields.optional("repeats")) data.repeats = small("repeats");
   kept.insert(kept.end(), shared.kept().begin(), shared.kept().end());
   return data;
+}
+
+// A network with the weights of `files`, frozen.
+template <typename Network, typename Config>
+std::shared_ptr<const Network> read_network(const Config& config, const diffusion::WeightFiles& files) {
+  const auto network = std::make_shared<Network>(config);
+  nn::adopt_parameters(*network, read_start(files, *network));
+  network->prepare({});
+  return network;
+}
+
+Napi::Value emit_check(Napi::Env env, const train::CaptionCheck& c) {
+  return emit_object(env, {{"type", std::string("check")}, {"step", c.step}, {"error", emit_numbers(env, {c.error.begin(), c.error.end()})}, {"right", c.right}, {"shuffled", c.shuffled}});
+}
+
+train::DiffusionCallbacks report_diffusion_to(JobContext& context, int64_t steps) {
+  train::DiffusionCallbacks callbacks;
+  callbacks.train = report_to(context, steps, nullptr);
+  callbacks.poll = [&context] { context.throw_if_cancelled(); };
+  callbacks.on_check = [&context](const train::CaptionCheck& check) { context.progress([check](Napi::Env env) { return emit_check(env, check); }); };
+  callbacks.on_encode = [&context](int64_t done, int64_t total) { context.progress(encode_event(done, total)); };
+  return callbacks;
 }
 
 }  // namespace
@@ -135,6 +158,38 @@ Napi::Value train_clip(const Napi::CallbackInfo& info) {
       if (measured) out.Set("pictureToText", emit_retrieval(env, result->picture_to_text));
       if (measured) out.Set("textToPicture", emit_retrieval(env, result->text_to_picture));
       return out;
+    };
+  };
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[1]), work, kept);
+}
+
+Napi::Value train_diffusion(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const nn::UnetConfig config = parse_unet_config(fields.required_object("config"));
+  const Fields vae_fields = fields.required_object("vae"), text_fields = fields.required_object("text_encoder");
+  const nn::VaeConfig vae_config = parse_vae_config(vae_fields.required_object("config"));
+  const nn::ClipTextConfig text_config = parse_text_config(text_fields.required_object("config"));
+  const diffusion::WeightFiles start = parse_weight_files(fields), vae_files = parse_weight_files(vae_fields), text_files = parse_weight_files(text_fields);
+  const auto options = std::make_shared<train::DiffusionTrainOptions>(parse_diffusion_train_options(fields));
+  std::vector<Napi::Value> kept;
+  const train::CaptionedPictures data = parse_captioned(fields.required_object("data"), kept);
+  const auto held_out = fields.object("checked");
+  const auto checked = held_out ? std::make_optional(parse_captioned(*held_out, kept)) : std::nullopt;
+  const int threads = parse_threads(fields);
+  const auto work = [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const ScratchScope scratch;
+    options->initial = read_start(start, nn::Unet2dCondition(config));
+    const auto vae = read_network<nn::AutoencoderKl>(vae_config, vae_files);
+    const auto text_encoder = read_network<nn::ClipText>(text_config, text_files);
+    const auto result = std::make_shared<train::DiffusionResult>(train::train_diffusion(config, *vae, *text_encoder, data, checked ? &*checked : nullptr, *options, pool,
+                                                                                        report_diffusion_to(context, options->updates.steps)));
+    return [result](Napi::Env env) {
+      return emit_object(env, {{"steps", result->train.steps},
+                               {"samples", result->train.samples},
+                               {"losses", emit_losses(env, result->train)},
+                               {"check", emit_check(env, result->check)},
+                               {"weights", emit_named_tensors(env, result->weights)}});
     };
   };
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[1]), work, kept);

@@ -27,21 +27,9 @@ constexpr int64_t kMostSpread = 512;  // texts
 constexpr float kMean[] = {0.48145466F, 0.4578275F, 0.40821073F}, kDeviation[] = {0.26862954F, 0.26130258F, 0.27577711F};
 
 void check_data(const CaptionedPictures& d, const char* name, const nn::ClipTextConfig& text, const nn::ClipVisionConfig& vision) {
-  check_pictures(d.pictures, name, 1);
-  const int64_t N = d.size(), side = vision.image_size;
+  check_captioned_pictures(d, name, 1, text);
+  const int64_t side = vision.image_size;
   expect(d.pictures.size(1) == side && d.pictures.size(2) == side, "Expected {} of {} x {}, the vision tower's image size, received {} x {}", name, side, side, d.pictures.size(2), d.pictures.size(1));
-  for (const auto& [tensor, part] : {std::pair(d.ids, "ids"), std::pair(d.captions, "captions"), std::pair(d.starts, "starts")}) check_dtype(tensor, part, at::kLong);
-  check_shape(d.ids, "ids", {-1, -1});
-  check_range(d.ids.size(1), "tokens", 1, text.max_positions);
-  check_shape(d.starts, "starts", {N + 1});
-  check_shape(d.captions, "captions", {d.starts[N].item<int64_t>()});
-  expect((d.starts.diff() > 0).all().item<bool>() && d.starts[0].item<int64_t>() == 0, "Expected at least one caption for each of the {}", name);
-  expect(d.captions.min().item<int64_t>() >= 0 && d.captions.max().item<int64_t>() < d.ids.size(0), "Expected captions that are rows of ids");
-  const int64_t low = d.ids.min().item<int64_t>(), high = d.ids.max().item<int64_t>();
-  expect(low >= 0 && high < text.vocab_size, "Expected token ids from 0 to {}, received {} to {}", text.vocab_size - 1, low, high);
-  if (!d.groups.defined()) return;
-  check_dtype(d.groups, "groups", at::kLong);
-  check_shape(d.groups, "groups", {N});
 }
 
 // Pixels in [-1, 1] as CLIP takes them.
@@ -117,10 +105,8 @@ class Run {
 
   // A picture's caption at a position of the run: a row of `ids`.
   int64_t caption_of(int64_t place, int64_t position) const {
-    const int64_t begin = data_.starts[place].item<int64_t>(), end = data_.starts[place + 1].item<int64_t>();
     Rng rng(derive_seed(o_.seed, "caption", {static_cast<uint64_t>(position)}));
-    const int64_t drawn = o_.fixed ? 0 : static_cast<int64_t>(rng.below(static_cast<uint64_t>(end - begin)));
-    return data_.captions[begin + drawn].item<int64_t>();
+    return o_.fixed ? data_.first_caption(place) : data_.draw_caption(place, rng);
   }
 
   BatchGradient one_gradient(int64_t step) {

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "nn/clip.h"
+#include "train/captioned_pictures.h"
 #include "train/trainer.h"
 
 // A text and an image tower that agree on what belongs together (CLIP, Radford et al. 2021, arXiv 2103.00020).
@@ -22,17 +23,6 @@ struct ClipModel {
 // First weights. Layers as PyTorch draws them; embeddings of tokens and positions N(0, 0.5), and the outputs of the residual branches times
 // 0.4: with small embeddings and full branches a causal tower begins, and stays for long, with nearly one vector for all texts.
 void initialise_clip(const ClipModel& model, uint64_t seed);
-
-// Pictures with captions.
-struct CaptionedPictures {
-  at::Tensor pictures;  // [N, S, S, 3] uint8
-  at::Tensor ids;       // [M, L] int64, tokens of all texts
-  at::Tensor captions;  // [K] int64, texts of the first picture, then of the second ...
-  at::Tensor starts;    // [N + 1] int64, where each picture's begin in `captions`; the last is K
-  at::Tensor groups;    // [N] int64, or undefined: each picture is its own
-
-  int64_t size() const { return pictures.size(0); }
-};
 
 // What a reference drew, in place of own draws.
 struct FixedClipDraws {

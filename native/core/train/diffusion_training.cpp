@@ -25,18 +25,6 @@ constexpr int64_t kEncodeBatch = 16;
 constexpr int64_t kCheckedPictures = 128;
 constexpr int64_t kCheckBatch = 32;
 
-void check_captions(const CaptionedPictures& pictures, const char* name) {
-  const at::Tensor &ids = pictures.captions.ids, &starts = pictures.captions.starts;
-  check_dtype(ids, "captions: ids", at::kLong);
-  check_shape(ids, "captions: ids", {-1, -1});
-  check_dtype(starts, "captions: starts", at::kLong);
-  check_shape(starts, "captions: starts", {pictures.pixels.size(0) + 1});
-  const int64_t* const s = starts.const_data_ptr<int64_t>();
-  bool rising = s[0] == 0 && s[pictures.pixels.size(0)] == ids.size(0);
-  for (int64_t i = 0; i < pictures.pixels.size(0); ++i) rising = rising && s[i] < s[i + 1];
-  expect(rising, "Expected at least one caption for each of the {}", name);
-}
-
 void check_options(const DiffusionTrainOptions& o) {
   check_range(o.batch_size, "batchSize", 1, 65536);
   check_range(o.shard_size, "shardSize", 1, 65536);
@@ -58,10 +46,10 @@ struct Latents {
 
 class Run {
  public:
-  Run(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& pictures, const CaptionedPictures& checked,
+  Run(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& data, const CaptionedPictures* checked,
       const DiffusionTrainOptions& options, WorkerPool& pool, const DiffusionCallbacks& callbacks)
-      : vae_(vae), text_encoder_(text_encoder), pictures_(pictures), checked_(checked.pixels.defined() ? checked : pictures), o_(options), pool_(pool), callbacks_(callbacks),
-        unet_(config), averaged_(config), order_(pictures.pixels.size(0), options.seed) {
+      : vae_(vae), text_encoder_(text_encoder), data_(data), checked_(checked != nullptr ? *checked : data), o_(options), pool_(pool), callbacks_(callbacks), unet_(config),
+        averaged_(config), pass_(data.pass()), order_(static_cast<int64_t>(pass_.size()), options.seed) {
     start_unet();
     trainer_.emplace(unet_.named_parameters(), o_.updates, [this] { return make_identity(); }, pool_);
     if (o_.updates.average_decay > 0) nn::adopt_parameters(averaged_, trainer_->progress().averages);
@@ -69,8 +57,8 @@ class Run {
 
   DiffusionResult train() {
     latents_ = latents_of_all();
-    const int64_t count = std::min(kCheckedPictures, checked_.pixels.size(0));
-    checked_latents_ = encode(checked_.pixels, count, {});
+    const int64_t count = std::min(kCheckedPictures, checked_.pictures.size(0));
+    checked_latents_ = encode(checked_.pictures, count, {});
     DiffusionResult result;
     result.train = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks_.train, [this] { check_when_due(); });
     for (const auto& [name, value] : best().named_parameters()) result.weights.emplace_back(name, value.detach().clone());
@@ -90,12 +78,12 @@ class Run {
   const nn::Unet2dCondition& best() const { return o_.updates.average_decay > 0 ? averaged_ : unet_; }
 
   Latents latents_of_all() const {
-    const std::string identity = fmt::format("{:x} {:x}", fingerprint(pictures_.pixels), fingerprint(vae_.named_parameters()));
+    const std::string identity = fmt::format("{:x} {:x}", fingerprint(data_.pictures), fingerprint(vae_.named_parameters()));
     if (!o_.latents.empty() && std::filesystem::exists(o_.latents)) {
       const SafetensorsFile file(o_.latents);
       if (file.metadata().contains("identity") && file.metadata().at("identity") == identity) return {file.tensor("mean"), file.tensor("deviation")};
     }
-    const Latents all = encode(pictures_.pixels, pictures_.pixels.size(0), callbacks_.on_encode);
+    const Latents all = encode(data_.pictures, data_.pictures.size(0), callbacks_.on_encode);
     if (!o_.latents.empty()) write_safetensors(o_.latents, {{"mean", all.mean}, {"deviation", all.deviation}}, {{"identity", identity}});
     return all;
   }
@@ -141,8 +129,7 @@ class Run {
 
   at::Tensor draw_caption(int64_t place, Rng& rng) const {
     if (rng.chance(o_.caption_dropout)) return o_.empty_caption;
-    const int64_t* const starts = pictures_.captions.starts.const_data_ptr<int64_t>();
-    return pictures_.captions.ids[starts[place] + static_cast<int64_t>(rng.below(static_cast<uint64_t>(starts[place + 1] - starts[place])))];
+    return data_.ids[data_.draw_caption(place, rng)];
   }
 
   Rows draw_rows(int64_t step, const std::vector<int64_t>& places, const std::vector<int64_t>& timesteps, int64_t begin, int64_t end) const {
@@ -174,7 +161,7 @@ class Run {
   BatchGradient one_gradient(int64_t step) {
     const int64_t B = o_.batch_size, shards = (B + o_.shard_size - 1) / o_.shard_size;
     std::vector<int64_t> places;
-    for (int64_t i = 0; i < B; ++i) places.push_back(order_[step * B + i]);
+    for (int64_t i = 0; i < B; ++i) places.push_back(pass_[static_cast<size_t>(order_[step * B + i])]);
     const std::vector<int64_t> timesteps = draw_timesteps(step);
     BatchGradient gradient = sharded_gradient(trainer_->parameters(), shards, pool_, [&](int64_t shard) {
       const c10::AutoGradMode grad(true);
@@ -198,12 +185,12 @@ class Run {
   double error_of(int64_t begin, int64_t end, double from, double to, int64_t shift) const {
     const c10::NoGradGuard no_grad;
     const auto T = static_cast<double>(o_.noise.alphas_cumprod.size());
-    const int64_t count = checked_latents_.mean.size(0), *const starts = checked_.captions.starts.const_data_ptr<int64_t>();
+    const int64_t count = checked_latents_.mean.size(0);
     std::vector<int64_t> timesteps;
     std::vector<at::Tensor> ids, noise;
     for (int64_t i = begin; i < end; ++i) {
       timesteps.push_back(static_cast<int64_t>((from + (to - from) * (static_cast<double>(i) + 0.5) / static_cast<double>(count)) * T));
-      ids.push_back(checked_.captions.ids[starts[(i + shift) % count]]);
+      ids.push_back(checked_.ids[checked_.first_caption((i + shift) % count)]);
       noise.push_back(at::randn(checked_latents_.mean[0].sizes(), make_generator(derive_seed(o_.seed, "check", {static_cast<uint64_t>(i)}))));
     }
     const at::Tensor t = at::tensor(timesteps, at::kLong), latents = checked_latents_.mean.slice(0, begin, end).to(at::kFloat);
@@ -232,20 +219,21 @@ class Run {
   std::string make_identity() const {
     const nn::UnetConfig& c = unet_.config();
     const diffusion::NoiseScheduleOptions& n = o_.noise.options;
-    return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {:x} {:x} {:x} text {:x} vae {:x}",
+    return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {:x} {:x} {:x} {:x} text {:x} vae {:x}",
                        fmt::join(c.block_out_channels, ","), c.layers_per_block, fmt::join(c.attention_heads, ","), c.cross_attention_dim, describe(o_.updates), o_.batch_size, o_.shard_size,
                        o_.caption_dropout, o_.weight.lowest, o_.weight.highest, o_.noise_offset, o_.seed, n.train_timesteps, n.beta_start, n.beta_end, static_cast<int>(n.beta_schedule),
-                       n.rescale_betas_zero_snr, static_cast<int>(n.prediction), fingerprint(o_.initial), fingerprint(pictures_.pixels), fingerprint(pictures_.captions.ids),
-                       fingerprint(pictures_.captions.starts), fingerprint(text_encoder_.named_parameters()), fingerprint(vae_.named_parameters()));
+                       n.rescale_betas_zero_snr, static_cast<int>(n.prediction), fingerprint(o_.initial), fingerprint(data_.pictures), fingerprint(data_.ids),
+                       fingerprint(data_.captions), fingerprint(data_.repeats), fingerprint(text_encoder_.named_parameters()), fingerprint(vae_.named_parameters()));
   }
 
   const nn::AutoencoderKl& vae_;
   const nn::ClipText& text_encoder_;
-  const CaptionedPictures &pictures_, &checked_;
+  const CaptionedPictures &data_, &checked_;
   const DiffusionTrainOptions& o_;
   WorkerPool& pool_;
   const DiffusionCallbacks& callbacks_;
   nn::Unet2dCondition unet_, averaged_;
+  std::vector<int64_t> pass_;  // pictures of one pass, those that are shown more often more than once
   SampleOrder order_;
   std::optional<Trainer> trainer_;
   Latents latents_, checked_latents_;
@@ -253,18 +241,17 @@ class Run {
 
 }  // namespace
 
-DiffusionResult train_diffusion(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& pictures,
-                                const CaptionedPictures& checked, const DiffusionTrainOptions& options, WorkerPool& pool, const DiffusionCallbacks& callbacks) {
+DiffusionResult train_diffusion(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& data,
+                                const CaptionedPictures* checked, const DiffusionTrainOptions& options, WorkerPool& pool, const DiffusionCallbacks& callbacks) {
   const int64_t factor = vae.config().factor() << (config.block_out_channels.size() - 1);
-  check_pictures(pictures.pixels, "pictures", factor);
-  check_captions(pictures, "pictures");
-  if (checked.pixels.defined()) {
-    check_pictures(checked.pixels, "checked", factor);
-    check_captions(checked, "checked pictures");
-  }
+  check_captioned_pictures(data, "pictures", factor, text_encoder.config());
+  if (checked != nullptr) check_captioned_pictures(*checked, "checked pictures", factor, text_encoder.config());
   check_options(options);
-  check_shape(options.empty_caption, "emptyCaption", {pictures.captions.ids.size(1)});
-  return Run(config, vae, text_encoder, pictures, checked, options, pool, callbacks).train();
+  check_shape(options.empty_caption, "emptyCaption", {data.ids.size(1)});
+  expect(checked == nullptr || checked->ids.size(1) == data.ids.size(1), "Expected captions of {} tokens to check with, received {}", data.ids.size(1), checked == nullptr ? 0 : checked->ids.size(1));
+  expect(config.in_channels == vae.config().latent_channels && config.cross_attention_dim == text_encoder.config().width,
+         "Expected a UNet of {} latent channels and prompts of width {}, received {} and {}", vae.config().latent_channels, text_encoder.config().width, config.in_channels, config.cross_attention_dim);
+  return Run(config, vae, text_encoder, data, checked, options, pool, callbacks).train();
 }
 
 }  // namespace seedbed::train

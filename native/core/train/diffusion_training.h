@@ -7,23 +7,13 @@
 #include "nn/autoencoder_kl.h"
 #include "nn/clip.h"
 #include "nn/unet_2d_condition.h"
+#include "train/captioned_pictures.h"
 #include "train/diffusion_loss.h"
 #include "train/trainer.h"
 
 // A latent diffusion model's UNet from pictures with captions (Rombach et al. 2022), with autoencoder and text encoder as they are.
 
 namespace seedbed::train {
-
-// Several captions a picture may have, one of which is drawn at each use.
-struct Captions {
-  at::Tensor ids;     // [M, L] int64, those of the first picture, then of the next
-  at::Tensor starts;  // [N + 1] int64: picture i has captions [starts[i], starts[i + 1])
-};
-
-struct CaptionedPictures {
-  at::Tensor pixels;  // [N, H, W, 3] uint8
-  Captions captions;
-};
 
 struct DiffusionTrainOptions {
   UpdateOptions updates{.optimizer = {.weight_decay = 0.01, .beta2 = 0.99},
@@ -67,10 +57,10 @@ struct DiffusionResult {
 };
 
 // Trains a UNet of `config`. Latents of all pictures are computed once and kept in half precision; timesteps are stratified over a
-// batch. `checked` (pixels may be undefined) are the pictures of the checks, else the first of those trained on. Every draw is a
+// batch. `checked` (may be null) are the pictures of the checks, else the first of those trained on. Every draw is a
 // function of the seed and the place in the run: a resumed run equals an unbroken one bit for bit. Throws ERR_INVALID_ARGUMENT, ERR_SHAPE,
 // ERR_WEIGHTS, ERR_NOT_FINITE before a bad update.
-DiffusionResult train_diffusion(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& pictures,
-                                const CaptionedPictures& checked, const DiffusionTrainOptions& options, WorkerPool& pool, const DiffusionCallbacks& callbacks = {});
+DiffusionResult train_diffusion(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& data,
+                                const CaptionedPictures* checked, const DiffusionTrainOptions& options, WorkerPool& pool, const DiffusionCallbacks& callbacks = {});
 
 }  // namespace seedbed::train

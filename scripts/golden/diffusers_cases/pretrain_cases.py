@@ -40,7 +40,7 @@ def weights_of(net):
 def autoencoder():
     levels = 2
     net = fill_model(AutoencoderKL(
-        block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=16, scaling_factor=1.0, mid_block_add_attention=False,
+        block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=16, scaling_factor=1.0, mid_block_add_attention=False,
         down_block_types=["DownEncoderBlock2D"] * levels, up_block_types=["UpDecoderBlock2D"] * levels,
     ))
     model = stored_model(net)
