@@ -240,7 +240,11 @@ export interface NativeGradients {
   gradX: Tensor;
   gradWeight: Tensor;
   gradBias: Tensor;
+  gradResidual: Tensor;
 }
+
+/** A kernel's output, and the gradients when the options hold one. */
+export type WithGradients<O, Out = Tensor> = O extends { gradient: Tensor } ? NativeGradients : Out;
 
 export interface NativeAttention {
   out: Tensor;
@@ -318,12 +322,9 @@ export interface NativeBinding {
 
   vectorCodes(): string[];
   attention(options: Options): NativeAttention;
-  groupNorm(options: Options & { gradient: Tensor }): NativeGradients;
-  groupNorm(options: Options): Tensor;
-  geglu(options: Options & { gradient: Tensor }): NativeGradients;
-  geglu(options: Options): Tensor;
-  winogradConvolution(options: Options & { gradient: Tensor }): NativeGradients & { gradResidual: Tensor };
-  winogradConvolution(options: Options): Tensor<'float32'>;
+  groupNorm<O extends Options>(options: O): WithGradients<O>;
+  geglu<O extends Options>(options: O): WithGradients<O>;
+  winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
   winogradFilterGradient(options: Options): Tensor<'float32'>;
 }
 

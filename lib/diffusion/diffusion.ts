@@ -240,10 +240,12 @@ export class Diffusion implements Disposable, AsyncDisposable {
    * loaded. Throws `ERR_FILE_WRITE` when the folder exists and is not empty, `ERR_DISK_FULL`.
    */
   save(folder: string, options: SaveOptions = {}): Job<SaveEvent, void> {
-    const { dtype = native().diffusionInfo(this.#parts.handle).dtype, ...o } = checkOptions(saveSchema, options, 'save');
+    const { dtype, ...o } = checkOptions(saveSchema, options, 'save');
+    const own = native().diffusionInfo(this.#parts.handle).dtype;
+    const dtypes = typeof dtype === 'string' ? { other: dtype } : { other: own, ...defined(dtype ?? {}) };
     if (typeof folder !== 'string' || folder === '') throw new ArgumentError('Expected the path of a folder for save');
     const call = nativeCall(this.#parts, o);
-    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtype, ...call }, emit, signal), o);
+    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtypes, ...call }, emit, signal), o);
   }
 
   /** Gives the native memory back; calls that run go on. May be called twice. */

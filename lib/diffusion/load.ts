@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { ArgumentError, SeedbedError } from '../errors.js';
 import { Job, runNative } from '../job.js';
 import { missingCuda, native, type DiffusionHandle, type LoadEvent } from '../native.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
+import { packageRoot } from '../setup/find.js';
 import { checkSchedulerConfig } from '../scheduler-config.js';
 import type { Dtype } from '../tensor.js';
 import { threads } from '../threads.js';
@@ -49,8 +50,11 @@ export interface FetchEvent extends FetchProgress {
   type: 'fetch';
 }
 
+/** Models that come with the package, by name. */
+export const SHIPPED_DIFFUSION: readonly string[] = ['seedling'];
+
 /**
- * Loads a Stable Diffusion 1.x or 2.x model: a diffusers folder, a single `.safetensors` file in the original layout, or
+ * Loads a Stable Diffusion 1.x or 2.x model: `seedling`, the small one that comes with the package, a diffusers folder, a single `.safetensors` file in the original layout, or
  * the hub's name of a model ('organisation/name'), fetched into the cache that Python shares. Weights are memory-mapped and must fit exactly. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`, `ERR_WEIGHTS`,
  * `ERR_NOT_FINITE`, `ERR_NO_CUDA`, `ERR_DOWNLOAD`.
  */
@@ -60,8 +64,9 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
   return new Job<FetchEvent | LoadEvent, Diffusion>(
     async ({ emit, signal }) => {
       const placement = placementOf(o);
-      const fromHub = !existsSync(source) && isHubName(source);
-      const path = !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
+      const shipped = SHIPPED_DIFFUSION.includes(source) && !existsSync(source);
+      const fromHub = !shipped && !existsSync(source) && isHubName(source);
+      const path = shipped ? join(packageRoot, 'models', source) : !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
       const found = await findModel(path, { variant: o.variant });
       const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
       const tokenizer = await loadTokenizer(model.tokenizer);
@@ -74,7 +79,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: fromHub ? source : model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
+      const parts: DiffusionParts = { name: fromHub || shipped ? source : model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
       return new Diffusion(parts);
     },
     o,

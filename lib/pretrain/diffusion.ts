@@ -12,7 +12,7 @@ import { expectNewFolder, writeFileWhole, writeFolderWhole } from '../files.js';
 import { Job, runNative } from '../job.js';
 import { native, type CaptionCheck, type DiffusionTrainEvent, type NativeDiffusionResult } from '../native.js';
 import { checkOptions, defined, positiveInt } from '../options.js';
-import { writeSafetensors } from '../safetensors.js';
+import { readSafetensors, writeSafetensors } from '../safetensors.js';
 import { resolveSampler } from '../scheduler-config.js';
 import type { Tensor } from '../tensor.js';
 import { integerTensor, readCaptions, type Captions } from './captions.js';
@@ -136,7 +136,9 @@ export function trainDiffusion(pictures: Pictures, captions: Captions, options: 
       latents: o.checkpoint === undefined ? undefined : `${o.checkpoint}.latents`,
     });
     const { weights, ...result } = await runNative<DiffusionTrainEvent, NativeDiffusionResult>((listener) => native().trainDiffusion(call, listener), signal, emit);
-    const config: DiffusionConfig = { unet, vae: vae.config, textEncoder: text.config };
+    // Without the projection: diffusers would take what it gives for the states that the UNet reads.
+    const { projectionDim: _, ...textEncoder } = text.config;
+    const config: DiffusionConfig = { unet, vae: vae.config, textEncoder };
     await mkdir(dirname(resolve(o.out)), { recursive: true });
     await writeFolderWhole(o.out, async (temporary) => {
       for (const [path, json] of Object.entries(toDiffusersConfig(config, scheduler))) {
@@ -146,7 +148,11 @@ export function trainDiffusion(pictures: Pictures, captions: Captions, options: 
       await mkdir(join(temporary, 'tokenizer'));
       for (const name of TOKENIZER_FILES) if (existsSync(join(tokenizerFolder, name))) await copyFile(join(tokenizerFolder, name), join(temporary, 'tokenizer', name));
       for (const path of vae.weights) await copyFile(path, join(temporary, 'vae', basename(path)));
-      for (const path of text.weights) await copyFile(path, join(temporary, 'text_encoder', basename(path)));
+      for (const path of text.weights) {
+        const { tensors, metadata } = readSafetensors(path);
+        const states = Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.startsWith('text_projection.')));
+        writeSafetensors(join(temporary, 'text_encoder', basename(path)), states, metadata);
+      }
       writeSafetensors(join(temporary, 'unet', 'diffusion_pytorch_model.safetensors'), weights, { format: 'pt', 'seedbed.training': JSON.stringify(settings) });
     });
     return { folder: o.out, config, ...result, settings };
