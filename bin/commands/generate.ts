@@ -6,7 +6,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import type { Diffusion } from '../../lib/diffusion/diffusion.js';
 import type { GenerateOptions } from '../../lib/diffusion/generate-options.js';
 import { isHubName } from '../../lib/diffusion/hub.js';
-import type { LoadDiffusionOptions } from '../../lib/diffusion/load.js';
+import { shippedDiffusion, type LoadDiffusionOptions } from '../../lib/diffusion/load.js';
 import { readGenerationSettings, writeGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
 import { optionsFromSettings } from '../../lib/diffusion/settings-options.js';
 import { ArgumentError, CancelledError, errorFromFile, SeedbedError } from '../../lib/errors.js';
@@ -18,7 +18,6 @@ import { example, integer, number, outputOf } from '../arguments.js';
 import { addLoras, loadModel, loraArgument, type LoraArgument } from '../model.js';
 import { interruptible, runTasks, withBar, type Report } from '../tasks.js';
 
-const SEEDLING = 'seedling';
 /** Models for pictures of up to so many pixels a side are quick, and their pictures small to look at. */
 const SMALL_SIDE = 128;
 const SMALL_BATCH = 8;
@@ -112,8 +111,9 @@ async function generate(given: string[], options: Options, command: Command): Pr
   const from = options.from === undefined ? undefined : await settingsIn(options.from);
   const { options: stored, ignored } = from === undefined ? { options: undefined, ignored: [] } : optionsFromSettings(from);
   const prompts = given.length > 0 ? given : stored === undefined ? [] : [stored.prompt as string];
-  const model = options.model ?? (from?.model !== undefined && isHubName(from.model) ? from.model : SEEDLING);
+  const model = options.model ?? (from?.model !== undefined && isHubName(from.model) ? from.model : shippedDiffusion()[0]);
   if (prompts.length === 0) command.error('error: expected a prompt, or --from');
+  if (model === undefined) command.error('error: expected --model');
   for (const [name, value] of Object.entries({ count: options.count, 'batch-size': options.batchSize ?? 1, enlarge: options.enlarge ?? 1 })) if (value < 1) command.error(`error: expected at least 1 for --${name}`);
   const out = options.out ?? folderName(prompts[0] as string);
   if (extname(out) === '.png' && prompts.length * options.count > 1) command.error(`error: expected a folder for --out with ${prompts.length * options.count} pictures, received '${out}'`);

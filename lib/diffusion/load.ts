@@ -54,8 +54,8 @@ export interface FetchEvent extends FetchProgress {
   type: 'fetch';
 }
 
-/** Models that come with the package, by name. */
-export const SHIPPED_DIFFUSION: readonly string[] = ['seedling'];
+/** Models that come with the package, by name; the first is the default. */
+export const shippedDiffusion = (): string[] => ['seedling'].filter((name) => existsSync(join(packageRoot, 'models', name, 'model_index.json')));
 
 /**
  * Loads a Stable Diffusion 1.x or 2.x model: `seedling`, the small one that comes with the package, a diffusers folder, a single `.safetensors` file in the original layout, or
@@ -68,7 +68,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
   return new Job<FetchEvent | LoadEvent, Diffusion>(
     async ({ emit, signal }) => {
       const placement = placementOf(o);
-      const shipped = SHIPPED_DIFFUSION.includes(source) && !existsSync(source);
+      const shipped = shippedDiffusion().includes(source) && !existsSync(source);
       const fromHub = !shipped && !existsSync(source) && isHubName(source);
       const path = shipped ? join(packageRoot, 'models', source) : !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
       const found = await findModel(path, { variant: o.variant });
