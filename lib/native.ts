@@ -139,8 +139,17 @@ export interface LoraInfo {
   merged: boolean;
   unetLayers: number;
   textEncoderLayers: number;
-  /** Numbers in its factors. */
+  /** Numbers in its factors and embeddings. */
   parameters: number;
+  /** Words of its textual-inversion embeddings, for prompts. */
+  tokens: string[];
+}
+
+/** A word that stands for embeddings of an adapter: as many ids as it has vectors. */
+export interface NativePlaceholder {
+  token: string;
+  firstId: number;
+  vectors: number;
 }
 
 /** Pictures become latents before the first step. */
@@ -224,6 +233,7 @@ export interface NativeBinding {
   removeLora(model: DiffusionHandle, name: string): void;
   listLoras(model: DiffusionHandle): LoraInfo[];
   activeLoras(model: DiffusionHandle, options: { scales: { name: string; scale: number }[] }): ActiveLorasHandle;
+  loraPlaceholders(active: ActiveLorasHandle): NativePlaceholder[];
 
   trainLora(model: DiffusionHandle, options: Options, listener: JobListener<LoraTrainEvent, NativeLoraResult>): number;
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };

@@ -66,6 +66,7 @@ constexpr Export kExports[] = {
     {"removeLora", remove_lora},
     {"listLoras", list_loras},
     {"activeLoras", active_loras},
+    {"loraPlaceholders", lora_placeholders},
     {"trainLora", train_lora},
     {"loraLayers", lora_layers},
 

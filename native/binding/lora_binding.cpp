@@ -48,7 +48,8 @@ Napi::Value emit_info(Napi::Env env, const diffusion::LoraInfo& info) {
                            {"merged", info.merged},
                            {"unetLayers", info.unet_layers},
                            {"textEncoderLayers", info.text_encoder_layers},
-                           {"parameters", info.parameters}});
+                           {"parameters", info.parameters},
+                           {"tokens", emit_list(env, info.tokens, [env](const std::string& token) { return Napi::String::New(env, token); })}});
 }
 
 }  // namespace
@@ -72,7 +73,7 @@ Napi::Value add_lora(const Napi::CallbackInfo& info) {
   std::string name;
   double scale = 1;
   fields.read("name", name).read("scale", scale);
-  Handle<Diffusion>::get(info[0])->loras.add(name, {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder")}, scale);
+  Handle<Diffusion>::get(info[0])->loras.add(name, {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder"), .embeddings = parse_embeddings(fields)}, scale);
   return info.Env().Undefined();
 }
 
@@ -113,6 +114,13 @@ Napi::Value active_loras(const Napi::CallbackInfo& info) {
     scales[name] = scale;
   }
   return Handle<ActiveLoras>::make(info.Env(), std::make_shared<ActiveLoras>(Handle<Diffusion>::get(info[0])->loras.active(scales)), 0);
+}
+
+Napi::Value lora_placeholders(const Napi::CallbackInfo& info) {
+  const auto object = Handle<ActiveLoras>::get(info[0]);
+  return emit_list(info.Env(), object->active->placeholders(), [&](const nn::Placeholder& p) {
+    return emit_object(info.Env(), {{"token", p.token}, {"firstId", p.first_id}, {"vectors", p.vectors}});
+  });
 }
 
 Napi::Value train_lora(const Napi::CallbackInfo& info) {

@@ -39,6 +39,11 @@ std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, 
   return factors;
 }
 
+NamedTensors parse_embeddings(const Fields& fields) {
+  const auto given = fields.optional("embeddings");
+  return given ? parse_named_tensors(*given, fields.path_of("embeddings")) : NamedTensors();
+}
+
 train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   train::LoraTrainOptions o;
   fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
@@ -50,7 +55,7 @@ train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   o.schedule.warmup_prefix = true;
   if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer);
   o.noise = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
-  o.initial = {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder")};
+  o.initial = {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder"), .embeddings = {}};
   if (const auto fixed = fields.object("fixed")) {
     const auto tensor = [&](const char* name) { return parse_tensor(fixed->required(name), fixed->path_of(name)); };
     o.fixed = {.latents = tensor("latents"), .noise = tensor("noise"), .timesteps = tensor("timesteps")};

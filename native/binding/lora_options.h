@@ -14,6 +14,9 @@ void add_lora_enum_names(Napi::Env env, Napi::Object enums);
 // { layer: { down, up, scale } } of a part; empty when it is missing.
 std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, std::string_view part);
 
+// `embeddings` by their words; empty when they are missing.
+NamedTensors parse_embeddings(const Fields& fields);
+
 train::LoraTrainOptions parse_lora_train_options(const Fields& fields);
 // Pictures `images` and `prior_images` with their prompts' token ids [pictures, L] `ids` and `prior_ids`.
 std::vector<train::LoraExample> parse_lora_examples(const Fields& fields);

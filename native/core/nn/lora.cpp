@@ -75,6 +75,8 @@ at::Tensor LoraSite::add_convolution(const at::Tensor& y, const at::Tensor& x, c
   return sum;
 }
 
+void LoraSite::add_token_rows(const at::Tensor& rows) { token_rows_ = token_rows_.defined() ? at::cat({token_rows_, rows}) : rows; }
+
 LoraSite& ActiveLoras::at(const Module& layer) {
   auto& site = sites_[&layer];
   if (!site) site = std::make_unique<LoraSite>();
@@ -84,6 +86,13 @@ LoraSite& ActiveLoras::at(const Module& layer) {
 const LoraSite* ActiveLoras::find(const Module& layer) const {
   const auto found = sites_.find(&layer);
   return found == sites_.end() ? nullptr : found->second.get();
+}
+
+void ActiveLoras::add_placeholder(const Module& text_encoder, int64_t vocabulary, std::string token, const at::Tensor& rows) {
+  LoraSite& site = at(text_encoder);
+  const int64_t before = site.token_rows().defined() ? site.token_rows().size(0) : 0;
+  site.add_token_rows(rows);
+  placeholders_.push_back({std::move(token), vocabulary + before, rows.size(0)});
 }
 
 LoraScope::LoraScope(const ActiveLoras* loras) : outer_(active) { active = loras == nullptr || loras->empty() ? nullptr : loras; }

@@ -50,6 +50,10 @@ class LoraSite {
 
   const std::shared_ptr<const MergedWeight>& merged() const { return merged_; }  // may be missing
 
+  // Rows [n, D] behind those of the layer's table of token embeddings; undefined where there are none.
+  void add_token_rows(const at::Tensor& rows);
+  const at::Tensor& token_rows() const { return token_rows_; }
+
   // y plus the low-rank products of x [*, in]; y [*, out] may be written to unless gradients are recorded.
   at::Tensor add_linear(at::Tensor y, const at::Tensor& x) const;
   // The same for a convolution: x [B, in, H, W], y [B, out, H', W'].
@@ -61,8 +65,16 @@ class LoraSite {
 
   std::vector<LoraFactors> low_rank_;
   std::shared_ptr<const MergedWeight> merged_;
+  at::Tensor token_rows_;
   mutable std::once_flag once_;
   mutable LoraFactors joined_;
+};
+
+// A word that stands for embeddings of an adapter (textual inversion, Gal et al. 2022, arXiv 2208.01618).
+struct Placeholder {
+  std::string token;
+  int64_t first_id;  // from the size of the vocabulary on
+  int64_t vectors;   // ids in a row
 };
 
 // The sites of a call by layer. Not changed once calls use it.
@@ -70,10 +82,14 @@ class ActiveLoras {
  public:
   LoraSite& at(const Module& layer);
   const LoraSite* find(const Module& layer) const;
+  // Embeddings [n, D] of a word for a text encoder that knows `vocabulary` ids.
+  void add_placeholder(const Module& text_encoder, int64_t vocabulary, std::string token, const at::Tensor& rows);
+  const std::vector<Placeholder>& placeholders() const { return placeholders_; }
   bool empty() const { return sites_.empty(); }
 
  private:
   std::unordered_map<const Module*, std::unique_ptr<LoraSite>> sites_;
+  std::vector<Placeholder> placeholders_;
 };
 
 // While one lives, layers that run on this thread see these adapters. A thread's state, as libtorch's gradient mode is:
