@@ -179,6 +179,14 @@ export interface ClipEncoding {
 }
 
 /** The attention kernel by itself; the gradients are there when the output's gradient was given. */
+/** What a kernel gives when it is handed the gradient of its output. */
+export interface NativeGradients {
+  out: Tensor;
+  gradX: Tensor;
+  gradWeight: Tensor;
+  gradBias: Tensor;
+}
+
 export interface NativeAttention {
   out: Tensor;
   forwardMs: number;
@@ -252,7 +260,9 @@ export interface NativeBinding {
 
   vectorCodes(): string[];
   attention(options: Options): NativeAttention;
+  groupNorm(options: Options & { gradient: Tensor }): NativeGradients;
   groupNorm(options: Options): Tensor;
+  geglu(options: Options & { gradient: Tensor }): NativeGradients;
   geglu(options: Options): Tensor;
   winogradConvolution(options: Options): Tensor<'float32'>;
 }

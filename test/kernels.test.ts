@@ -248,3 +248,33 @@ t.test('gated gelu equals its definition', async (t) => {
     t.ok(Number.isNaN(floats(native().geglu({ x: { ...x, data: x.data.map(() => NaN) }, kernel }))[0]), `${kernel}: NaN stays`);
   }
 });
+
+t.test("gradients of group norm and gated gelu equal libtorch's", async (t) => {
+  for (const [channels, groups, height, width] of [
+    [60, 6, 13, 7],
+    [64, 32, 16, 16],
+    [24, 3, 1, 1],
+    [512, 32, 40, 9],
+  ] as const)
+    for (const silu of [false, true]) {
+      const shape = [2, channels, height, width];
+      const options = { x: ramp(9, shape, 6), groups, eps: 1e-5, silu, weight: ramp(7, [channels], 2), bias: ramp(8, [channels], 2), gradient: ramp(11, shape, 2) };
+      const expected = native().groupNorm({ ...options, kind: 'reference' });
+      for (const kernel of codes)
+        for (const channelsLast of [false, true]) {
+          const found = native().groupNorm({ ...options, kernel, channelsLast });
+          for (const name of ['out', 'gradX', 'gradWeight', 'gradBias'] as const) {
+            const size = Math.sqrt(Array.from(floats(expected[name])).reduce((sum, value) => sum + value * value, 0) / expected[name].data.length);
+            const got = worst(floats(found[name]), floats(expected[name]), { rtol: 1e-5, atol: 5e-6 * size });
+            t.ok(got <= 1, `${shape.join(' x ')} in ${groups} groups, ${name}, ${kernel}${silu ? ', silu' : ''}${channelsLast ? ', channels last' : ''} (${got.toFixed(2)})`);
+          }
+        }
+    }
+  const gate = { x: ramp(3, [37, 2 * 50], 10), gradient: ramp(4, [37, 50], 2) };
+  gate.x.data.set([0, -12, 12, -30, 30, -1e-20], 50); // gates at the ends
+  const expected = native().geglu({ ...gate, kind: 'reference' });
+  for (const kernel of codes) {
+    const got = worst(floats(native().geglu({ ...gate, kernel }).gradX), floats(expected.gradX), { rtol: 2e-6, atol: 5e-6 });
+    t.ok(got <= 1, `gated gelu, ${kernel} (${got.toFixed(2)})`);
+  }
+});

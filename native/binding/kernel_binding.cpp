@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <chrono>
+#include <functional>
 
 #include "fields.h"
 #include "nn/attention.h"
@@ -43,6 +44,21 @@ at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
 }
 
 at::Tensor required_tensor(const Fields& fields, std::string_view name) { return parse_tensor(fields.required(name), fields.path_of(name)); }
+
+// The output of `call` of the first input; with the option `gradient`, that of the output, { out, gradX, ... } for all inputs.
+Napi::Value with_gradients(Napi::Env env, const Fields& fields, const std::vector<std::pair<const char*, at::Tensor>>& inputs, const std::function<at::Tensor(const at::Tensor&)>& call) {
+  const at::Tensor gradient = optional_tensor(fields, "gradient");
+  std::vector<at::Tensor> leaves;
+  for (const auto& [name, x] : inputs)
+    if (x.defined()) leaves.push_back(x.requires_grad_(gradient.defined()));
+  const at::Tensor out = call(gradient.defined() ? inputs.front().second.view_as(inputs.front().second) : inputs.front().second);
+  if (!gradient.defined()) return emit_tensor(env, out);
+  Napi::Object result = emit_object(env, {{"out", emit_tensor(env, out.detach())}});
+  const auto grads = torch::autograd::grad({out}, leaves, {gradient});
+  for (size_t i = 0, leaf = 0; i < inputs.size(); ++i)
+    if (inputs[i].second.defined()) result.Set(std::string("grad") + inputs[i].first, emit_tensor(env, grads[leaf++]));
+  return result;
+}
 
 }  // namespace
 
@@ -85,14 +101,16 @@ Napi::Value group_norm(const Napi::CallbackInfo& info) {
   at::Tensor x = required_tensor(fields, "x");
   if (channels_last) x = x.contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor weight = optional_tensor(fields, "weight"), bias = optional_tensor(fields, "bias");
-  return emit_tensor(info.Env(), run.reference ? nn::group_norm_reference(x, groups, weight, bias, eps, silu) : nn::group_norm(x, groups, weight, bias, eps, silu, run.kernel));
+  return with_gradients(info.Env(), fields, {{"X", x}, {"Weight", weight}, {"Bias", bias}}, [&](const at::Tensor& input) {
+    return run.reference ? nn::group_norm_reference(input, groups, weight, bias, eps, silu) : nn::group_norm(input, groups, weight, bias, eps, silu, run.kernel);
+  });
 }
 
 Napi::Value geglu(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   const Run run(fields);
   const at::Tensor x = required_tensor(fields, "x");
-  return emit_tensor(info.Env(), run.reference ? nn::geglu_reference(x) : nn::geglu(x, run.kernel));
+  return with_gradients(info.Env(), fields, {{"X", x}}, [&](const at::Tensor& input) { return run.reference ? nn::geglu_reference(input) : nn::geglu(input, run.kernel); });
 }
 
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {

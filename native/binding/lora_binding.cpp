@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+
 #include "diffusion_handle.h"
 #include "environment.h"
 #include "handle.h"
@@ -34,8 +36,8 @@ Napi::Value emit_factors(Napi::Env env, const std::map<std::string, nn::LoraFact
 train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
   train::LoraCallbacks callbacks;
   callbacks.poll = [&context] { context.throw_if_cancelled(); };
-  callbacks.on_step = [&context, steps](const train::StepReport& report) { context.progress(step_event(report, steps)); };
-  callbacks.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
+  callbacks.train.on_step = [&context, steps](const train::StepReport& report) { context.progress(step_event(report, steps)); };
+  callbacks.train.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
   callbacks.on_encode = [&context](int64_t done, int64_t total) {
     context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("encode")}, {"done", done}, {"total", total}}); });
   };
@@ -131,9 +133,10 @@ Napi::Value train_lora(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=, model = object->model](JobContext& context) -> Emit {
     at::set_num_threads(threads);
-    WorkerPool pool(1);
+    const int workers = static_cast<int>(std::clamp<int64_t>(std::min(options->shards, options->batch_size), 1, threads));
+    WorkerPool pool(workers, threads / workers);
     const ScratchScope scratch;
-    const auto result = std::make_shared<train::LoraResult>(train::train_lora(*model, *examples, *options, pool, report_to(context, options->steps)));
+    const auto result = std::make_shared<train::LoraResult>(train::train_lora(*model, *examples, *options, pool, report_to(context, options->updates.steps)));
     return [result](Napi::Env env) {
       return emit_object(env, {{"steps", result->train.steps},
                                {"samples", result->train.samples},

@@ -48,12 +48,9 @@ train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   train::LoraTrainOptions o;
   fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
   fields.read("init", names(kInit), o.lora.init);
-  fields.read("steps", o.steps).read("batch_size", o.batch_size).read("accumulation", o.accumulation).read("size", o.size).read("flip", o.flip);
-  fields.read("clip_norm", o.clip_norm).read("min_snr_gamma", o.min_snr_gamma).read("noise_offset", o.noise_offset).read("prior_weight", o.prior_weight);
-  fields.read("recompute", o.recompute).read("seed", o.seed).read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
-  o.schedule = parse_lr_schedule(fields);
-  o.schedule.warmup_prefix = true;
-  if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer);
+  o.updates = parse_update_options(fields, o.updates);
+  fields.read("batch_size", o.batch_size).read("shards", o.shards).read("accumulation", o.accumulation).read("size", o.size).read("flip", o.flip);
+  fields.read("min_snr_gamma", o.min_snr_gamma).read("noise_offset", o.noise_offset).read("prior_weight", o.prior_weight).read("recompute", o.recompute).read("seed", o.seed);
   o.noise = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
   o.initial = {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder"), .embeddings = {}};
   if (const auto fixed = fields.object("fixed")) {

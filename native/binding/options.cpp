@@ -164,29 +164,32 @@ MixupOptions parse_mixup_options(const Fields& fields) {
   return o;
 }
 
-OptimizerOptions parse_optimizer_options(const Fields& fields) {
-  OptimizerOptions o;
+OptimizerOptions parse_optimizer_options(const Fields& fields, OptimizerOptions o) {
   fields.read("type", names(kOptimizer), o.kind).read("weight_decay", o.weight_decay).read("beta1", o.beta1).read("beta2", o.beta2);
   fields.read("eps", o.eps).read("momentum", o.momentum);
   return o;
 }
 
-LrSchedule parse_lr_schedule(const Fields& fields) {
-  LrSchedule s;
+LrSchedule parse_lr_schedule(const Fields& fields, LrSchedule s) {
   fields.read("lr", s.base).read("warmup_lr", s.warmup).read("min_lr", s.min).read("warmup_steps", s.warmup_steps).read("steps", s.total_steps);
   fields.read("warmup_prefix", s.warmup_prefix).read("constant_lr", s.constant);
   return s;
 }
 
-TrainOptions parse_train_options(const Fields& fields) {
-  TrainOptions o;
-  fields.read("steps", o.steps).read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("label_smoothing", o.label_smoothing);
-  fields.read("clip_norm", o.clip_norm).read("precision", names(kTrainPrecision), o.precision).read("seed", o.seed);
-  fields.read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
+UpdateOptions parse_update_options(const Fields& fields, UpdateOptions o) {
+  fields.read("steps", o.steps).read("clip_norm", o.clip_norm).read("average_decay", o.average_decay);
   fields.read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
-  o.schedule = parse_lr_schedule(fields);
+  o.schedule = parse_lr_schedule(fields, o.schedule);
+  if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer, o.optimizer);
+  return o;
+}
+
+TrainOptions parse_train_options(const Fields& fields) {
+  TrainOptions o{.updates = parse_update_options(fields)};
+  fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("label_smoothing", o.label_smoothing);
+  fields.read("precision", names(kTrainPrecision), o.precision).read("seed", o.seed);
+  fields.read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
   o.view = parse_view(fields);
-  if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer);
   if (const auto mixup = fields.object("mixup")) o.mixup = parse_mixup_options(*mixup);
   if (const auto augment = fields.object("augment")) o.augment = parse_augment_options(*augment);
   return o;

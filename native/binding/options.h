@@ -22,8 +22,10 @@ nn::VitConfig parse_vit_config(const Fields& fields);
 train::TrainOptions parse_train_options(const Fields& fields);
 train::View parse_view(const Fields& fields);
 train::MixupOptions parse_mixup_options(const Fields& fields);
-train::OptimizerOptions parse_optimizer_options(const Fields& fields);
-train::LrSchedule parse_lr_schedule(const Fields& fields);
+// What is missing stays as in the second argument.
+train::OptimizerOptions parse_optimizer_options(const Fields& fields, train::OptimizerOptions defaults = {});
+train::LrSchedule parse_lr_schedule(const Fields& fields, train::LrSchedule defaults = {});
+train::UpdateOptions parse_update_options(const Fields& fields, train::UpdateOptions defaults = {});
 train::Mix parse_mix(const Fields& fields);
 image::AugmentOptions parse_augment_options(const Fields& fields);
 image::AugmentOp parse_augment_op(const Fields& fields);

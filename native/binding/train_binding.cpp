@@ -139,7 +139,7 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const train::TrainResult result = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool,
-                                                              report_to(context, options.steps));
+                                                              report_to(context, options.updates.steps));
     return [result](Napi::Env env) { return emit_result(env, result); };
   });
 }

@@ -3,9 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "nn/kernels/fused_kernel.h"
 #include "nn/kernels/scratch.h"
@@ -65,8 +68,9 @@ struct Joined {
 // Per image and channel: y = (x - mean) * scale + shift.
 struct Placement {
   std::vector<float> mean, scale, shift;  // [B, C]
+  std::vector<double> inverse;            // [B, groups] 1 / standard deviation
 
-  explicit Placement(int64_t size) : mean(size), scale(size), shift(size) {}
+  Placement(int64_t batch, int64_t channels, int64_t groups) : mean(batch * channels), scale(mean.size()), shift(mean.size()), inverse(batch * groups) {}
 };
 
 struct GroupNorm {
@@ -77,6 +81,7 @@ struct GroupNorm {
   void place(int64_t b, int64_t g, const Joined& moments, Placement& out) const {
     const int64_t size = channels / groups;
     const double inverse = 1 / std::sqrt(moments.m2 / moments.count + eps);
+    out.inverse[b * groups + g] = inverse;
     for (int64_t c = g * size; c < (g + 1) * size; ++c) {
       out.mean[b * channels + c] = static_cast<float>(moments.mean);
       out.scale[b * channels + c] = static_cast<float>(weight[c] * inverse);
@@ -91,37 +96,104 @@ std::vector<float> floats_of(const at::Tensor& x, int64_t size, float missing) {
   return {plain.data_ptr<float>(), plain.data_ptr<float>() + size};
 }
 
-// x, y [B, pixels, C]. Chunks of rows in parallel; their borders do not depend on the number of threads.
-void norm_channels_last(const FusedKernel& kernel, const GroupNorm& norm, const at::Tensor& x, const at::Tensor& y, bool silu) {
-  const int64_t rows = std::max(kFewestRows, kChunkElements / norm.channels), chunks = (norm.pixels + rows - 1) / rows;
-  const auto rows_in = [&](int64_t chunk) { return std::min(rows, norm.pixels - chunk * rows); };
-  const auto index_of = [&](int64_t i) { return (i / chunks * norm.pixels + i % chunks * rows) * norm.channels; };
-  std::vector<Moments> moments(norm.batch * chunks * norm.groups);  // [B, chunks, groups]
-  at::parallel_for(0, norm.batch * chunks, 1, [&](int64_t begin, int64_t end) {
+// How the rows of maps [B, pixels, C] are cut into chunks that are worked on in parallel; this does not depend on the number of threads.
+struct Chunks {
+  int64_t rows, per_image, channels, pixels;
+
+  explicit Chunks(const GroupNorm& norm)
+      : rows(std::max(kFewestRows, kChunkElements / norm.channels)), per_image((norm.pixels + rows - 1) / rows), channels(norm.channels), pixels(norm.pixels) {}
+
+  int64_t rows_in(int64_t i) const { return std::min(rows, pixels - i % per_image * rows); }
+  int64_t first_element(int64_t i) const { return (i / per_image * pixels + i % per_image * rows) * channels; }
+  int64_t first_channel(int64_t i) const { return i / per_image * channels; }  // in [B, C]
+};
+
+void normalise_channels_last(const FusedKernel& kernel, const GroupNorm& norm, const Placement& placement, const at::Tensor& x, const at::Tensor& y, bool silu) {
+  const Chunks chunks(norm);
+  at::parallel_for(0, norm.batch * chunks.per_image, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t c = chunks.first_channel(i);
+      kernel.normalise_rows({address(x, chunks.first_element(i)), address(y, chunks.first_element(i)), element_of(x), chunks.rows_in(i), norm.channels, &placement.mean[c],
+                             &placement.scale[c], &placement.shift[c], silu});
+    }
+  });
+}
+
+// x [B, pixels, C].
+Placement placement_channels_last(const FusedKernel& kernel, const GroupNorm& norm, const at::Tensor& x) {
+  const Chunks chunks(norm);
+  std::vector<Moments> moments(norm.batch * chunks.per_image * norm.groups);  // [B, chunks, groups]
+  at::parallel_for(0, norm.batch * chunks.per_image, 1, [&](int64_t begin, int64_t end) {
     float* work = scratch(0, 2 * norm.channels);
     for (int64_t i = begin; i < end; ++i)
-      kernel.row_moments(address(x, index_of(i)), element_of(x), rows_in(i % chunks), norm.channels, norm.groups, work, &moments[i * norm.groups]);
+      kernel.row_moments(address(x, chunks.first_element(i)), element_of(x), chunks.rows_in(i), norm.channels, norm.groups, work, &moments[i * norm.groups]);
   });
-  Placement placement(norm.batch * norm.channels);
+  Placement placement(norm.batch, norm.channels, norm.groups);
   for (int64_t b = 0; b < norm.batch; ++b)
     for (int64_t g = 0; g < norm.groups; ++g) {
       Joined joined;
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) joined.add(moments[(b * chunks + chunk) * norm.groups + g], rows_in(chunk) * (norm.channels / norm.groups));
+      for (int64_t i = b * chunks.per_image; i < (b + 1) * chunks.per_image; ++i) joined.add(moments[i * norm.groups + g], chunks.rows_in(i) * (norm.channels / norm.groups));
       norm.place(b, g, joined, placement);
     }
-  at::parallel_for(0, norm.batch * chunks, 1, [&](int64_t begin, int64_t end) {
+  return placement;
+}
+
+struct NormGradients {
+  at::Tensor x, weight, bias;  // [B, C, H, W] channels-last, [C], [C]
+};
+
+// x, grad [B, pixels, C]. With dz the gradient before silu, n the elements of a group and its sums S1 = sum(weight dz),
+// S2 = sum(weight dz (x - mean)): grad x = weight dz / std - S1 / (n std) - (x - mean) S2 / (n std^3).
+NormGradients gradient_channels_last(const FusedKernel& kernel, const GroupNorm& norm, const Placement& placement, const at::Tensor& x, const at::Tensor& grad, bool silu) {
+  const Chunks chunks(norm);
+  const int64_t all = norm.batch * chunks.per_image, C = norm.channels;
+  const auto task = [&](int64_t i) {
+    const int64_t c = chunks.first_channel(i), first = chunks.first_element(i);
+    return NormGradient{address(x, first), address(grad, first), element_of(x), chunks.rows_in(i), C, &placement.mean[c], &placement.scale[c], &placement.shift[c], silu};
+  };
+  std::vector<float> sums(all * C), products(all * C);  // [B, chunks, C]
+  at::parallel_for(0, all, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) kernel.norm_sums(task(i), &sums[i * C], &products[i * C]);
+  });
+  const at::Tensor grad_weight = at::zeros({C}, at::kDouble), grad_bias = at::zeros({C}, at::kDouble);
+  auto *weights = grad_weight.mutable_data_ptr<double>(), *biases = grad_bias.mutable_data_ptr<double>();
+  std::vector<float> slope(norm.batch * C), offset(norm.batch * C);
+  const int64_t size = C / norm.groups;
+  const double count = static_cast<double>(size * norm.pixels);
+  for (int64_t b = 0; b < norm.batch; ++b)
+    for (int64_t g = 0; g < norm.groups; ++g) {
+      const double inverse = placement.inverse[b * norm.groups + g];  // 1 / std
+      double s1 = 0, s2 = 0;
+      for (int64_t c = g * size; c < (g + 1) * size; ++c) {
+        double sum = 0, product = 0;
+        for (int64_t i = b * chunks.per_image; i < (b + 1) * chunks.per_image; ++i) {
+          sum += sums[i * C + c];
+          product += products[i * C + c];
+        }
+        biases[c] += sum;
+        weights[c] += product * inverse;
+        s1 += sum * norm.weight[c];
+        s2 += product * norm.weight[c];
+      }
+      for (int64_t c = b * C + g * size; c < b * C + (g + 1) * size; ++c) {
+        offset[c] = static_cast<float>(-s1 * inverse / count);
+        slope[c] = static_cast<float>(-s2 * inverse * inverse * inverse / count);
+      }
+    }
+  NormGradients out{at::empty_like(x), grad_weight, grad_bias};
+  at::parallel_for(0, all, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t c = i / chunks * norm.channels;
-      kernel.normalise_rows({address(x, index_of(i)), address(y, index_of(i)), element_of(x), rows_in(i % chunks), norm.channels, &placement.mean[c], &placement.scale[c],
-                             &placement.shift[c], silu});
+      const int64_t c = chunks.first_channel(i);
+      kernel.norm_gradient(task(i), {&slope[c], &offset[c], address(out.x, chunks.first_element(i))});
     }
   });
+  return out;
 }
 
 // x, y [B, C, pixels]: a group is one run of memory.
 void norm_contiguous(const FusedKernel& kernel, const GroupNorm& norm, const at::Tensor& x, const at::Tensor& y, bool silu) {
   const int64_t size = norm.channels / norm.groups, run = size * norm.pixels;
-  Placement placement(norm.batch * norm.channels);
+  Placement placement(norm.batch, norm.channels, norm.groups);
   at::parallel_for(0, norm.batch * norm.groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Joined joined;
@@ -136,6 +208,83 @@ void norm_contiguous(const FusedKernel& kernel, const GroupNorm& norm, const at:
     }
   });
 }
+
+GroupNorm norm_of(const at::Tensor& x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  const int64_t channels = x.size(1);
+  return {x.size(0), channels, x.size(2) * x.size(3), groups, floats_of(weight, channels, 1), floats_of(bias, channels, 0), eps};
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr const char* kNoSecondDerivatives = "there are no second derivatives; use the reference for them";
+
+// Lets autograd's context hold what a backward pass needs.
+struct NormHolder : torch::CustomClassHolder {
+  NormHolder(const FusedKernel& chosen, GroupNorm given, Placement where, bool with_silu) : kernel(chosen), norm(std::move(given)), placement(std::move(where)), silu(with_silu) {}
+  const FusedKernel& kernel;
+  GroupNorm norm;
+  Placement placement;
+  bool silu;
+};
+
+class NormFunction : public torch::autograd::Function<NormFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups, double eps, bool silu, const FusedKernel* kernel) {
+    const at::Tensor in = x.contiguous(at::MemoryFormat::ChannelsLast), out = at::empty_like(in);
+    GroupNorm norm = norm_of(in, groups, weight, bias, eps);
+    Placement placement = placement_channels_last(*kernel, norm, in);
+    normalise_channels_last(*kernel, norm, placement, in, out, silu);
+    ctx->save_for_backward({in});
+    ctx->saved_data["norm"] = c10::IValue::make_capsule(c10::make_intrusive<NormHolder>(*kernel, std::move(norm), std::move(placement), silu));
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    expect(!c10::GradMode::is_enabled(), "group_norm: {}", kNoSecondDerivatives);
+    const at::Tensor x = ctx->get_saved_variables()[0];
+    const auto held = c10::static_intrusive_pointer_cast<NormHolder>(ctx->saved_data["norm"].toCapsule());
+    const at::Tensor grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const NormGradients out = gradient_channels_last(held->kernel, held->norm, held->placement, x, grad, held->silu);
+    const auto of_type = [&](const at::Tensor& sums, size_t input) { return ctx->needs_input_grad(input) ? sums.to(at::kFloat) : at::Tensor(); };
+    return {out.x, of_type(out.weight, 1), of_type(out.bias, 2), {}, {}, {}, {}};
+  }
+};
+
+void for_gate_rows(int64_t rows, int64_t width, const std::function<void(int64_t begin, int64_t end)>& body) {
+  at::parallel_for(0, rows, std::max<int64_t>(1, kChunkElements / width), body);
+}
+
+at::Tensor run_geglu(const FusedKernel& kernel, const at::Tensor& x) {
+  const int64_t width = x.size(-1) / 2;
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = width;
+  const at::Tensor out = at::empty(shape, x.options());
+  for_gate_rows(x.numel() / x.size(-1), width, [&](int64_t begin, int64_t end) {
+    kernel.geglu(address(x, begin * 2 * width), address(out, begin * width), element_of(x), end - begin, width);
+  });
+  return out;
+}
+
+class GegluFunction : public torch::autograd::Function<GegluFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const FusedKernel* kernel) {
+    ctx->save_for_backward({x});
+    ctx->saved_data["kernel"] = reinterpret_cast<int64_t>(kernel);
+    return run_geglu(*kernel, x);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    expect(!c10::GradMode::is_enabled(), "geglu: {}", kNoSecondDerivatives);
+    const auto* const kernel = reinterpret_cast<const FusedKernel*>(ctx->saved_data["kernel"].toInt());
+    const at::Tensor x = ctx->get_saved_variables()[0], grad = grads[0].contiguous(), out = at::empty_like(x);
+    const int64_t width = x.size(-1) / 2;
+    for_gate_rows(x.numel() / x.size(-1), width, [&](int64_t begin, int64_t end) {
+      kernel->geglu_gradient(address(x, begin * 2 * width), address(grad, begin * width), address(out, begin * 2 * width), element_of(x), end - begin, width);
+    });
+    return {out, {}};
+  }
+};
 
 }  // namespace
 
@@ -154,30 +303,23 @@ at::Tensor geglu_reference(const at::Tensor& x) {
 at::Tensor group_norm(at::Tensor x, int64_t groups, const at::Tensor& weight, const at::Tensor& bias, double eps, bool silu, std::string_view kernel) {
   check_groups(x, groups, weight, bias);
   const FusedKernel& chosen = kernel_of(kernel);
-  if (!has_kernel(x) || needs_gradient({x, weight, bias})) return group_norm_reference(x, groups, weight, bias, eps, silu);
-  const int64_t channels = x.size(1);
+  if (!has_kernel(x)) return group_norm_reference(x, groups, weight, bias, eps, silu);
+  if (needs_gradient({x, weight, bias})) return NormFunction::apply(x, weight, bias, groups, eps, silu, &chosen);
   const bool rows = !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
   const bool own = x.use_count() == 1 && x.storage().use_count() == 1;
   const at::Tensor in = rows ? x : x.contiguous();
   const at::Tensor out = own ? in : at::empty_like(in);
-  const GroupNorm norm{x.size(0), channels, x.size(2) * x.size(3), groups, floats_of(weight, channels, 1), floats_of(bias, channels, 0), eps};
-  rows ? norm_channels_last(chosen, norm, in, out, silu) : norm_contiguous(chosen, norm, in, out, silu);
+  const GroupNorm norm = norm_of(in, groups, weight, bias, eps);
+  if (rows) normalise_channels_last(chosen, norm, placement_channels_last(chosen, norm, in), in, out, silu);
+  else norm_contiguous(chosen, norm, in, out, silu);
   return out;
 }
 
 at::Tensor geglu(const at::Tensor& x, std::string_view kernel) {
   check_gate(x);
   const FusedKernel& chosen = kernel_of(kernel);
-  if (!has_kernel(x) || needs_gradient({x})) return geglu_reference(x);
-  const at::Tensor in = x.contiguous();
-  const int64_t width = x.size(-1) / 2, rows = x.numel() / x.size(-1);
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = width;
-  const at::Tensor out = at::empty(shape, x.options());
-  at::parallel_for(0, rows, std::max<int64_t>(1, kChunkElements / width), [&](int64_t begin, int64_t end) {
-    chosen.geglu(address(in, begin * 2 * width), address(out, begin * width), element_of(x), end - begin, width);
-  });
-  return out;
+  if (!has_kernel(x)) return geglu_reference(x);
+  return needs_gradient({x}) ? GegluFunction::apply(x.contiguous(), &chosen) : run_geglu(chosen, x.contiguous());
 }
 
 }  // namespace seedbed::nn

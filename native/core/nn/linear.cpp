@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include "nn/lora.h"
 
@@ -27,6 +28,8 @@ at::Tensor Linear::run(const at::Tensor& x, const at::Tensor& residual) const {
   const LoraSite* const lora = active_lora(*this);
   const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
   at::Tensor y;
+  if (c10::GradMode::is_enabled() && lora != nullptr && lora->has_low_rank() && merged == nullptr && !weight.requires_grad())
+    return lora->frozen_linear(x, weight.flatten(1).to(x.scalar_type()), bias, residual);
   if (packed_.active()) {
     y = packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
   } else {

@@ -1,8 +1,8 @@
 #include "nn/lora.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <fmt/ranges.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
@@ -20,6 +20,42 @@ thread_local const ActiveLoras* active = nullptr;
 at::Tensor product(const LoraFactors& f) { return at::matmul(f.up.to(at::kFloat), f.down.to(at::kFloat).flatten(1)) * f.scale; }  // [out, in k k]
 
 at::Tensor in_type_of(const at::Tensor& factor, const at::Tensor& x) { return factor.to(x.scalar_type()); }
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+// y = x W^T + bias + residual + scale (x down^T) up^T without a gradient for W and bias. What it saves over the sum of its parts is reading
+// and writing maps as large as y: products are added where the last one was written.
+class FrozenLinear : public torch::autograd::Function<FrozenLinear> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& down, const at::Tensor& up, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, double scale) {
+    const at::Tensor hidden = at::mm(rows_of(x), down.t());  // [rows, r]
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = weight.size(0);
+    at::Tensor y;
+    if (residual) y = rows_of(*residual).addmm(rows_of(x), weight.t());
+    else y = bias ? at::addmm(*bias, rows_of(x), weight.t()) : at::mm(rows_of(x), weight.t());
+    if (residual && bias) y.add_(*bias);
+    y.addmm_(hidden, up.t(), 1, scale);
+    ctx->save_for_backward({x, down, up, hidden, weight});
+    ctx->saved_data["scale"] = scale;
+    ctx->saved_data["residual"] = residual.has_value();
+    return y.view(shape);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &down = saved[1], &up = saved[2], &hidden = saved[3], &weight = saved[4];
+    const double scale = ctx->saved_data["scale"].toDouble();
+    const at::Tensor grad = rows_of(grads[0]), grad_hidden = at::mm(grad, up) * scale;
+    at::Tensor grad_x;
+    if (ctx->needs_input_grad(0)) grad_x = at::mm(grad, weight).addmm_(grad_hidden, down).view(x.sizes());
+    return {grad_x, ctx->saved_data["residual"].toBool() ? grads[0] : at::Tensor(), at::mm(grad_hidden.t(), rows_of(x)), at::mm(grad.t(), hidden) * scale, {}, {}, {}};
+  }
+};
 
 }  // namespace
 
@@ -56,14 +92,16 @@ const LoraFactors& LoraSite::joined() const {
 
 at::Tensor LoraSite::add_linear(at::Tensor y, const at::Tensor& x) const {
   if (low_rank_.empty()) return y;
-  if (!c10::GradMode::is_enabled()) {
-    const LoraFactors& f = joined();
-    const at::Tensor hidden = at::linear(x, in_type_of(f.down.flatten(1), x));
-    y.view({-1, y.size(-1)}).addmm_(hidden.view({-1, hidden.size(-1)}), in_type_of(f.up, x).t(), 1, f.scale);
-    return y;
-  }
-  for (const LoraFactors& f : low_rank_) y = y + at::linear(at::linear(x, in_type_of(f.down.flatten(1), x)), in_type_of(f.up, x)) * f.scale;
+  const LoraFactors& f = joined();
+  const at::Tensor hidden = at::linear(x, in_type_of(f.down.flatten(1), x));
+  y.view({-1, y.size(-1)}).addmm_(hidden.view({-1, hidden.size(-1)}), in_type_of(f.up, x).t(), 1, f.scale);
   return y;
+}
+
+at::Tensor LoraSite::frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) const {
+  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+  const LoraFactors& f = joined();
+  return FrozenLinear::apply(x, optional(residual), in_type_of(f.down.flatten(1), x), in_type_of(f.up, x), weight, optional(bias), f.scale);
 }
 
 at::Tensor LoraSite::add_convolution(const at::Tensor& y, const at::Tensor& x, const ConvShape& shape) const {
@@ -98,6 +136,8 @@ void ActiveLoras::add_placeholder(const Module& text_encoder, int64_t vocabulary
 LoraScope::LoraScope(const ActiveLoras* loras) : outer_(active) { active = loras == nullptr || loras->empty() ? nullptr : loras; }
 
 LoraScope::~LoraScope() { active = outer_; }
+
+const ActiveLoras* active_loras() { return active; }
 
 const LoraSite* active_lora(const Module& layer) { return active == nullptr ? nullptr : active->find(layer); }
 

@@ -48,14 +48,17 @@ class LoraSite {
   void add(LoraFactors factors) { low_rank_.push_back(std::move(factors)); }
   void set_merged(std::shared_ptr<const MergedWeight> merged) { merged_ = std::move(merged); }
 
+  bool has_low_rank() const { return !low_rank_.empty(); }
   const std::shared_ptr<const MergedWeight>& merged() const { return merged_; }  // may be missing
 
   // Rows [n, D] behind those of the layer's table of token embeddings; undefined where there are none.
   void add_token_rows(const at::Tensor& rows);
   const at::Tensor& token_rows() const { return token_rows_; }
 
-  // y plus the low-rank products of x [*, in]; y [*, out] may be written to unless gradients are recorded.
+  // y plus the low-rank products of x [*, in]; y [*, out] may be written to.
   at::Tensor add_linear(at::Tensor y, const at::Tensor& x) const;
+  // While gradients are recorded: of a frozen layer, in one step forwards and backwards. weight [out, in]; bias, residual may be undefined.
+  at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) const;
   // The same for a convolution: x [B, in, H, W], y [B, out, H', W'].
   at::Tensor add_convolution(const at::Tensor& y, const at::Tensor& x, const ConvShape& shape) const;
 
@@ -104,6 +107,9 @@ class LoraScope {
  private:
   const ActiveLoras* outer_;
 };
+
+// Of this thread's scope; null without one.
+const ActiveLoras* active_loras();
 
 // What the adapters of this thread's scope do to a layer; nothing mostly.
 const LoraSite* active_lora(const Module& layer);

@@ -5,6 +5,7 @@
 #include <c10/core/GradMode.h>
 
 #include "nn/attention.h"
+#include "nn/recompute.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 
@@ -33,7 +34,7 @@ bool PackedWeight::enable(const Placement& placement, std::string name) {
   return enabled_;
 }
 
-bool PackedWeight::active() const { return enabled_ && !c10::GradMode::is_enabled(); }
+bool PackedWeight::active() const { return enabled_ && !c10::GradMode::is_enabled() && !recomputed_later(); }
 
 at::Tensor PackedWeight::get(const at::Tensor& weight, const Pack& pack) const {
   const std::lock_guard lock(mutex_);

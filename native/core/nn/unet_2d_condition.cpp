@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/lora.h"
 #include "nn/recompute.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -92,7 +93,8 @@ at::Tensor UnetBlock::run(const Layer& layer, at::Tensor x, const UnetContext& c
   };
   if (!context.recompute) return body(std::move(x), context);
   return recompute(
-      [body, context](const std::vector<at::Tensor>& inputs) {
+      [body, context, loras = active_loras()](const std::vector<at::Tensor>& inputs) {
+        const LoraScope scope(loras);
         UnetContext again = context;
         std::tie(again.prompt, again.time) = std::tie(inputs[1], inputs[2]);
         return body(inputs[0], again);

@@ -46,8 +46,8 @@ struct WorkerPool::State {
     }
   }
 
-  void serve(int worker) {
-    at::set_num_threads(1);
+  void serve(int worker, int inner_threads) {
+    at::set_num_threads(inner_threads);
     uint64_t seen = 0;
     std::unique_lock lock(mutex);
     while (true) {
@@ -63,9 +63,9 @@ struct WorkerPool::State {
   }
 };
 
-WorkerPool::WorkerPool(int threads) : threads_(threads), state_(std::make_unique<State>()) {
+WorkerPool::WorkerPool(int threads, int inner_threads) : threads_(threads), state_(std::make_unique<State>()) {
   check_range(int64_t{threads}, "threads", 1, 1024);
-  for (int worker = 0; worker < threads; ++worker) state_->workers.emplace_back([this, worker] { state_->serve(worker); });
+  for (int worker = 0; worker < threads; ++worker) state_->workers.emplace_back([this, worker, inner_threads] { state_->serve(worker, inner_threads); });
 }
 
 WorkerPool::~WorkerPool() {

@@ -6,12 +6,12 @@
 
 namespace seedbed {
 
-// Threads that run the items of a loop. Each worker keeps libtorch single-threaded inside, so one pool of `threads`
-// never takes more cores than that. What an item computes must not depend on which worker runs it: then results are
+// Threads that run the items of a loop. Each worker gives libtorch `inner_threads` of its own, so a pool
+// never takes more cores than the product. What an item computes must not depend on which worker runs it: then results are
 // the same for any number of threads.
 class WorkerPool {
  public:
-  explicit WorkerPool(int threads);
+  explicit WorkerPool(int threads, int inner_threads = 1);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;

@@ -16,6 +16,7 @@ using Json = nlohmann::json;
 constexpr const char* kModel = "model.";
 constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kBest = "best.";
+constexpr const char* kAverage = "average.";
 
 void append(NamedTensors& out, const char* prefix, const NamedTensors& tensors) {
   for (const auto& [name, value] : tensors) out.emplace_back(prefix + name, value);
@@ -67,6 +68,7 @@ void write_checkpoint(const std::string& path, const std::string& identity, cons
   append(tensors, kModel, weights);
   append(tensors, kOptimizer, optimizer.state());
   append(tensors, kBest, progress.best_weights);
+  append(tensors, kAverage, progress.averages);
   tensors.emplace_back("history", pack(result.history, to_row));
   tensors.emplace_back("evaluations", pack(result.evaluations, to_row));
   write_safetensors(path, tensors, {{"format", "seedbed-checkpoint-1"}, {"identity", identity}, {"progress", Json{{"steps", result.steps}, {"samples", result.samples}}.dump()}});
@@ -86,6 +88,8 @@ Progress read_checkpoint(const std::string& path, const std::string& identity, c
   for (const EvaluationReport& report : progress.result.evaluations)
     if (!progress.result.best || report.accuracy > progress.result.best->accuracy) progress.result.best = report;
   progress.best_weights = with_prefix(file, kBest);
+  for (const auto& [name, value] : weights)  // in their order
+    if (const std::string kept = kAverage + name; file.contains(kept)) progress.averages.emplace_back(name, file.tensor(kept).clone());
   restore(weights, file);
   optimizer.load_state(file, kOptimizer, progress.result.steps);
   return progress;

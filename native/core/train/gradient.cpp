@@ -1,11 +1,7 @@
 #include "train/gradient.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <ATen/autocast_mode.h>
-#include <torch/csrc/autograd/autograd.h>
-
-#include <cmath>
 
 namespace seedbed::train {
 
@@ -30,19 +26,12 @@ class Autocast {
   bool before_;
 };
 
-struct ShardGradient {
-  double loss = 0;
-  std::vector<at::Tensor> gradients;
-};
-
 }  // namespace
 
 BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const at::Tensor& pixels, const at::Tensor& labels,
                              const Mix& mix, const TrainOptions& options, int64_t step, WorkerPool& pool) {
   const int64_t B = pixels.size(0), shards = (B + options.shard_size - 1) / options.shard_size;
-  std::vector<ShardGradient> parts(shards);
-  pool.run(shards, [&](int64_t shard, int) {
-    const c10::AutoGradMode grad(true);
+  BatchGradient total = sharded_gradient(parameters, shards, pool, [&](int64_t shard) {
     const int64_t begin = shard * options.shard_size, end = std::min(begin + options.shard_size, B);
     at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard)}));
     const at::Tensor x = mix_rows(pixels, mix, begin, end);
@@ -52,25 +41,9 @@ BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vect
       const Autocast autocast(options.precision == Precision::bfloat16);
       logits = model(x, {.training = true, .generator = &generator});
     }
-    const at::Tensor loss = -(targets * logits.to(at::kFloat).log_softmax(1)).sum() / B;  // this shard's part of the mean
-    parts[shard].gradients = torch::autograd::grad({loss}, parameters);
-    parts[shard].loss = loss.item<double>();
+    return -(targets * logits.to(at::kFloat).log_softmax(1)).sum() / B;  // this shard's part of the mean
   });
-
-  BatchGradient total;
-  for (const ShardGradient& part : parts) total.loss += part.loss;
-  total.gradients.resize(parameters.size());
-  std::vector<double> squares(parameters.size());
-  pool.run(static_cast<int64_t>(parameters.size()), [&](int64_t i, int) {
-    const c10::NoGradGuard no_grad;
-    // Gradients may share storage (a batch of one hands the same tensor to several parameters): none is changed in place.
-    at::Tensor sum = parts[0].gradients[i];
-    for (int64_t shard = 1; shard < shards; ++shard) sum = sum + parts[shard].gradients[i];
-    squares[i] = at::linalg_vector_norm(sum).square().item<double>();
-    total.gradients[i] = sum;
-  });
-  for (double square : squares) total.norm += square;
-  total.norm = std::sqrt(total.norm);
+  total.samples = B;
   return total;
 }
 

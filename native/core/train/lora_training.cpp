@@ -6,12 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
 #include "tensor/rng.h"
-#include "train/checkpoint.h"
 #include "train/diffusion_loss.h"
 #include "train/sample_order.h"
 
@@ -22,17 +20,12 @@ namespace {
 constexpr int64_t kMaxRank = 4096;
 
 void check_options(const LoraTrainOptions& o, const std::vector<LoraExample>& examples, const diffusion::Model& model) {
-  check_range(o.steps, "steps", 1, 100'000'000);
   check_range(o.batch_size, "batchSize", 1, 1024);
+  check_range(o.shards, "shards", 1, 1024);
   check_range(o.accumulation, "accumulation", 1, 65536);
-  check_range(o.clip_norm, "clipNorm", 0.0, 1e9);
-  check_range(o.schedule.base, "lr", 0.0, 1e3);
-  check_range(o.schedule.warmup_steps, "warmupSteps", 0, o.steps);
   check_range(o.min_snr_gamma, "minSnrGamma", 0.0, 1e6);
   check_range(o.noise_offset, "noiseOffset", 0.0, 10.0);
   check_range(o.prior_weight, "priorWeight", 0.0, 1e3);
-  check_range(o.checkpoint_every, "checkpointEvery", 1, 100'000'000);
-  expect(!o.resume || !o.checkpoint.empty(), "Expected a checkpoint file to resume from, received none");
   const int64_t factor = model.vae.config().factor();
   expect(o.size >= factor && o.size % factor == 0, "Expected a multiple of {} for size, received {}", factor, o.size);
   expect(o.fixed || std::ranges::any_of(examples, [](const LoraExample& e) { return !e.prior; }), "Expected at least one picture to train on");
@@ -93,29 +86,14 @@ class Run {
         own_order_(static_cast<int64_t>(own_.size()), options.seed),
         prior_order_(static_cast<int64_t>(prior_.size()), options.seed) {
     if (weights_.unet.empty() && weights_.text_encoder.empty()) weights_ = draw_factors(model, options.lora, options.seed);
-    o_.schedule.total_steps = options.steps;
     activate(model.unet, weights_.unet, "unet");
     activate(model.text_encoder, weights_.text_encoder, "text_encoder");
-    optimizer_.emplace(parameters_, o_.optimizer);
+    trainer_.emplace(parameters_, o_.updates, [this] { return make_identity(); }, pool_);
   }
 
   LoraResult train() {
-    const std::string identity = o_.checkpoint.empty() ? "" : make_identity();
-    if (o_.resume && std::filesystem::exists(o_.checkpoint)) progress_ = read_checkpoint(o_.checkpoint, identity, parameters_, *optimizer_);
     encode_constants();
-    TrainResult& result = progress_.result;
-    while (result.steps < o_.steps) {
-      try {
-        one_step();
-        const bool saved = !o_.checkpoint.empty() && (result.steps == o_.steps || result.steps % o_.checkpoint_every == 0);
-        if (saved) save(identity);
-        if (callbacks_.on_step) callbacks_.on_step(result.history.back());
-        if (saved && callbacks_.on_checkpoint) callbacks_.on_checkpoint(result.steps);
-      } catch (const Cancelled&) {
-        if (!o_.checkpoint.empty()) save(identity);
-        throw;
-      }
-    }
+    TrainResult result = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks_.train);
     for (const auto& [name, value] : parameters_) value.requires_grad_(false);
     return {std::move(result), weights_};
   }
@@ -148,6 +126,7 @@ class Run {
     const c10::NoGradGuard no_grad;
     moments_.resize(examples_.size());
     states_.resize(examples_.size());
+    for (size_t i = 0; weights_.text_encoder.empty() && i < examples_.size(); ++i) states_[i] = model_.text_encoder(examples_[i].ids.unsqueeze(0)).states;
     if (o_.fixed) return;
     for (size_t i = 0; i < examples_.size(); ++i) {
       if (callbacks_.poll) callbacks_.poll();
@@ -224,65 +203,45 @@ class Run {
 
   at::Tensor prompt_states(const Batch& batch) {
     if (!weights_.text_encoder.empty()) return model_.text_encoder(batch.ids).states;
-    const c10::NoGradGuard no_grad;
     std::vector<at::Tensor> rows;
-    for (size_t row = 0; row < batch.places.size(); ++row) {
-      at::Tensor& kept = states_[static_cast<size_t>(batch.places[row])];
-      if (!kept.defined()) kept = model_.text_encoder(batch.ids.slice(0, static_cast<int64_t>(row), static_cast<int64_t>(row) + 1)).states;
-      rows.push_back(kept);
-    }
+    for (int64_t place : batch.places) rows.push_back(states_[static_cast<size_t>(place)]);
     return at::cat(rows);
   }
 
-  double add_gradient(int64_t number) {
-    const Batch batch = draw_batch(number);
-    const c10::AutoGradMode grad(true);
+  // Rows [begin, end) of a batch as one of their own.
+  static Batch rows_of(const Batch& batch, int64_t begin, int64_t end) {
+    const auto rows = [&](const at::Tensor& x) { return x.slice(0, begin, end); };
+    return {rows(batch.latents), rows(batch.noise), rows(batch.timesteps), rows(batch.ids), rows(batch.share), {batch.places.begin() + begin, batch.places.begin() + end}};
+  }
+
+  at::Tensor loss_of(const Batch& batch) {
     const nn::LoraScope scope(&active_);
     const NoisyBatch noisy = make_noisy(o_.noise, batch.latents, batch.noise, batch.timesteps, o_.min_snr_gamma);
     const at::Tensor output = model_.unet(noisy.x, batch.timesteps.to(at::kFloat), prompt_states(batch), {.poll = callbacks_.poll, .recompute = o_.recompute});
-    const at::Tensor loss = (row_losses(noisy, output) * batch.share).sum() / static_cast<double>(o_.accumulation);
-    loss.backward();
-    return loss.item<double>();
+    return (row_losses(noisy, output) * batch.share).sum() / static_cast<double>(o_.accumulation);
   }
 
-  void one_step() {
-    TrainResult& result = progress_.result;
-    for (auto& [name, value] : parameters_) value.mutable_grad() = at::Tensor();
-    double loss = 0;
-    for (int64_t i = 0; i < o_.accumulation; ++i) loss += add_gradient(result.steps * o_.accumulation + i);
-    const c10::NoGradGuard no_grad;
-    std::vector<at::Tensor> gradients;
-    double square = 0;
-    for (auto& [name, value] : parameters_) {
-      gradients.push_back(value.grad().defined() ? value.grad() : at::zeros_like(value));
-      square += at::linalg_vector_norm(gradients.back()).square().item<double>();
+  BatchGradient one_gradient(int64_t step) {
+    BatchGradient total;
+    for (int64_t i = 0; i < o_.accumulation; ++i) {
+      const Batch batch = draw_batch(step * o_.accumulation + i);
+      const int64_t rows = batch.latents.size(0), shards = std::min(o_.shards, rows);
+      BatchGradient part = sharded_gradient(trainer_->parameters(), shards, pool_, [&](int64_t shard) { return loss_of(rows_of(batch, shard * rows / shards, (shard + 1) * rows / shards)); });
+      part.samples = o_.batch_size;
+      total = i == 0 ? std::move(part) : sum_of(total, part);
     }
-    const double norm = std::sqrt(square);
-    check_step(loss, norm, result.steps);
-    if (o_.clip_norm > 0)
-      for (at::Tensor& gradient : gradients) gradient = gradient * std::min(1.0, o_.clip_norm / (norm + 1e-6));  // as torch.nn.utils.clip_grad_norm_
-    const double lr = lr_at(o_.schedule, result.steps);
-    optimizer_->step(gradients, lr, pool_);
-    result.samples += o_.batch_size * o_.accumulation;
-    result.history.push_back({++result.steps, loss, lr});
+    return total;
   }
-
-  void check_step(double loss, double norm, int64_t step) const {
-    if (std::isfinite(loss) && std::isfinite(norm)) return;
-    fail(ErrorCode::not_finite, "The {} became {} at step {}; lower the learning rate. The factors of step {} are untouched{}", std::isfinite(loss) ? "gradient" : "loss",
-         std::isfinite(loss) ? norm : loss, step + 1, step, o_.checkpoint.empty() ? "" : ", the last checkpoint stands");
-  }
-
-  void save(const std::string& identity) { write_checkpoint(o_.checkpoint, identity, parameters_, *optimizer_, progress_); }
 
   std::string make_identity() const {
     uint64_t data = 0;
     for (const LoraExample& e : examples_) data = derive_seed(data, std::string_view(reinterpret_cast<const char*>(e.image.pixels.data()), e.image.pixels.size()), {static_cast<uint64_t>(e.prior)});
     for (const LoraExample& e : examples_) data = derive_seed(data, std::string_view(static_cast<const char*>(e.ids.const_data_ptr()), e.ids.nbytes()));
-    return fmt::format("lora {} {} {} | {} {} | steps {} batch {} x {} size {} flip {} | optimizer {} {} {} {} {} | lr {} {} {} {} | clip {} snr {} offset {} prior {} seed {} | model {} {} data {:x}",
-                       o_.lora.rank, o_.lora.alpha, static_cast<int>(o_.lora.init), fmt::join(o_.lora.unet_targets, ","), fmt::join(o_.lora.text_encoder_targets, ","), o_.steps, o_.batch_size,
-                       o_.accumulation, o_.size, o_.flip, static_cast<int>(o_.optimizer.kind), o_.optimizer.weight_decay, o_.optimizer.beta1, o_.optimizer.beta2, o_.optimizer.eps,
-                       o_.schedule.base, o_.schedule.warmup_steps, o_.schedule.min, o_.schedule.constant, o_.clip_norm, o_.min_snr_gamma, o_.noise_offset, o_.prior_weight, o_.seed,
+    const UpdateOptions& u = o_.updates;
+    return fmt::format("lora {} {} {} | {} {} | steps {} batch {} x {} in {} size {} flip {} | optimizer {} {} {} {} {} | lr {} {} {} {} | clip {} snr {} offset {} prior {} seed {} | model {} {} data {:x}",
+                       o_.lora.rank, o_.lora.alpha, static_cast<int>(o_.lora.init), fmt::join(o_.lora.unet_targets, ","), fmt::join(o_.lora.text_encoder_targets, ","), u.steps, o_.batch_size,
+                       o_.accumulation, o_.shards, o_.size, o_.flip, static_cast<int>(u.optimizer.kind), u.optimizer.weight_decay, u.optimizer.beta1, u.optimizer.beta2, u.optimizer.eps,
+                       u.schedule.base, u.schedule.warmup_steps, u.schedule.min, u.schedule.constant, u.clip_norm, o_.min_snr_gamma, o_.noise_offset, o_.prior_weight, o_.seed,
                        model_.parameter_count(), c10::toString(model_.placement.dtype), data);
   }
 
@@ -295,10 +254,9 @@ class Run {
   std::vector<int64_t> own_, prior_;  // places in `examples_`
   nn::ActiveLoras active_;
   NamedTensors parameters_;
-  std::optional<Optimizer> optimizer_;
+  std::optional<Trainer> trainer_;
   SampleOrder own_order_, prior_order_;
   std::vector<at::Tensor> moments_, states_;  // by example, where constant
-  Progress progress_;
 };
 
 }  // namespace

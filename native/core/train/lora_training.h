@@ -7,7 +7,7 @@
 
 #include "diffusion/loras.h"
 #include "diffusion/pipeline.h"
-#include "train/loop.h"
+#include "train/trainer.h"
 
 // LoRA adapters from a few pictures: the diffusion loss on noisy latents, gradients for the factors alone.
 
@@ -41,31 +41,25 @@ struct FixedDraws {
 
 struct LoraTrainOptions {
   LoraShape lora;
-  int64_t steps = 1000;
+  UpdateOptions updates{.optimizer = {.weight_decay = 0.01}, .schedule = {.base = 1e-4, .warmup = 0, .min = 0, .warmup_prefix = true}, .clip_norm = 1, .checkpoint_every = 100};
   int64_t batch_size = 8;
+  int64_t shards = 2;            // of a batch, whose gradients are computed side by side; part of the result's identity
   int64_t accumulation = 1;      // batches whose mean gradient makes a step
   int64_t size = 512;            // pixels of a side of the square crops
   bool flip = false;             // half of the pictures left-right
-  OptimizerOptions optimizer{.weight_decay = 0.01};
-  LrSchedule schedule{.base = 1e-4, .warmup = 0, .min = 0, .warmup_prefix = true};  // total_steps is set to `steps`
-  double clip_norm = 1;          // largest norm of the whole gradient; 0 turns it off
   double min_snr_gamma = 0;      // weights min(snr, gamma) / snr (arXiv 2303.09556); 0: none
   double noise_offset = 0;       // share of noise that is the same at all places of a channel
   double prior_weight = 1;       // of the loss on prior examples
   bool recompute = false;        // a third more time, much less memory
   uint64_t seed = 0;
   diffusion::NoiseSchedule noise;
-  std::string checkpoint;        // file; empty: none
-  int64_t checkpoint_every = 100;  // steps
-  bool resume = false;
   diffusion::LoraWeights initial;  // factors to begin with; empty: drawn
   std::optional<FixedDraws> fixed;
 };
 
 struct LoraCallbacks {
-  std::function<void(const StepReport&)> on_step;
+  TrainCallbacks train;
   std::function<void(int64_t done, int64_t total)> on_encode;  // pictures whose latents are computed before the first step
-  std::function<void(int64_t step)> on_checkpoint;
   nn::Poll poll;  // called between blocks of the networks; may throw `Cancelled`
 };
 

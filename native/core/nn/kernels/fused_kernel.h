@@ -20,6 +20,22 @@ struct NormRows {
   bool silu;
 };
 
+// For z = (x - mean) * scale + shift, y = z or silu(z), and the gradient dz of z from that of y.
+struct NormGradient {
+  const void* x;        // [rows, channels]
+  const void* grad;     // of y
+  Element element;
+  int64_t rows, channels;
+  const float *mean, *scale, *shift;  // [channels]
+  bool silu;
+};
+
+// Gradient of x: dz * scale + (x - mean) * slope + offset, by channel.
+struct NormGradientParts {
+  const float *slope, *offset;  // [channels]
+  void* out;                    // [rows, channels]
+};
+
 struct FusedKernel {
   const char* name;
   // Of the rows [rows, channels], a group being channels / groups neighbours. `work` holds 2 * channels floats.
@@ -28,7 +44,12 @@ struct FusedKernel {
   void (*normalise_rows)(const NormRows&);
   // All `count` elements with the same mean[0], scale[0] and shift[0].
   void (*normalise_run)(const NormRows&, int64_t count);
+  // Sums over rows of dz and of dz * (x - mean), [channels] each.
+  void (*norm_sums)(const NormGradient&, float* sums, float* products);
+  void (*norm_gradient)(const NormGradient&, const NormGradientParts&);
   void (*geglu)(const void* x, void* y, Element element, int64_t rows, int64_t width);  // [rows, 2 * width] -> [rows, width]
+  // Gradient of x [rows, 2 * width] from that of y [rows, width].
+  void (*geglu_gradient)(const void* x, const void* grad, void* out, Element element, int64_t rows, int64_t width);
 };
 
 extern const FusedKernel kFusedPortable;
@@ -43,6 +64,8 @@ constexpr float kLog2Tail[] = {-0.9999999857805559F,     -1.1511049906411026F,  
                                0.006959036303071627F,    -4.005048073458695e-06F, -0.00028046801121559147F, 7.733371420874062e-05F,
                                -1.1180763375505869e-05F, 8.785426267813399e-07F,  -2.9334724563511504e-08F};
 constexpr float kNoTail = 12;  // the tail is nothing here
+constexpr float kSteep = 1e30F;
+constexpr float kDensity = 0.3989422804014327F;  // of the normal distribution at 0
 
 // Calls body(i, load, store) for each vector of [0, count).
 template <typename Lanes, typename Body>
@@ -77,6 +100,30 @@ Lanes gelu(Lanes x) {
   Lanes exponent = Lanes::all(kLog2Tail[10]);
   for (int i = 9; i >= 0; --i) exponent = fma(exponent, a, Lanes::all(kLog2Tail[i]));
   return max(zero, x) - a * exp2(exponent);
+}
+
+// d silu(x) / dx = s + x s (1 - s), s the sigmoid.
+template <typename Lanes>
+Lanes silu_slope(Lanes x) {
+  const Lanes one = Lanes::all(1), s = one / (one + exp2(Lanes::all(0) - max(Lanes::all(-126), x * Lanes::all(kLog2E))));
+  return fma(x * s, one - s, s);
+}
+
+template <typename Lanes>
+struct GeluParts {
+  Lanes value, slope;
+};
+
+// gelu(x) and its slope Phi(x) + x phi(x).
+template <typename Lanes>
+GeluParts<Lanes> gelu_parts(Lanes x) {
+  const Lanes zero = Lanes::all(0), one = Lanes::all(1), a = zero - max(Lanes::all(-kNoTail), zero - max(x, zero - x));
+  Lanes exponent = Lanes::all(kLog2Tail[10]);
+  for (int i = 9; i >= 0; --i) exponent = fma(exponent, a, Lanes::all(kLog2Tail[i]));
+  const Lanes tail = exp2(exponent);                                                      // Phi(-|x|)
+  const Lanes positive = one - max(zero, one - max(zero, x * Lanes::all(kSteep)));        // 1 above 0
+  const Lanes density = exp2(a * a * Lanes::all(-0.5F * kLog2E)) * Lanes::all(kDensity);  // phi(x)
+  return {max(zero, x) - a * tail, fma(x, density, fma(positive, one - tail - tail, tail))};
 }
 
 template <typename Lanes, typename T>
@@ -157,6 +204,45 @@ void normalise_run_of(const NormRows& n, int64_t count) {
   });
 }
 
+template <typename Lanes, bool Silu, typename T>
+void norm_sums_of(const NormGradient& n, float* sums, float* products) {
+  const T *x = static_cast<const T*>(n.x), *grad = static_cast<const T*>(n.grad);
+  for (int64_t c = 0; c < n.channels; ++c) sums[c] = products[c] = 0;
+  for (int64_t r = 0; r < n.rows; ++r, x += n.channels, grad += n.channels)
+    for_vectors<Lanes>(n.channels, [&](auto load, auto store) {
+      const Lanes distance = load(x) - load(n.mean);
+      Lanes dz = load(grad);
+      if constexpr (Silu) dz = dz * silu_slope(fma(distance, load(n.scale), load(n.shift)));
+      store(load(sums) + dz, sums);
+      store(fma(dz, distance, load(products)), products);
+    });
+}
+
+template <typename Lanes, bool Silu, typename T>
+void norm_gradient_of(const NormGradient& n, const NormGradientParts& parts) {
+  const T *x = static_cast<const T*>(n.x), *grad = static_cast<const T*>(n.grad);
+  T* out = static_cast<T*>(parts.out);
+  for (int64_t r = 0; r < n.rows; ++r, x += n.channels, grad += n.channels, out += n.channels)
+    for_vectors<Lanes>(n.channels, [&](auto load, auto store) {
+      const Lanes distance = load(x) - load(n.mean), scale = load(n.scale);
+      Lanes dz = load(grad);
+      if constexpr (Silu) dz = dz * silu_slope(fma(distance, scale, load(n.shift)));
+      store(fma(dz, scale, fma(distance, load(parts.slope), load(parts.offset))), out);
+    });
+}
+
+template <typename Lanes, typename T>
+void geglu_gradient_of(const T* x, const T* grad, T* out, int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; ++r, x += 2 * width, grad += width, out += 2 * width)
+    for_vectors<Lanes>(width, [&](auto load, auto store) {
+      const Lanes g = load(grad);
+      const GeluParts<Lanes> gate = gelu_parts(load(x + width));
+      const Lanes through_gate = g * load(x) * gate.slope;
+      store(g * gate.value, out);
+      store(through_gate, out + width);
+    });
+}
+
 template <typename Lanes, typename T>
 void geglu_of(const T* x, T* y, int64_t rows, int64_t width) {
   for (int64_t r = 0; r < rows; ++r, x += 2 * width, y += width)
@@ -181,6 +267,18 @@ struct Fused {
     if (n.element == Element::float32) n.silu ? normalise_run_of<Lanes, true, float>(n, count) : normalise_run_of<Lanes, false, float>(n, count);
     else n.silu ? normalise_run_of<Lanes, true, uint16_t>(n, count) : normalise_run_of<Lanes, false, uint16_t>(n, count);
   }
+  static void norm_sums(const NormGradient& n, float* sums, float* products) {
+    if (n.element == Element::float32) n.silu ? norm_sums_of<Lanes, true, float>(n, sums, products) : norm_sums_of<Lanes, false, float>(n, sums, products);
+    else n.silu ? norm_sums_of<Lanes, true, uint16_t>(n, sums, products) : norm_sums_of<Lanes, false, uint16_t>(n, sums, products);
+  }
+  static void norm_gradient(const NormGradient& n, const NormGradientParts& parts) {
+    if (n.element == Element::float32) n.silu ? norm_gradient_of<Lanes, true, float>(n, parts) : norm_gradient_of<Lanes, false, float>(n, parts);
+    else n.silu ? norm_gradient_of<Lanes, true, uint16_t>(n, parts) : norm_gradient_of<Lanes, false, uint16_t>(n, parts);
+  }
+  static void geglu_gradient(const void* x, const void* grad, void* out, Element element, int64_t rows, int64_t width) {
+    if (element == Element::float32) geglu_gradient_of<Lanes>(static_cast<const float*>(x), static_cast<const float*>(grad), static_cast<float*>(out), rows, width);
+    else geglu_gradient_of<Lanes>(static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(grad), static_cast<uint16_t*>(out), rows, width);
+  }
   static void geglu(const void* x, void* y, Element element, int64_t rows, int64_t width) {
     if (element == Element::float32) geglu_of<Lanes>(static_cast<const float*>(x), static_cast<float*>(y), rows, width);
     else geglu_of<Lanes>(static_cast<const uint16_t*>(x), static_cast<uint16_t*>(y), rows, width);
@@ -190,7 +288,7 @@ struct Fused {
 template <typename Lanes>
 constexpr FusedKernel make_fused_kernel(const char* name) {
   using F = Fused<Lanes>;
-  return {name, F::row_moments, F::run_moments, F::normalise_rows, F::normalise_run, F::geglu};
+  return {name, F::row_moments, F::run_moments, F::normalise_rows, F::normalise_run, F::norm_sums, F::norm_gradient, F::geglu, F::geglu_gradient};
 }
 
 }  // namespace
