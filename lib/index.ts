@@ -42,7 +42,7 @@ export type { LoraContent, ReadLoraOptions } from './lora/read.js';
 export { knownSites, textSites, unetSites } from './lora/sites.js';
 export type { LoraFamily, LoraSite, LoraSites } from './lora/sites.js';
 export { Lora, trainLora } from './lora/train.js';
-export type { LoraTraining, TrainLoraOptions } from './lora/train.js';
+export type { LoraEvent, LoraSampleEvent, LoraTraining, TrainLoraOptions } from './lora/train.js';
 export { writeLora } from './lora/write.js';
 export type { WriteLoraOptions } from './lora/write.js';
 export { metrics } from './metrics.js';

@@ -159,7 +159,16 @@ export interface EncodeEvent {
   total: number;
 }
 
-export type LoraTrainEvent = StepEvent | CheckpointEvent | EncodeEvent;
+/** Pictures that show what a training run has learnt so far. */
+export interface NativeSampleEvent {
+  type: 'sample';
+  /** Finished steps. */
+  step: number;
+  steps: number;
+  images: Image[];
+}
+
+export type LoraTrainEvent = StepEvent | CheckpointEvent | EncodeEvent | NativeSampleEvent;
 
 type NativeFactors = Record<string, { down: Tensor; up: Tensor; scale: number }>;
 

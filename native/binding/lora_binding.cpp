@@ -38,6 +38,11 @@ train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
   callbacks.poll = [&context] { context.throw_if_cancelled(); };
   callbacks.train.on_step = [&context, steps](const train::StepReport& report) { context.progress(step_event(report, steps)); };
   callbacks.train.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
+  callbacks.on_sample = [&context, steps](int64_t step, const std::vector<image::Image>& images) {
+    context.progress([=](Napi::Env env) {
+      return emit_object(env, {{"type", std::string("sample")}, {"step", step}, {"steps", steps}, {"images", emit_list(env, images, [env](const image::Image& image) { return emit_image(env, image); })}});
+    });
+  };
   callbacks.on_encode = [&context](int64_t done, int64_t total) {
     context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("encode")}, {"done", done}, {"total", total}}); });
   };

@@ -1,5 +1,6 @@
 #include "lora_options.h"
 
+#include "diffusion_options.h"
 #include "names.h"
 #include "options.h"
 #include "sampler_options.h"
@@ -56,6 +57,13 @@ train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   if (const auto fixed = fields.object("fixed")) {
     const auto tensor = [&](const char* name) { return parse_tensor(fixed->required(name), fixed->path_of(name)); };
     o.fixed = {.latents = tensor("latents"), .noise = tensor("noise"), .timesteps = tensor("timesteps")};
+  }
+  if (const auto samples = fields.object("samples")) {
+    train::LoraSamples& s = o.samples.emplace();
+    samples->read("every", s.every);
+    s.prompt_ids = parse_tensor(samples->required("prompt_ids"), samples->path_of("prompt_ids"));
+    if (const auto negative = samples->optional("negative_ids")) s.negative_ids = parse_tensor(*negative, samples->path_of("negative_ids"));
+    s.options = parse_picture_options(*samples);
   }
   return o;
 }

@@ -35,7 +35,7 @@ bool Conv2d::by_winograd(const at::Tensor& x) const {
 }
 
 bool Conv2d::frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const {
-  return (c10::GradMode::is_enabled() || recomputed_later()) && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
+  return (c10::GradMode::is_enabled() || plain_weights()) && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
 }
 
 at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {

@@ -26,6 +26,7 @@ void check_options(const LoraTrainOptions& o, const std::vector<LoraExample>& ex
   check_range(o.min_snr_gamma, "minSnrGamma", 0.0, 1e6);
   check_range(o.noise_offset, "noiseOffset", 0.0, 10.0);
   check_range(o.prior_weight, "priorWeight", 0.0, 1e3);
+  if (o.samples) check_samples(*o.samples);
   const int64_t factor = model.vae.config().factor();
   expect(o.size >= factor && o.size % factor == 0, "Expected a multiple of {} for size, received {}", factor, o.size);
   expect(o.fixed || std::ranges::any_of(examples, [](const LoraExample& e) { return !e.prior; }), "Expected at least one picture to train on");
@@ -93,7 +94,12 @@ class Run {
 
   LoraResult train() {
     encode_constants();
-    TrainResult result = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks_.train);
+    TrainCallbacks callbacks = callbacks_.train;
+    callbacks.on_step = [this](const StepReport& report) {
+      if (callbacks_.train.on_step) callbacks_.train.on_step(report);
+      if (o_.samples && (report.step % o_.samples->every == 0 || report.step == o_.updates.steps)) callbacks_.on_sample(report.step, make_samples(model_, *o_.samples, weights_, callbacks_.poll));
+    };
+    TrainResult result = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks);
     for (const auto& [name, value] : parameters_) value.requires_grad_(false);
     return {std::move(result), weights_};
   }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "diffusion/loras.h"
-#include "diffusion/pipeline.h"
+#include "train/lora_samples.h"
 #include "train/trainer.h"
 
 // LoRA adapters from a few pictures: the diffusion loss on noisy latents, gradients for the factors alone.
@@ -55,11 +55,13 @@ struct LoraTrainOptions {
   diffusion::NoiseSchedule noise;
   diffusion::LoraWeights initial;  // factors to begin with; empty: drawn
   std::optional<FixedDraws> fixed;
+  std::optional<LoraSamples> samples;  // no part of the result's identity
 };
 
 struct LoraCallbacks {
   TrainCallbacks train;
   std::function<void(int64_t done, int64_t total)> on_encode;  // pictures whose latents are computed before the first step
+  std::function<void(int64_t step, const std::vector<image::Image>&)> on_sample;
   nn::Poll poll;  // called between blocks of the networks; may throw `Cancelled`
 };
 
