@@ -22,13 +22,21 @@ export async function writeFileWhole(path: string, content: string | Uint8Array)
   }
 }
 
+/** Throws `ERR_FILE_WRITE` when `folder` exists and is not empty, or is a file. */
+export async function expectNewFolder(folder: string): Promise<void> {
+  const existing = await readdir(folder).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') throw new SeedbedError('ERR_FILE_WRITE', `Expected '${folder}' to be a folder, new or empty, it is a file`);
+    return [];
+  });
+  if (existing.length > 0) throw new SeedbedError('ERR_FILE_WRITE', `Expected '${folder}' to be new or empty, it holds ${existing.length} entries`);
+}
+
 /**
  * Fills a new folder whole or not at all: `fill` writes into a temporary one beside it, which is then renamed.
  * Throws `ERR_FILE_WRITE` when `folder` exists and is not empty.
  */
 export async function writeFolderWhole(folder: string, fill: (temporary: string) => Promise<void>): Promise<void> {
-  const existing = await readdir(folder).catch(() => []);
-  if (existing.length > 0) throw new SeedbedError('ERR_FILE_WRITE', `Expected '${folder}' to be new or empty, it holds ${existing.length} entries`);
+  await expectNewFolder(folder);
   let temporary: string | undefined;
   try {
     temporary = await mkdtemp(join(dirname(folder), `.${basename(folder)}-`));

@@ -35,7 +35,7 @@ export interface StepEvent {
   /** Finished steps. */
   step: number;
   steps: number;
-  /** Mean cross-entropy of the step's batch, nats. */
+  /** Of the step's batch: mean cross-entropy in nats for classifiers, else what the run minimises. */
   loss: number;
   lr: number;
 }
@@ -180,6 +180,25 @@ export interface NativeLoraResult {
   textEncoder: NativeFactors;
 }
 
+/** How well an autoencoder gives back pictures it did not learn from. */
+export interface QualityEvent {
+  type: 'evaluation';
+  step: number;
+  /** Mean absolute error of pixels in [-1, 1]. */
+  error: number;
+  /** Mean over the pictures of their peak signal-to-noise ratio, as 8-bit pictures, decibels. */
+  psnr: number;
+}
+
+export type AutoencoderTrainEvent = StepEvent | CheckpointEvent | QualityEvent;
+
+export interface NativeAutoencoderResult {
+  training: { steps: number; samples: number; losses: number[]; evaluations: QualityEvent[] };
+  weights: Record<string, Tensor>;
+  mean: number[];
+  deviation: number[];
+}
+
 /** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
 export interface ClipEncoding {
   states: Tensor<'float32'>;
@@ -254,6 +273,8 @@ export interface NativeBinding {
 
   trainLora(model: DiffusionHandle, options: Options, listener: JobListener<LoraTrainEvent, NativeLoraResult>): number;
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
+
+  trainAutoencoder(options: Options, listener: JobListener<AutoencoderTrainEvent, NativeAutoencoderResult>): number;
 
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;

@@ -123,8 +123,15 @@ async function expectFile(path: string, what: string): Promise<string> {
   return path;
 }
 
-async function findComponent(model: string, name: NetName, names: WeightNames): Promise<Component> {
-  const folder = join(model, name);
+/** Settings and weight files of one net in a folder of its own. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`. */
+export async function readComponent<T>(folder: string, name: NetName, parse: (value: unknown, path: string) => T): Promise<{ config: T; weights: string[] }> {
+  const { config, weights } = await findNet(folder, name, WEIGHT_NAMES[name]);
+  return { config: parse(await readJson(config), config), weights };
+}
+
+const findComponent = (model: string, name: NetName, names: WeightNames): Promise<Component> => findNet(join(model, name), name, names);
+
+async function findNet(folder: string, name: NetName, names: WeightNames): Promise<Component> {
   const config = await expectFile(join(folder, 'config.json'), `the settings of ${name}`);
   const weights = await findWeights(folder, names);
   for (const path of weights) await checkWeights(await expectFile(path, `weights of ${name}`));

@@ -6,6 +6,7 @@
 #include "fractal_binding.h"
 #include "kernel_binding.h"
 #include "lora_binding.h"
+#include "pretrain_binding.h"
 #include "sampler_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
@@ -69,6 +70,8 @@ constexpr Export kExports[] = {
     {"loraPlaceholders", lora_placeholders},
     {"trainLora", train_lora},
     {"loraLayers", lora_layers},
+
+    {"trainAutoencoder", train_autoencoder},
 
     {"generate", generate},
     {"invert", invert},

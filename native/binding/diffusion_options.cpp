@@ -32,38 +32,9 @@ nn::UnetConfig parse_unet_config(const Fields& fields) {
   return c;
 }
 
-nn::VaeConfig parse_vae_config(const Fields& fields) {
-  nn::VaeConfig c;
-  fields.read("in_channels", c.in_channels).read("out_channels", c.out_channels).read("latent_channels", c.latent_channels);
-  fields.read("block_out_channels", c.block_out_channels).read("layers_per_block", c.layers_per_block).read("norm_groups", c.norm_groups);
-  fields.read("scaling_factor", c.scaling_factor).read("shift_factor", c.shift_factor).read("sample_size", c.sample_size);
-  fields.read("use_quant_conv", c.use_quant_conv).read("use_post_quant_conv", c.use_post_quant_conv).read("mid_block_add_attention", c.mid_block_attention);
-  return c;
-}
-
 void read_clip_layers(const Fields& fields, nn::ClipLayers& c) {
   fields.read("width", c.width).read("intermediate_size", c.intermediate_size).read("layers", c.layers).read("heads", c.heads);
   fields.read("activation", names(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
-}
-
-nn::ClipTextConfig parse_text_config(const Fields& fields) {
-  nn::ClipTextConfig c;
-  read_clip_layers(fields, c);
-  fields.read("vocab_size", c.vocab_size).read("max_positions", c.max_positions).read("eos_token_id", c.eos_token_id);
-  return c;
-}
-
-nn::ClipVisionConfig parse_vision_config(const Fields& fields) {
-  nn::ClipVisionConfig c;
-  read_clip_layers(fields, c);
-  fields.read("image_size", c.image_size).read("patch_size", c.patch_size).read("channels", c.channels);
-  return c;
-}
-
-diffusion::WeightFiles parse_weight_files(const Fields& fields) {
-  diffusion::WeightFiles w;
-  fields.read("files", w.files).read("original_layout", w.original_layout);
-  return w;
 }
 
 at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
@@ -85,6 +56,35 @@ diffusion::Guidance parse_guidance_strength(const Fields& fields) {
 }
 
 }  // namespace
+
+nn::VaeConfig parse_vae_config(const Fields& fields) {
+  nn::VaeConfig c;
+  fields.read("in_channels", c.in_channels).read("out_channels", c.out_channels).read("latent_channels", c.latent_channels);
+  fields.read("block_out_channels", c.block_out_channels).read("layers_per_block", c.layers_per_block).read("norm_groups", c.norm_groups);
+  fields.read("scaling_factor", c.scaling_factor).read("shift_factor", c.shift_factor).read("sample_size", c.sample_size);
+  fields.read("use_quant_conv", c.use_quant_conv).read("use_post_quant_conv", c.use_post_quant_conv).read("mid_block_add_attention", c.mid_block_attention);
+  return c;
+}
+
+nn::ClipTextConfig parse_text_config(const Fields& fields) {
+  nn::ClipTextConfig c;
+  read_clip_layers(fields, c);
+  fields.read("vocab_size", c.vocab_size).read("max_positions", c.max_positions).read("eos_token_id", c.eos_token_id);
+  return c;
+}
+
+nn::ClipVisionConfig parse_vision_config(const Fields& fields) {
+  nn::ClipVisionConfig c;
+  read_clip_layers(fields, c);
+  fields.read("image_size", c.image_size).read("patch_size", c.patch_size).read("channels", c.channels);
+  return c;
+}
+
+diffusion::WeightFiles parse_weight_files(const Fields& fields) {
+  diffusion::WeightFiles w;
+  fields.read("files", w.files).read("original_layout", w.original_layout);
+  return w;
+}
 
 diffusion::ModelFiles parse_model_files(const Fields& fields) {
   diffusion::ModelFiles m;

@@ -7,6 +7,10 @@
 
 namespace seedbed::binding {
 
+nn::VaeConfig parse_vae_config(const Fields& fields);
+nn::ClipTextConfig parse_text_config(const Fields& fields);
+nn::ClipVisionConfig parse_vision_config(const Fields& fields);
+diffusion::WeightFiles parse_weight_files(const Fields& fields);
 diffusion::ModelFiles parse_model_files(const Fields& fields);
 std::optional<nn::FreeU> parse_free_u(const Fields& fields);
 std::optional<nn::TokenMerging> parse_token_merging(const Fields& fields);

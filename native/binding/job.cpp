@@ -51,6 +51,7 @@ class Jobs::Job : public JobContext {
   const Lane lane;
   Executor::Task task;
   Napi::FunctionReference listener;  // JavaScript thread only
+  std::vector<Napi::ObjectReference> kept;
 
  private:
   Jobs& jobs_;
@@ -109,9 +110,10 @@ void Jobs::close(Jobs* jobs) {
   jobs->channel_.Release();
 }
 
-Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener, Work work) {
+Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener, Work work, const std::vector<Napi::Value>& kept) {
   expect(!closed_, "Expected a running process for a new job, it is exiting");
   auto job = std::make_shared<Job>(*this, next_id_++, lane, listener);
+  for (const Napi::Value& value : kept) job->kept.push_back(Napi::Persistent(value.As<Napi::Object>()));
   job->task = std::make_shared<std::function<void()>>([this, job = job.get(), work = std::move(work)] {
     const char* kind = "done";
     Emit value;

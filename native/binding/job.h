@@ -44,7 +44,8 @@ class Jobs {
 
   // Starts work and returns its handle. `listener(kind, value)` is called with ("event", value) any number of times, with
   // ("ask", { id, question }) where the work asks, then once with ("done", result) or ("error", { code, message }).
-  Napi::Value start(Napi::Env env, Lane lane, const Napi::Function& listener, Work work);
+  // `kept` are values whose memory the work reads: they stay until it is done.
+  Napi::Value start(Napi::Env env, Lane lane, const Napi::Function& listener, Work work, const std::vector<Napi::Value>& kept = {});
   // Stops everything: waits for the current step of what runs, drops what is queued. To be called before the process
   // exits, since exit() destroys libtorch's statics under running threads.
   void stop();

@@ -1,7 +1,9 @@
 #include "values.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "tensor/check.h"
@@ -11,6 +13,7 @@ namespace seedbed::binding {
 
 namespace {
 
+constexpr int64_t kMostElements = int64_t{1} << 40;
 constexpr size_t kCopyBelow = 1 << 20;  // bytes; larger results are handed over without a copy
 
 napi_typedarray_type array_type(at::ScalarType dtype) {
@@ -40,6 +43,30 @@ Bytes bytes_of(const Napi::Value& value, const std::string& path) {
   return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
 }
 
+// A tensor at the surface: its elements' type, shape and bytes, which fit together.
+struct Described {
+  at::TensorOptions options;
+  std::vector<int64_t> shape;
+  Bytes bytes;
+};
+
+Described describe_tensor(const Napi::Value& value, const std::string& path) {
+  const Fields fields(value, path);
+  std::string dtype = "float32";
+  Described out;
+  fields.read("dtype", dtype).read("shape", out.shape);
+  out.options = at::TensorOptions().dtype(dtype_from_name(dtype));
+  int64_t count = 1;
+  for (const int64_t size : out.shape) {
+    check_range(size, path + ".shape", 0, size == 0 ? 0 : kMostElements / std::max<int64_t>(count, 1));
+    count *= size;
+  }
+  out.bytes = bytes_of(fields.required("data"), fields.path_of("data"));
+  const size_t wanted = static_cast<size_t>(count) * out.options.dtype().itemsize();
+  if (out.bytes.size != wanted) fail(ErrorCode::shape, "Expected {} bytes for {} of {} elements, received {}", wanted, path, count, out.bytes.size);
+  return out;
+}
+
 // The tensor's bytes as an ArrayBuffer: shared with the tensor when large and where the runtime allows it.
 std::pair<Napi::ArrayBuffer, size_t> emit_bytes(Napi::Env env, const at::Tensor& tensor) {
   const size_t size = tensor.nbytes();
@@ -65,16 +92,17 @@ Napi::Value make_typed_array(Napi::Env env, napi_typedarray_type type, size_t le
 }  // namespace
 
 at::Tensor parse_tensor(const Napi::Value& value, const std::string& path) {
-  const Fields fields(value, path);
-  std::string dtype = "float32";
-  std::vector<int64_t> shape;
-  fields.read("dtype", dtype).read("shape", shape);
-  for (int64_t size : shape) check_range(size, path + ".shape", 0, int64_t{1} << 40);
-  at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype_from_name(dtype)));
-  const Bytes bytes = bytes_of(fields.required("data"), fields.path_of("data"));
-  if (bytes.size != tensor.nbytes()) fail(ErrorCode::shape, "Expected {} bytes for {} of {} elements, received {}", tensor.nbytes(), path, tensor.numel(), bytes.size);
-  if (bytes.size > 0) std::memcpy(tensor.data_ptr(), bytes.data, bytes.size);
+  const Described given = describe_tensor(value, path);
+  at::Tensor tensor = at::empty(given.shape, given.options);
+  if (given.bytes.size > 0) std::memcpy(tensor.data_ptr(), given.bytes.data, given.bytes.size);
   return tensor;
+}
+
+at::Tensor share_tensor(const Napi::Value& value, const std::string& path) {
+  const Described given = describe_tensor(value, path);
+  const size_t element = given.options.dtype().itemsize();
+  expect(reinterpret_cast<uintptr_t>(given.bytes.data) % element == 0, "Expected data at a multiple of {} bytes in its buffer for {}", element, path);
+  return at::from_blob(const_cast<uint8_t*>(given.bytes.data), given.shape, given.options);
 }
 
 NamedTensors parse_named_tensors(const Napi::Value& value, const std::string& path) {

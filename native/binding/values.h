@@ -19,6 +19,8 @@ namespace seedbed::binding {
 
 // { data, shape, dtype }, copied: the caller may change its array afterwards.
 at::Tensor parse_tensor(const Napi::Value& value, const std::string& path);
+// The same over the caller's memory, which must stay as it is while the tensor lives: see `Jobs::start`.
+at::Tensor share_tensor(const Napi::Value& value, const std::string& path);
 NamedTensors parse_named_tensors(const Napi::Value& value, const std::string& path);
 
 // { data, width, height, channels } with 1 or 3 channels of 8 bits, copied.

@@ -24,9 +24,11 @@ void Optimizer::step(const std::vector<at::Tensor>& gradients, double lr, Worker
   pool.run(static_cast<int64_t>(parameters_.size()), [&](int64_t i, int) { update(i, gradients[i], lr); });
 }
 
-void Optimizer::update(size_t i, const at::Tensor& gradient, double lr) {
+void Optimizer::update(size_t i, const at::Tensor& given, double lr) {
   const c10::NoGradGuard no_grad;
   const at::Tensor value = parameters_[i].second;
+  // The fused updates go through memory in order: of a convolution of channels-last maps, the gradient lies as they do, the weight may not.
+  const at::Tensor gradient = given.strides() == value.strides() ? given : at::empty_like(value).copy_(given);
   const double decay = value.dim() > 1 ? options_.weight_decay : 0;
   switch (options_.kind) {
     case OptimizerKind::adamw: {

@@ -34,7 +34,7 @@ class Optimizer {
   void load_state(const SafetensorsFile& file, const std::string& prefix, int64_t steps_done);
 
  private:
-  void update(size_t i, const at::Tensor& gradient, double lr);
+  void update(size_t i, const at::Tensor& given, double lr);
 
   NamedTensors parameters_;
   OptimizerOptions options_;

@@ -1,0 +1,9 @@
+#pragma once
+
+#include <napi.h>
+
+namespace seedbed::binding {
+
+Napi::Value train_autoencoder(const Napi::CallbackInfo& info);
+
+}  // namespace seedbed::binding
