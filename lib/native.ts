@@ -294,6 +294,7 @@ export interface NativeBinding {
   groupNorm(options: Options): Tensor;
   geglu(options: Options & { gradient: Tensor }): NativeGradients;
   geglu(options: Options): Tensor;
+  lowRank(options: Options): Tensor[];
   winogradConvolution(options: Options): Tensor<'float32'>;
 }
 

@@ -89,6 +89,7 @@ constexpr Export kExports[] = {
     {"attention", attention},
     {"groupNorm", group_norm},
     {"geglu", geglu},
+    {"lowRank", low_rank},
     {"winogradConvolution", winograd_convolution},
 };
 

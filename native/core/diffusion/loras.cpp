@@ -60,7 +60,7 @@ void Loras::add(const std::string& name, const LoraWeights& weights, double scal
   const nn::Placement& place = model_->placement;
   for (const auto& [layer, f] : entry.factors) {
     entry.info.parameters += f.down.numel() + f.up.numel();
-    entry.placed.push_back({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), f.scale});
+    entry.placed.push_back({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), f.scale, std::make_shared<nn::PackedLowRank>(f.down, f.up)});
   }
   const std::lock_guard lock(mutex_);
   expect(std::ranges::none_of(entries_, [&](const Entry& e) { return e.info.name == name; }), "Expected a new name for the LoRA, '{}' is there already", name);
@@ -119,7 +119,7 @@ std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double
     for (size_t i = 0; i < entry.factors.size(); ++i) {
       const auto& [layer, given] = entry.factors[i];
       const nn::LoraFactors& f = entry.info.merged ? given : entry.placed[i];
-      const nn::LoraFactors scaled{f.down, f.up, f.scale * scale};
+      const nn::LoraFactors scaled{f.down, f.up, f.scale * scale, f.packed};
       if (!entry.info.merged) {
         active->at(*layer.layer).add(scaled);
         continue;

@@ -49,7 +49,7 @@ class Loras {
   struct Entry {
     LoraInfo info;
     std::vector<std::pair<nn::LoraLayer, nn::LoraFactors>> factors;  // as given, for merging
-    std::vector<nn::LoraFactors> placed;                             // where and as the model computes
+    std::vector<nn::LoraFactors> placed;                             // where and as the model computes, and packed
     NamedTensors embeddings;                                         // placed, [n, D]
   };
 

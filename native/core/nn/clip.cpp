@@ -46,7 +46,8 @@ ClipAttention::ClipAttention(const ClipLayers& c) : heads_(c.heads), k_proj_(c.w
 
 at::Tensor ClipAttention::add_to(const at::Tensor& residual, const at::Tensor& x, bool causal) const {
   const auto split = [&](const at::Tensor& t) { return t.unflatten(-1, {heads_, t.size(-1) / heads_}).transpose(1, 2); };  // [B, heads, L, d]
-  const at::Tensor mixed = at::scaled_dot_product_attention(split(q_proj_(x)), split(k_proj_(x)), split(v_proj_(x)), {}, 0.0, causal);
+  const auto [q, k, v] = Linear::together<3>({&q_proj_, &k_proj_, &v_proj_}, x);
+  const at::Tensor mixed = at::scaled_dot_product_attention(split(q), split(k), split(v), {}, 0.0, causal);
   return out_proj_.add_to(residual, mixed.transpose(1, 2).flatten(2));
 }
 

@@ -24,20 +24,30 @@ void Linear::prepare(const Placement& placement, const std::string& name) {
   if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
 
+at::Tensor Linear::run_without_gradient(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const {
+  const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
+  if (packed_.active()) return packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
+  const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
+  const at::Tensor y = at::linear(x, w.flatten(1).to(x.scalar_type()), bias);
+  return residual.defined() ? residual + y : y;
+}
+
 at::Tensor Linear::run(const at::Tensor& x, const at::Tensor& residual) const {
   const LoraSite* const lora = active_lora(*this);
-  const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
-  at::Tensor y;
-  if (c10::GradMode::is_enabled() && lora != nullptr && lora->has_low_rank() && merged == nullptr && !weight.requires_grad())
+  if (c10::GradMode::is_enabled() && lora != nullptr && lora->has_low_rank() && lora->merged() == nullptr && !weight.requires_grad())
     return lora->frozen_linear(x, weight.flatten(1).to(x.scalar_type()), bias, residual);
-  if (packed_.active()) {
-    y = packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
-  } else {
-    const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
-    y = at::linear(x, w.flatten(1).to(x.scalar_type()), bias);
-    if (residual.defined()) y = residual + y;
-  }
+  const at::Tensor y = run_without_gradient(x, residual, lora);
   return lora == nullptr ? y : lora->add_linear(y, x);
+}
+
+void Linear::run_together(std::span<const Linear* const> layers, const at::Tensor& x, std::span<at::Tensor> out) {
+  std::vector<LowRankTerm> terms;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LoraSite* const lora = c10::GradMode::is_enabled() ? nullptr : active_lora(*layers[i]);
+    out[i] = lora == nullptr ? (*layers[i])(x) : layers[i]->run_without_gradient(x, {}, lora);
+    if (lora != nullptr && !lora->terms(out[i], x, terms)) out[i] = lora->add_linear(out[i], x);
+  }
+  if (!terms.empty()) add_low_rank(x, terms);
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return run(x, {}); }

@@ -1,9 +1,14 @@
 #pragma once
 
+#include <array>
+#include <span>
+
 #include "nn/module.h"
 #include "nn/packed_weight.h"
 
 namespace seedbed::nn {
+
+class LoraSite;
 
 // y = x W^T + b. The weight is not initialised.
 class Linear : public Module {
@@ -12,6 +17,14 @@ class Linear : public Module {
   at::Tensor operator()(const at::Tensor& x) const;                             // [*, in] -> [*, out]
   at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;     // residual + y
   void prepare(const Placement& placement, const std::string& name) override;
+
+  // What several layers give for the same x; products of adapters read it once.
+  template <size_t N>
+  static std::array<at::Tensor, N> together(const std::array<const Linear*, N>& layers, const at::Tensor& x) {
+    std::array<at::Tensor, N> out;
+    run_together(layers, x, out);
+    return out;
+  }
 
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], undefined without
@@ -22,6 +35,8 @@ class Linear : public Module {
 
  private:
   at::Tensor run(const at::Tensor& x, const at::Tensor& residual) const;
+  at::Tensor run_without_gradient(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const;  // and without low-rank products
+  static void run_together(std::span<const Linear* const> layers, const at::Tensor& x, std::span<at::Tensor> out);
 
   PackedWeight packed_;
 };

@@ -90,8 +90,19 @@ const LoraFactors& LoraSite::joined() const {
   return joined_;
 }
 
+bool LoraSite::terms(const at::Tensor& y, const at::Tensor& x, std::vector<LowRankTerm>& out) const {
+  if (low_rank_.empty()) return true;
+  if (!has_low_rank_kernel(x) || !y.is_contiguous() || std::ranges::any_of(low_rank_, [](const LoraFactors& f) { return f.packed == nullptr; })) return false;
+  for (const LoraFactors& f : low_rank_) out.push_back({f.packed.get(), f.scale, y});
+  return true;
+}
+
 at::Tensor LoraSite::add_linear(at::Tensor y, const at::Tensor& x) const {
   if (low_rank_.empty()) return y;
+  if (std::vector<LowRankTerm> packed; terms(y, x, packed)) {
+    add_low_rank(x, packed);
+    return y;
+  }
   const LoraFactors& f = joined();
   const at::Tensor hidden = at::linear(x, in_type_of(f.down.flatten(1), x));
   y.view({-1, y.size(-1)}).addmm_(hidden.view({-1, hidden.size(-1)}), in_type_of(f.up, x).t(), 1, f.scale);

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "nn/low_rank.h"
 #include "nn/module.h"
 #include "nn/packed_weight.h"
 
@@ -21,6 +22,7 @@ namespace seedbed::nn {
 struct LoraFactors {
   at::Tensor down, up;
   double scale = 1;  // alpha / r, and the user's strength
+  std::shared_ptr<const PackedLowRank> packed{};  // the same for inference; missing where they change, as in training
 };
 
 enum class Packing { direct, winograd };
@@ -57,6 +59,8 @@ class LoraSite {
 
   // y plus the low-rank products of x [*, in]; y [*, out] may be written to.
   at::Tensor add_linear(at::Tensor y, const at::Tensor& x) const;
+  // What `add_low_rank` adds to y for x; nothing when the factors are not packed or lie elsewhere. Returns whether that is all.
+  bool terms(const at::Tensor& y, const at::Tensor& x, std::vector<LowRankTerm>& out) const;
   // While gradients are recorded: of a frozen layer, in one step forwards and backwards. weight [out, in]; bias, residual may be undefined.
   at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) const;
   // The same for a convolution: x [B, in, H, W], y [B, out, H', W'].
