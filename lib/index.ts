@@ -1,5 +1,7 @@
 export { Classifier, loadClassifier, trainClassifier } from './classifier.js';
 export type { ClassifierEvaluation, Prediction, TrainClassifierOptions, TrainingRecord } from './classifier.js';
+export { ADAPTER_TARGETS } from './classifier-adapter.js';
+export type { AdapterInfo } from './classifier-adapter.js';
 export { SHIPPED_MODELS } from './saved-classifier.js';
 export { MODEL_NAMES } from './train-options.js';
 export type { ModelConfig, ModelName } from './train-options.js';

@@ -74,6 +74,8 @@ export interface NativeClassifierInfo {
   classes: number;
   dropPath: number;
   parameters: number;
+  /** Of its adapter; 0 without. */
+  adapterParameters: number;
 }
 
 /** One point of the noise process: x = sqrt(alphaCumprod) x0 + sqrt(1 - alphaCumprod) noise. */
@@ -248,6 +250,8 @@ export interface NativeBinding {
   imageSetInfo(set: ImageSetHandle): { length: number; classes: number; bytes: number };
   createClassifier(options: Options): ClassifierHandle;
   classifierInfo(classifier: ClassifierHandle): NativeClassifierInfo;
+  classifierAdapter(classifier: ClassifierHandle): { factors: NativeFactors; head: Record<string, Tensor> } | undefined;
+  classifierFingerprint(classifier: ClassifierHandle): string;
   classifierWeights(classifier: ClassifierHandle): Record<string, Tensor>;
   saveClassifier(classifier: ClassifierHandle, options: { path: string; dtype: Dtype }): void;
   trainClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<TrainEvent, NativeTrainResult>): number;

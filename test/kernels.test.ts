@@ -280,23 +280,24 @@ t.test("gradients of group norm and gated gelu equal libtorch's", async (t) => {
 });
 
 t.test('low-rank products: the plain sums, for all terms of one x', async (t) => {
-  const shapes: [title: string, lead: number[], inside: number, terms: [rank: number, out: number, output: number, scale: number][]][] = [
+  const shapes: [title: string, lead: number[], inside: number, terms: [rank: number, out: number, output: number, scale: number, first?: number][], width?: number][] = [
     ['queries, keys and values', [2, 77], 40, [[4, 40, 0, 1], [4, 40, 1, 0.5], [4, 40, 2, -2]]],
     ['two adapters of a layer', [65], 33, [[16, 70, 0, 0.25], [5, 70, 0, 1]]],
     ['one row, one column', [1, 1], 1, [[1, 1, 0, 1]]],
     ['rank and sides above a tile', [19], 130, [[50, 101, 0, 1]]],
+    ['parts of the columns', [9], 24, [[3, 20, 0, 1], [2, 20, 0, 1, 40]], 60],
     ['rows enough for several threads', [300], 64, [[64, 128, 0, 1]]],
   ];
-  for (const [title, lead, inside, terms] of shapes)
+  for (const [title, lead, inside, terms, width] of shapes)
     for (const dtype of ['float32', 'bfloat16'] as const) {
       const rows = lead.reduce((a, b) => a * b, 1);
       const x = ramp(1, [...lead, inside], 2);
-      const widths = terms.reduce<number[]>((all, [, out, output]) => Object.assign(all, { [output]: out }), []);
+      const widths = terms.reduce<number[]>((all, [, out, output]) => Object.assign(all, { [output]: width ?? out }), []);
       const outputs = widths.map((out, i) => ramp(10 + i, [...lead, out], 1));
       const factors = terms.map(([rank, out], i) => ({ down: ramp(20 + i, [rank, inside], 1), up: ramp(30 + i, [out, rank], 1) }));
       const expected = outputs.map((y) => Float64Array.from(rounded(y, dtype)));
       const seen = rounded(x, dtype);
-      for (const [i, [rank, out, output, scale]] of terms.entries()) {
+      for (const [i, [rank, out, output, scale, first = 0]] of terms.entries()) {
         const { down, up } = factors[i] as { down: Floats; up: Floats };
         for (let row = 0; row < rows; row++)
           for (let o = 0; o < out; o++) {
@@ -306,10 +307,11 @@ t.test('low-rank products: the plain sums, for all terms of one x', async (t) =>
               for (let c = 0; c < inside; c++) hidden += (seen[row * inside + c] as number) * (down.data[j * inside + c] as number);
               sum += hidden * (up.data[o * rank + j] as number);
             }
-            (expected[output] as Float64Array)[row * out + o] = ((expected[output] as Float64Array)[row * out + o] as number) + scale * sum;
+            const place = row * (width ?? out) + first + o;
+            (expected[output] as Float64Array)[place] = ((expected[output] as Float64Array)[place] as number) + scale * sum;
           }
       }
-      const call = { x: as(x, dtype), outputs: outputs.map((y) => as(y, dtype)), terms: terms.map(([, , output, scale], i) => ({ ...factors[i], output, scale })) };
+      const call = { x: as(x, dtype), outputs: outputs.map((y) => as(y, dtype)), terms: terms.map(([, , output, scale, first = 0], i) => ({ ...factors[i], output, scale, first })) };
       let first: Tensor[] | undefined;
       for (const kernel of codes)
         for (const threads of [1, 2]) {
@@ -326,7 +328,7 @@ t.test('low-rank products: the plain sums, for all terms of one x', async (t) =>
   const call = (down: number[], up: number[], y: number[]) => () => native().lowRank({ x, outputs: [ramp(2, y)], terms: [{ down: ramp(3, down), up: ramp(4, up), output: 0, scale: 1 }] });
   await refused(t, [
     ['another width', call([2, 5], [6, 2], [3, 6]), 'ERR_INVALID_ARGUMENT', /factors/],
-    ['another output', call([2, 4], [6, 2], [3, 7]), 'ERR_INVALID_ARGUMENT', /factors/],
+    ['another output', call([2, 4], [6, 2], [3, 5]), 'ERR_INVALID_ARGUMENT', /factors/],
     ['other rows', call([2, 4], [6, 2], [2, 6]), 'ERR_INVALID_ARGUMENT', /factors/],
     ['ranks that differ', call([3, 4], [6, 2], [3, 6]), 'ERR_INVALID_ARGUMENT', /factors/],
   ]);

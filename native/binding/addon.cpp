@@ -46,6 +46,8 @@ constexpr Export kExports[] = {
     {"imageSetInfo", image_set_info},
     {"createClassifier", create_classifier},
     {"classifierInfo", classifier_info},
+    {"classifierAdapter", classifier_adapter},
+    {"classifierFingerprint", classifier_fingerprint},
     {"classifierWeights", classifier_weights},
     {"saveClassifier", save_classifier},
     {"trainClassifier", train_classifier},

@@ -124,12 +124,12 @@ Napi::Value low_rank(const Napi::CallbackInfo& info) {
   std::deque<nn::PackedLowRank> factors;
   std::vector<nn::LowRankTerm> terms;
   for (const Fields& term : fields.objects("terms")) {
-    int64_t output = 0;
+    int64_t output = 0, first = 0;
     double scale = 1;
-    term.read("output", output).read("scale", scale);
+    term.read("output", output).read("scale", scale).read("first", first);
     expect(output >= 0 && output < static_cast<int64_t>(outputs.size()), "Expected the place of an output, received {}", output);
     factors.emplace_back(required_tensor(term, "down"), required_tensor(term, "up"));
-    terms.push_back({&factors.back(), scale, outputs[output]});
+    terms.push_back({&factors.back(), scale, outputs[output], first});
   }
   if (run.reference) nn::add_low_rank_reference(x, terms);
   else nn::add_low_rank(x, terms, run.kernel);

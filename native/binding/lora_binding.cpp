@@ -26,12 +26,6 @@ struct ActiveLoras {
   std::shared_ptr<const nn::ActiveLoras> active;
 };
 
-Napi::Value emit_factors(Napi::Env env, const std::map<std::string, nn::LoraFactors>& factors) {
-  Napi::Object out = Napi::Object::New(env);
-  for (const auto& [name, f] : factors) out.Set(name, emit_object(env, {{"down", emit_tensor(env, f.down.cpu())}, {"up", emit_tensor(env, f.up.cpu())}, {"scale", f.scale}}));
-  return out;
-}
-
 // Events of a training run, and its cancellation, also between the blocks of the networks.
 train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
   train::LoraCallbacks callbacks;
@@ -146,8 +140,8 @@ Napi::Value train_lora(const Napi::CallbackInfo& info) {
       return emit_object(env, {{"steps", result->train.steps},
                                {"samples", result->train.samples},
                                {"losses", emit_losses(env, result->train)},
-                               {"unet", emit_factors(env, result->weights.unet)},
-                               {"textEncoder", emit_factors(env, result->weights.text_encoder)}});
+                               {"unet", emit_lora_factors(env, result->weights.unet)},
+                               {"textEncoder", emit_lora_factors(env, result->weights.text_encoder)}});
     };
   });
 }

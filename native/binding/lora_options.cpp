@@ -45,6 +45,22 @@ NamedTensors parse_embeddings(const Fields& fields) {
   return given ? parse_named_tensors(*given, fields.path_of("embeddings")) : NamedTensors();
 }
 
+Napi::Value emit_lora_factors(Napi::Env env, const std::map<std::string, nn::LoraFactors>& factors) {
+  Napi::Object out = Napi::Object::New(env);
+  for (const auto& [name, f] : factors) out.Set(name, emit_object(env, {{"down", emit_tensor(env, f.down.detach().cpu())}, {"up", emit_tensor(env, f.up.detach().cpu())}, {"scale", f.scale}}));
+  return out;
+}
+
+std::optional<train::ClassifierAdapter> parse_classifier_adapter(const Fields& fields) {
+  const auto given = fields.object("adapters");
+  if (!given) return std::nullopt;
+  train::ClassifierAdapter a;
+  a.draw.init = train::LoraInit::kaiming;
+  given->read("rank", a.draw.rank).read("alpha", a.draw.alpha).read("targets", a.targets).read("init", names(kInit), a.draw.init);
+  a.initial = parse_lora_factors(*given, "factors");
+  return a;
+}
+
 train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   train::LoraTrainOptions o;
   fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);

@@ -2,6 +2,8 @@
 
 #include <array>
 #include <span>
+#include <string_view>
+#include <vector>
 
 #include "nn/module.h"
 #include "nn/packed_weight.h"
@@ -26,6 +28,16 @@ class Linear : public Module {
     return out;
   }
 
+  // Rows [first, first + count) of the output, [*, in] -> [*, count].
+  at::Tensor rows(const at::Tensor& x, int64_t first, int64_t count) const;
+
+  // Rows of the weight that are a layer of their own elsewhere, for adapters.
+  struct Part {
+    std::string_view name;
+    int64_t first, count;
+  };
+  virtual std::vector<Part> parts() const { return {}; }
+
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], undefined without
 
@@ -35,7 +47,7 @@ class Linear : public Module {
 
  private:
   at::Tensor run(const at::Tensor& x, const at::Tensor& residual) const;
-  at::Tensor run_without_gradient(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const;  // and without low-rank products
+  at::Tensor run_base(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const;  // without low-rank products
   static void run_together(std::span<const Linear* const> layers, const at::Tensor& x, std::span<at::Tensor> out);
 
   PackedWeight packed_;

@@ -56,10 +56,11 @@ void add_low_rank(const at::Tensor& x, std::span<const LowRankTerm> terms, std::
   int64_t widest = 0, work = 0;
   for (const LowRankTerm& term : terms) {
     const auto& [down, up] = term.factors->packed();
-    const int64_t rank = up.size(0), out = term.y.size(-1);
+    const int64_t rank = up.size(0), out = term.factors->up().size(0), width = term.y.size(-1);
     check_dtype(term.y, "low-rank output", x.scalar_type());
-    expect(down.size(0) == in && term.factors->down().size(0) == rank && term.y.numel() == rows * out && term.factors->up().size(0) == out && term.y.is_contiguous(), "Expected factors [r, {}] and [{}, r] for {} rows", in, out, rows);
-    parts.push_back({down.const_data_ptr<float>(), up.const_data_ptr<float>(), rank, out, down.size(1), up.size(1), static_cast<float>(term.scale), term.y.data_ptr()});
+    expect(down.size(0) == in && term.factors->down().size(0) == rank && term.y.numel() == rows * width && term.first >= 0 && term.first + out <= width && term.y.is_contiguous(),
+           "Expected factors [r, {}] and [{}, r] for {} rows", in, width, rows);
+    parts.push_back({down.const_data_ptr<float>(), up.const_data_ptr<float>(), rank, out, down.size(1), up.size(1), width, static_cast<float>(term.scale), static_cast<char*>(term.y.data_ptr()) + term.first * size});
     widest = std::max(widest, down.size(1));
     work += rank * (in + out);
   }
@@ -70,7 +71,7 @@ void add_low_rank(const at::Tensor& x, std::span<const LowRankTerm> terms, std::
     float* const buffer = scratch(kScratchSlot, kernel.scratch(in, widest));
     std::vector<LowRankPart> own(parts);
     const int64_t first = begin * kRowsAtOnce, count = std::min(rows, end * kRowsAtOnce) - first;
-    for (LowRankPart& part : own) part.y = static_cast<char*>(part.y) + first * part.out * size;
+    for (LowRankPart& part : own) part.y = static_cast<char*>(part.y) + first * part.y_stride * size;
     kernel.add({from + first * in * size, element, count, in, own.data(), static_cast<int64_t>(own.size())}, buffer);
   });
 }
@@ -79,7 +80,7 @@ void add_low_rank_reference(const at::Tensor& x, std::span<const LowRankTerm> te
   for (const LowRankTerm& term : terms) {
     const auto in_type = [&](const at::Tensor& factor) { return factor.to(x.device(), x.scalar_type()); };
     const at::Tensor hidden = at::linear(x, in_type(term.factors->down().flatten(1)));
-    at::Tensor(term.y).view({-1, term.y.size(-1)}).addmm_(hidden.view({-1, hidden.size(-1)}), in_type(term.factors->up()).t(), 1, term.scale);
+    at::Tensor(term.y).view({-1, term.y.size(-1)}).narrow(1, term.first, term.factors->up().size(0)).addmm_(hidden.view({-1, hidden.size(-1)}), in_type(term.factors->up()).t(), 1, term.scale);
   }
 }
 

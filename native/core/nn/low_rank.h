@@ -34,7 +34,8 @@ class PackedLowRank {
 struct LowRankTerm {
   const PackedLowRank* factors;
   double scale;
-  at::Tensor y;  // contiguous, of x's type
+  at::Tensor y;          // contiguous, of x's type
+  int64_t first = 0;     // of the columns of y that change
 };
 
 // y += scale (x down^T) up^T for all terms, whose layers share x [*, in]: x is read once, and nothing is allocated. float32 or bfloat16 on the CPU;

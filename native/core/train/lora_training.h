@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "diffusion/loras.h"
+#include "train/lora_factors.h"
 #include "train/lora_samples.h"
 #include "train/trainer.h"
 
@@ -13,17 +14,9 @@
 
 namespace seedbed::train {
 
-enum class LoraInit {
-  gaussian,  // down ~ N(0, 1 / rank), as diffusers' scripts
-  kaiming,   // down ~ U(-1 / sqrt(in), 1 / sqrt(in)), PEFT's default
-};
-
-struct LoraShape {
-  int64_t rank = 16;
-  double alpha = 16;
-  std::vector<std::string> unet_targets;          // endings of layers' names, ".to_q"
-  std::vector<std::string> text_encoder_targets;  // empty: the text encoder stays as it is, and prompts are encoded once
-  LoraInit init = LoraInit::gaussian;
+struct LoraShape : LoraDraw {
+  std::vector<std::string> unet_targets{};          // endings of layers' names, ".to_q"
+  std::vector<std::string> text_encoder_targets{};  // empty: the text encoder stays as it is, and prompts are encoded once
 };
 
 struct LoraExample {

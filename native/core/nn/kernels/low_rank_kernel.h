@@ -13,9 +13,9 @@ constexpr int64_t kLowRankUnit = 16;
 struct LowRankPart {
   const float* down;  // [in, down_stride], transposed
   const float* up;    // [rank, up_stride], transposed
-  int64_t rank, out, down_stride, up_stride;
+  int64_t rank, out, down_stride, up_stride, y_stride;
   float scale;
-  void* y;  // [rows, out]
+  void* y;  // [rows, out] of rows y_stride apart
 };
 
 struct LowRankRows {
@@ -80,21 +80,21 @@ void out_vectors(const float* hidden, const LowRankPart& part, int64_t first, T*
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-    for (int j = 0; j < N; ++j) sums[r][j] = Lanes::load(y + r * part.out + first + j * W);
+    for (int j = 0; j < N; ++j) sums[r][j] = Lanes::load(y + r * part.y_stride + first + j * W);
   add_products<Lanes, R, N>(hidden, part.down_stride, part.up + first, part.up_stride, part.rank, sums);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-    for (int j = 0; j < N; ++j) sums[r][j].store(y + r * part.out + first + j * W);
+    for (int j = 0; j < N; ++j) sums[r][j].store(y + r * part.y_stride + first + j * W);
 }
 
 // The last columns of y, fewer than a vector.
 template <typename Lanes, int R, typename T>
 void out_rest(const float* hidden, const LowRankPart& part, int64_t first, T* y) {
   Lanes sums[R][1];
-  for (int r = 0; r < R; ++r) sums[r][0] = load_part<Lanes>(y + r * part.out + first, part.out - first);
+  for (int r = 0; r < R; ++r) sums[r][0] = load_part<Lanes>(y + r * part.y_stride + first, part.out - first);
   add_products<Lanes, R, 1>(hidden, part.down_stride, part.up + first, part.up_stride, part.rank, sums);
-  for (int r = 0; r < R; ++r) store_part(sums[r][0], y + r * part.out + first, part.out - first);
+  for (int r = 0; r < R; ++r) store_part(sums[r][0], y + r * part.y_stride + first, part.out - first);
 }
 
 // R rows: x [R, in] as float32, y of the part's own type.
@@ -127,7 +127,7 @@ void add_rows(const LowRankRows& task, int64_t first, float* work) {
   }
   for (int64_t p = 0; p < task.count; ++p) {
     const LowRankPart& part = task.parts[p];
-    add_block<Lanes, R>(floats, task.in, part, static_cast<T*>(part.y) + first * part.out, hidden);
+    add_block<Lanes, R>(floats, task.in, part, static_cast<T*>(part.y) + first * part.y_stride, hidden);
   }
 }
 
