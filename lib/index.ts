@@ -1,5 +1,7 @@
 export { Classifier, loadClassifier, trainClassifier } from './classifier.js';
 export type { ClassifierEvaluation, Prediction, TrainClassifierOptions, TrainingRecord } from './classifier.js';
+export { ADAPTER_TARGETS } from './classifier-adapter.js';
+export type { AdapterInfo } from './classifier-adapter.js';
 export { SHIPPED_MODELS } from './saved-classifier.js';
 export { MODEL_NAMES } from './train-options.js';
 export type { ModelConfig, ModelName } from './train-options.js';
@@ -42,7 +44,7 @@ export type { LoraContent, ReadLoraOptions } from './lora/read.js';
 export { knownSites, textSites, unetSites } from './lora/sites.js';
 export type { LoraFamily, LoraSite, LoraSites } from './lora/sites.js';
 export { Lora, trainLora } from './lora/train.js';
-export type { LoraTraining, TrainLoraOptions } from './lora/train.js';
+export type { LoraEvent, LoraSampleEvent, LoraTraining, TrainLoraOptions } from './lora/train.js';
 export { writeLora } from './lora/write.js';
 export type { WriteLoraOptions } from './lora/write.js';
 export { metrics } from './metrics.js';

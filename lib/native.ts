@@ -74,6 +74,8 @@ export interface NativeClassifierInfo {
   classes: number;
   dropPath: number;
   parameters: number;
+  /** Of its adapter; 0 without. */
+  adapterParameters: number;
 }
 
 /** One point of the noise process: x = sqrt(alphaCumprod) x0 + sqrt(1 - alphaCumprod) noise. */
@@ -139,8 +141,17 @@ export interface LoraInfo {
   merged: boolean;
   unetLayers: number;
   textEncoderLayers: number;
-  /** Numbers in its factors. */
+  /** Numbers in its factors and embeddings. */
   parameters: number;
+  /** Words of its textual-inversion embeddings, for prompts. */
+  tokens: string[];
+}
+
+/** A word that stands for embeddings of an adapter: as many ids as it has vectors. */
+export interface NativePlaceholder {
+  token: string;
+  firstId: number;
+  vectors: number;
 }
 
 /** Pictures become latents before the first step. */
@@ -150,7 +161,16 @@ export interface EncodeEvent {
   total: number;
 }
 
-export type LoraTrainEvent = StepEvent | CheckpointEvent | EncodeEvent;
+/** Pictures that show what a training run has learnt so far. */
+export interface NativeSampleEvent {
+  type: 'sample';
+  /** Finished steps. */
+  step: number;
+  steps: number;
+  images: Image[];
+}
+
+export type LoraTrainEvent = StepEvent | CheckpointEvent | EncodeEvent | NativeSampleEvent;
 
 type NativeFactors = Record<string, { down: Tensor; up: Tensor; scale: number }>;
 
@@ -279,6 +299,8 @@ export interface NativeBinding {
   imageSetInfo(set: ImageSetHandle): { length: number; classes: number; bytes: number };
   createClassifier(options: Options): ClassifierHandle;
   classifierInfo(classifier: ClassifierHandle): NativeClassifierInfo;
+  classifierAdapter(classifier: ClassifierHandle): { factors: NativeFactors; head: Record<string, Tensor> } | undefined;
+  classifierFingerprint(classifier: ClassifierHandle): string;
   classifierWeights(classifier: ClassifierHandle): Record<string, Tensor>;
   saveClassifier(classifier: ClassifierHandle, options: { path: string; dtype: Dtype }): void;
   trainClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<TrainEvent, NativeTrainResult>): number;
@@ -300,6 +322,7 @@ export interface NativeBinding {
   removeLora(model: DiffusionHandle, name: string): void;
   listLoras(model: DiffusionHandle): LoraInfo[];
   activeLoras(model: DiffusionHandle, options: { scales: { name: string; scale: number }[] }): ActiveLorasHandle;
+  loraPlaceholders(active: ActiveLorasHandle): NativePlaceholder[];
 
   trainLora(model: DiffusionHandle, options: Options, listener: JobListener<LoraTrainEvent, NativeLoraResult>): number;
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
@@ -326,6 +349,7 @@ export interface NativeBinding {
   geglu<O extends Options>(options: O): WithGradients<O>;
   winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
   winogradFilterGradient(options: Options): Tensor<'float32'>;
+  lowRank(options: Options): Tensor[];
 }
 
 const require = createRequire(import.meta.url);

@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { encodePng, loadDiffusion, readGenerationSettings, readSafetensors } from 'seedbed';
+import { readRecord } from '#lib/report/record.js';
 import { CommandThread, seedbed } from './command.js';
 import { formulaNets, storedModel, writeFormulaPipeline } from './formula.js';
 import { picture, worst } from './support.js';
@@ -22,6 +23,7 @@ t.test('wrong use and failures', async (t) => {
     [[...TRAIN, '--out', at('x.safetensors'), '--rank', '0'], 2, /rank/],
     [['lora', 'train', at('none'), '--model', model, '--out', at('x.safetensors')], 1, /ERR_FILE_NOT_FOUND/],
     [['lora', 'train', at('cats'), '--model', model, '--out', at('x.safetensors'), '--size', '16', '--threads', '1'], 2, /caption/],
+    [[...TRAIN, '--out', at('x.safetensors'), '--sample-every', '2'], 2, /expected --sample-prompt/],
     [['lora', 'merge', at('none.safetensors'), '--model', model, '--out', at('merged')], 1, /ERR_FILE_NOT_FOUND/],
     [['generate', 'a cat', '--model', model, '--lora', ':2', '--out', at('x.png')], 2, /Expected a LoRA's path/],
   ];
@@ -55,6 +57,23 @@ t.test('train, generate with it, merge', async (t) => {
   plain.loras.add(at('cat.safetensors'), { scale: 0.5 });
   const call = { prompt: 'a red cat', steps: 2, width: 16, height: 16, decode: false };
   t.ok(worst((await whole.generate(call)).latents.data, (await plain.generate(call)).latents.data, { rtol: 1e-4, atol: 1e-4 }) <= 1, 'the merged folder gives what the adapter gives');
+});
+
+t.test('pictures during training, the record and its report', async (t) => {
+  const sampling = [...TRAIN, '--out', at('seen.safetensors'), '--steps', '5', '--format', 'diffusers', '--sample-prompt', 'a red cat', 'a house', '--sample-every', '2', '--sample-steps', '2', '--json'];
+  const { code, stdout, stderr } = await thread.seedbed(sampling);
+  t.equal(code, 0, stderr);
+  const { samples, record, report } = JSON.parse(stdout) as { samples: string[]; record: string; report: string };
+  t.same(samples, ['2-0', '2-1', '4-0', '4-1', '5-0', '5-1'].map((name) => at('seen.samples', `${name}.png`)));
+  t.match(await readGenerationSettings(at('seen.samples', '4-1.png')), { prompt: 'a house', seed: 1, steps: 2, lora: 'seen.safetensors', loraUpdate: 4 });
+  t.match(await readRecord(record), { kind: 'lora', name: 'seen', pictures: 2, losses: { length: 5 }, seconds: { length: 5 }, samples: { prompts: ['a red cat', 'a house'], steps: [{ step: 2 }, { step: 4 }, { step: 5 }] }, written: [at('seen.safetensors')] });
+  const made = readFileSync(report, 'utf8');
+  t.equal(made.match(/<img/g)?.length, 6);
+  t.equal((await thread.seedbed(['report', record, '--out', at('again.html')])).code, 0);
+  t.equal(readFileSync(at('again.html'), 'utf8'), made);
+  const plain = await thread.seedbed([...TRAIN, '--out', at('unseen.safetensors'), '--steps', '5', '--format', 'diffusers']);
+  t.equal(plain.code, 0, plain.stderr);
+  t.same(readSafetensors(at('unseen.safetensors')).tensors, readSafetensors(at('seen.safetensors')).tensors, 'the same adapter without pictures');
 });
 
 t.test('interrupted: exit code 130, and --resume gives the bytes of an unbroken run', async (t) => {

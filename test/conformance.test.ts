@@ -18,7 +18,7 @@ function unionOf(source: string, field: string): string[] {
 t.test('the export table and the typed view name the same functions', async (t) => {
   const table = lines(read('native/binding/addon.cpp'), /^ {4}\{"(\w+)", \w+\},$/gm);
   const view = /export interface NativeBinding \{([\s\S]*?)\n\}/.exec(read('lib/native.ts'))?.[1] ?? '';
-  const members = lines(view, /^ {2}(\w+)[(<]/gm);
+  const members = [...new Set(lines(view, /^ {2}(\w+)[(<]/gm))]; // overloads
   t.ok(table.length > 20);
   t.same(members.sort(), table.sort());
   t.same(Object.keys(native()).sort(), table.sort());

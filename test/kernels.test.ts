@@ -278,3 +278,58 @@ t.test("gradients of group norm and gated gelu equal libtorch's", async (t) => {
     t.ok(got <= 1, `gated gelu, ${kernel} (${got.toFixed(2)})`);
   }
 });
+
+t.test('low-rank products: the plain sums, for all terms of one x', async (t) => {
+  const shapes: [title: string, lead: number[], inside: number, terms: [rank: number, out: number, output: number, scale: number, first?: number][], width?: number][] = [
+    ['queries, keys and values', [2, 77], 40, [[4, 40, 0, 1], [4, 40, 1, 0.5], [4, 40, 2, -2]]],
+    ['two adapters of a layer', [65], 33, [[16, 70, 0, 0.25], [5, 70, 0, 1]]],
+    ['one row, one column', [1, 1], 1, [[1, 1, 0, 1]]],
+    ['rank and sides above a tile', [19], 130, [[50, 101, 0, 1]]],
+    ['parts of the columns', [9], 24, [[3, 20, 0, 1], [2, 20, 0, 1, 40]], 60],
+    ['rows enough for several threads', [300], 64, [[64, 128, 0, 1]]],
+  ];
+  for (const [title, lead, inside, terms, width] of shapes)
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const rows = lead.reduce((a, b) => a * b, 1);
+      const x = ramp(1, [...lead, inside], 2);
+      const widths = terms.reduce<number[]>((all, [, out, output]) => Object.assign(all, { [output]: width ?? out }), []);
+      const outputs = widths.map((out, i) => ramp(10 + i, [...lead, out], 1));
+      const factors = terms.map(([rank, out], i) => ({ down: ramp(20 + i, [rank, inside], 1), up: ramp(30 + i, [out, rank], 1) }));
+      const expected = outputs.map((y) => Float64Array.from(rounded(y, dtype)));
+      const seen = rounded(x, dtype);
+      for (const [i, [rank, out, output, scale, first = 0]] of terms.entries()) {
+        const { down, up } = factors[i] as { down: Floats; up: Floats };
+        for (let row = 0; row < rows; row++)
+          for (let o = 0; o < out; o++) {
+            let sum = 0;
+            for (let j = 0; j < rank; j++) {
+              let hidden = 0;
+              for (let c = 0; c < inside; c++) hidden += (seen[row * inside + c] as number) * (down.data[j * inside + c] as number);
+              sum += hidden * (up.data[o * rank + j] as number);
+            }
+            const place = row * (width ?? out) + first + o;
+            (expected[output] as Float64Array)[place] = ((expected[output] as Float64Array)[place] as number) + scale * sum;
+          }
+      }
+      const call = { x: as(x, dtype), outputs: outputs.map((y) => as(y, dtype)), terms: terms.map(([, , output, scale, first = 0], i) => ({ ...factors[i], output, scale, first })) };
+      let first: Tensor[] | undefined;
+      for (const kernel of codes)
+        for (const threads of [1, 2]) {
+          const result = native().lowRank({ ...call, kernel, threads });
+          const tolerance = dtype === 'float32' ? { rtol: 1e-5, atol: 1e-4 } : { rtol: terms.length * 2 ** -8, atol: 0.05 };
+          for (const [i, y] of result.entries()) t.ok(worst(floats(y), expected[i] as Float64Array, tolerance) <= 1, `${title}, ${dtype}, ${kernel}, output ${i} (${worst(floats(y), expected[i] as Float64Array, tolerance).toFixed(3)})`);
+          if (threads === 1) first = result;
+          else t.same(result, first, `${title}, ${dtype}, ${kernel}: the same bytes with two threads`);
+        }
+      const plain = native().lowRank({ ...call, kind: 'reference' });
+      for (const [i, y] of plain.entries()) t.ok(worst(floats(y), expected[i] as Float64Array, dtype === 'float32' ? { rtol: 1e-5, atol: 1e-4 } : { rtol: 0.05, atol: 0.3 }) <= 1, `${title}, ${dtype}, the plain way, output ${i}`);
+    }
+  const x = ramp(1, [3, 4]);
+  const call = (down: number[], up: number[], y: number[]) => () => native().lowRank({ x, outputs: [ramp(2, y)], terms: [{ down: ramp(3, down), up: ramp(4, up), output: 0, scale: 1 }] });
+  await refused(t, [
+    ['another width', call([2, 5], [6, 2], [3, 6]), 'ERR_INVALID_ARGUMENT', /factors/],
+    ['another output', call([2, 4], [6, 2], [3, 5]), 'ERR_INVALID_ARGUMENT', /factors/],
+    ['other rows', call([2, 4], [6, 2], [2, 6]), 'ERR_INVALID_ARGUMENT', /factors/],
+    ['ranks that differ', call([3, 4], [6, 2], [3, 6]), 'ERR_INVALID_ARGUMENT', /factors/],
+  ]);
+});

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { encodePng, knownSites, loadDiffusion, readLora, trainLora, type Diffusion, type Lora, type TrainLoraOptions } from 'seedbed';
+import { encodePng, knownSites, loadDiffusion, readLora, trainLora, type Diffusion, type Lora, type LoraSampleEvent, type TrainLoraOptions } from 'seedbed';
 import { writeFormulaPipeline } from './formula.js';
 import { picture, refused, thrown, worst } from './support.js';
 
@@ -100,6 +100,62 @@ t.test('a run that is cancelled, or stopped at a checkpoint, goes on as if unbro
   const other = await thrown(() => trainLora(sd, { ...options, lr: 2e-3, checkpoint, resume: true }));
   t.equal(other.code, 'ERR_INVALID_ARGUMENT');
   t.match(other.message, /other options or data/);
+});
+
+t.test('pictures during training show the adapter as it is then, and change nothing', async (t) => {
+  using sd = await load();
+  const samples = { prompts: ['a red cat', 'a house'], every: 2, steps: 3, seed: 5, guidanceScale: 3, sampler: 'ddim' as const };
+  const options = { images: pictures, ...small, steps: 5, lr: 0.02, lrSchedule: 'constant' } as const;
+  const run = async (own: TrainLoraOptions): Promise<{ lora: Lora; seen: LoraSampleEvent[]; order: string[] }> => {
+    const job = trainLora(sd, own);
+    const seen: LoraSampleEvent[] = [];
+    const order: string[] = [];
+    for await (const event of job) {
+      if (event.type === 'sample') seen.push(event);
+      if (event.type === 'step' || event.type === 'sample') order.push(`${event.type} ${event.step}`);
+    }
+    return { lora: await job, seen, order };
+  };
+  const { lora, seen, order } = await run({ ...options, samples });
+  t.same(order, ['step 1', 'step 2', 'sample 2', 'step 3', 'step 4', 'sample 4', 'step 5', 'sample 5'], 'every second update, and after the last');
+  t.ok(sameBytes(flat(lora), flat(await trainLora(sd, options))), 'the factors are those of a run without pictures');
+  t.match(seen[0], { steps: 5, images: [{ width: 32, height: 32 }, { width: 32, height: 32 }], settings: [{ prompt: 'a red cat', seed: 5, steps: 3, sampler: 'ddim' }, { prompt: 'a house', seed: 6 }] });
+  const bytes = (event: LoraSampleEvent | undefined): string => (event?.images ?? []).map(({ data }) => Buffer.from(data).toString('hex')).join();
+  const shorter = await run({ ...options, steps: 4, samples: { ...samples, every: 100 } });
+  t.equal(bytes(shorter.seen[0]), bytes(seen[1]), 'at step 4 as after 4 steps');
+  t.not(bytes(seen[0]), bytes(seen[1]));
+  sd.loras.add(lora.weights, { name: 'learnt' });
+  const { images } = await sd.generate({ prompt: [...samples.prompts], steps: 3, seed: 5, guidanceScale: 3, sampler: 'ddim', width: 32, height: 32, batchSize: 1 });
+  for (const [i, { data }] of images.entries()) t.ok(worst(data, seen[2]?.images[i]?.data ?? [], { rtol: 0, atol: 1.5 }) <= 1, `picture ${i} as generate makes it`);
+  t.equal(bytes((await run({ ...options, samples })).seen[1]), bytes(seen[1]), 'adapters on the model take no part');
+});
+
+t.test('pictures during training: wrong options, and stopping inside one', async (t) => {
+  using sd = await load();
+  const samples = { prompts: 'a cat', every: 2, steps: 1000 };
+  const wrong = (own: object) => () => trainLora(sd, { images: pictures, ...small, samples: { ...samples, ...own } });
+  await refused(t, [
+    ['no prompts', wrong({ prompts: [] }), 'ERR_INVALID_ARGUMENT', /samples\.prompts/],
+    ['every 0', wrong({ every: 0 }), 'ERR_INVALID_ARGUMENT', /samples\.every/],
+    ['an unknown option', wrong({ evry: 2 }), 'ERR_INVALID_ARGUMENT', /did you mean 'every'/],
+    ['a size that is no multiple', wrong({ width: 33 }), 'ERR_INVALID_ARGUMENT', /33/],
+  ]);
+  const checkpoint = join(root, 'sampled.safetensors');
+  const options = { images: pictures, ...small, checkpoint };
+  const whole = flat(await trainLora(sd, { images: pictures, ...small }));
+  const job = trainLora(sd, { ...options, samples });
+  const begin = performance.now();
+  const events: string[] = [];
+  for await (const event of job) {
+    events.push(event.type);
+    if (event.type === 'step' && event.step === 2) {
+      await new Promise((resolve) => setTimeout(resolve, 200)); // now it makes the picture
+      break;
+    }
+  }
+  t.ok(performance.now() - begin < 10_000, 'at once');
+  t.notOk(events.includes('sample'));
+  t.ok(sameBytes(flat(await trainLora(sd, { ...options, resume: true })), whole), 'and goes on as if unbroken');
 });
 
 t.test('a run that diverges says so and leaves its checkpoint', async (t) => {

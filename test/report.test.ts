@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import t from 'tap';
-import { readRecord, type DemoRecord, type TrainRecord } from '#lib/report/record.js';
+import { readRecord, type DemoRecord, type LoraRecord, type TrainRecord } from '#lib/report/record.js';
 import { renderReport, verdict } from '#lib/report/report.js';
-import { smooth } from '#lib/report/chart.js';
+import { everyValue, smooth } from '#lib/report/chart.js';
 import { escape } from '#lib/report/html.js';
 import { writeFileWhole } from '#lib/files.js';
 import { metrics } from 'seedbed';
@@ -49,6 +49,25 @@ const train: TrainRecord = {
   parts: [],
 };
 
+const lora: LoraRecord = {
+  kind: 'lora',
+  origin,
+  name: 'dog & cat',
+  model: 'org/name',
+  dtype: 'float32',
+  pictures: 5,
+  settings: { rank: 4, unetTargets: ['to_q', 'to_k'], prompts: ['a <s1> dog'] },
+  layers: { unet: 128, textEncoder: 48 },
+  parameters: 1234,
+  losses: Array.from({ length: 40 }, (_, i) => 1 - i / 100),
+  seconds: Array.from({ length: 30 }, (_, i) => (i === 0 ? 2 : 0.3)),
+  peakMb: 5678,
+  samples: { prompts: ['a <s1> dog', 'a cat'], steps: [{ step: 20, pictures: [PIXEL, PIXEL] }, { step: 40, pictures: [PIXEL, null] }], settings: { steps: 20, sampler: 'ddim' } },
+  written: ['out/dog.safetensors'],
+  warnings: [],
+  parts: [{ name: 'training', seconds: 3 }],
+};
+
 t.test('a page says what the record says', async (t) => {
   const html = await renderReport(demo);
   for (const text of ['+25.0 points', '95 % interval +25.0 to +25.0, 2 paired runs', 'better than starting from scratch', 'cat &#38; dog', 'a &#60;processor&#62;', '1,234 parameters', '2026-01-02 03:04', '37.5 %']) t.ok(html.includes(text), text);
@@ -57,6 +76,16 @@ t.test('a page says what the record says', async (t) => {
   const page = await renderReport(train);
   for (const text of ['started from random weights, 3 pictures per class', '100.0 %</b> of 2 validation pictures']) t.ok(page.includes(text), text);
   t.match(await renderReport({ ...train, evaluation: undefined, evaluations: [] }), /without validation pictures, so nothing is said/);
+});
+
+t.test('the page of an adapter: curve, pictures, times, settings', async (t) => {
+  const html = await renderReport(lora);
+  for (const text of ['<h1>dog &#38; cat</h1>', 'rank 4, 128 layers of the UNet and 48 of the text encoder, 1,234 numbers', '40 updates on 5 pictures', '<b>0.9850</b> in the first tenth', '<b>0.6250</b> in the last', 'mean of 5 updates', 'update 20', 'a &#60;s1&#62; dog', 'since the run was resumed at update 10', '>0.300<', '5,678 MB', 'to_q, to_k', 'out/dog.safetensors', 'Made with the adapter as it was then; the same noise in each row. steps 20, sampler ddim'])
+    t.ok(html.includes(text), text);
+  t.equal(html.match(/<svg/g)?.length, 2);
+  t.equal(html.match(/<img/g)?.length, 3, 'a picture that is missing leaves its cell empty');
+  const bare = await renderReport({ ...lora, samples: undefined, seconds: [] });
+  t.notMatch(bare, /Pictures on the way|Time per update/);
 });
 
 t.test('verdicts follow the interval', async (t) => {
@@ -77,6 +106,8 @@ t.test('intervals and averages', async (t) => {
   t.ok(Math.abs(wilson.low - 0.4902) < 1e-4 && Math.abs(wilson.high - 0.9433) < 1e-4);
   t.same(metrics.wilson(0, 0), { low: 0, high: 1 });
   t.same(smooth([1, 3, 5], 2), [[2, 2], [3, 4]]);
+  t.same(everyValue([4, 2, 3], 10), [[10, 4], [11, 2], [12, 3]], 'few values stay');
+  t.same(everyValue([1, 9, 2, 8, 3, 0], 1, 2), [[1, 1], [2, 9], [4, 8], [6, 0]], 'of many, lowest and highest of each part');
   t.equal(escape(`<a b="c" d='e'>&`), '&#60;a b=&#34;c&#34; d=&#39;e&#39;&#62;&#38;');
 });
 
@@ -84,7 +115,7 @@ t.test('records that are none', async (t) => {
   const path = join(t.testdir(), 'record.json');
   for (const [content, message] of [
     ['{', /Expected the JSON record of a run/],
-    ['{"kind": "other"}', /kind demo or train.*found kind other/],
+    ['{"kind": "other"}', /kind demo, train, lora.*found kind other/],
     ['null', /found kind undefined/],
   ] as const) {
     await writeFileWhole(path, content);
@@ -94,15 +125,16 @@ t.test('records that are none', async (t) => {
   }
 });
 
+const QUESTION = 'Does looking at one fractal help to learn from a few pictures?';
 const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 
 t.test('a browser shows the page whole, on a wide and on a narrow screen', { skip: browser === undefined && 'no Chromium in /usr/bin' }, async (t) => {
   const path = join(t.testdir(), 'report.html');
-  await writeFileWhole(path, await renderReport(demo));
   const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
   const chrome = await chromium.launch({ executablePath: browser as string, args: flags });
   try {
-    for (const width of [1200, 390]) {
+    for (const [record, width, charts, title] of [[demo, 1200, 4, QUESTION], [demo, 390, 4, QUESTION], [lora, 1200, 2, 'dog & cat'], [lora, 390, 2, 'dog & cat']] as const) {
+      await writeFileWhole(path, await renderReport(record));
       const page = await chrome.newPage({ viewport: { width, height: 800 } });
       const complaints: string[] = [];
       const requests: string[] = [];
@@ -112,8 +144,8 @@ t.test('a browser shows the page whole, on a wide and on a narrow screen', { ski
       await page.goto(pathToFileURL(path).href);
       t.same(complaints, [], `${width}: no complaints`);
       t.same(requests.filter((url) => !/^(file|data):/.test(url)), [], `${width}: nothing is fetched`);
-      t.equal(await page.locator('svg').count(), 4);
-      t.equal(await page.locator('h1').innerText(), 'Does looking at one fractal help to learn from a few pictures?');
+      t.equal(await page.locator('svg').count(), charts);
+      t.equal(await page.locator('h1').innerText(), title);
       const overflow = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
       t.equal(overflow, 0, `${width}: the page does not scroll sideways`);
       await page.close();

@@ -63,6 +63,7 @@ const FORMATS: Readonly<Record<LoraSummary['format'], string>> = {
   peft: 'PEFT',
   kohya: 'kohya (A1111, ComfyUI)',
   cloneofsimo: 'list without names (cloneofsimo)',
+  'textual-inversion': 'textual inversion',
 };
 const FAMILIES = { sd1: 'Stable Diffusion 1.x', sd2: 'Stable Diffusion 2.x' };
 const SHOWN = 20;

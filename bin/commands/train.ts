@@ -19,6 +19,7 @@ interface Options {
   model?: string;
   shots?: number;
   validation: number;
+  adapterRank?: number;
   steps: number;
   batchSize: number;
   lr: number;
@@ -50,6 +51,7 @@ export function addTrain(program: Command): void {
     .option('--model <name>', `with --init none: ${MODEL_NAMES.join(', ')}`)
     .option('--shots <n>', 'use only this many pictures of each class', integer)
     .option('--validation <share>', 'of each class kept aside to measure on', number, 0.2)
+    .option('--adapter-rank <n>', 'train low-rank changes of the start instead of all its weights; they also go into adapter.safetensors', integer)
     .option('--steps <n>', 'optimiser steps', integer, 500)
     .option('--batch-size <n>', 'pictures per step', integer, 32)
     .option('--lr <rate>', 'highest learning rate', number, 1e-3)
@@ -68,7 +70,7 @@ export function addTrain(program: Command): void {
 }
 
 async function train(path: string, options: Options, command: Command): Promise<void> {
-  const { out, init, model, shots, validation, resume, skipCorrupt, dryRun, mixup, randAugment, ...numbers } = options;
+  const { out, init, model, shots, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, ...numbers } = options;
   const output = outputOf(command);
   const data = await openDataset(path, { onCorrupt: skipCorrupt ? 'skip' : 'error' });
   const parts = split(data, validation, shots, options.seed);
@@ -91,6 +93,7 @@ async function train(path: string, options: Options, command: Command): Promise<
             train: parts.train,
             ...(parts.validation && { validate: parts.validation }),
             ...(init === 'none' ? { model: (model ?? 'vit_nano_patch4_32') as ModelName } : { init }),
+            ...(adapterRank !== undefined && { adapters: { rank: adapterRank } }),
             minLr: 1e-6,
             warmupSteps: Math.round(options.steps / 10),
             clipNorm: 1,
@@ -107,12 +110,13 @@ async function train(path: string, options: Options, command: Command): Promise<
           }
           using classifier = await job;
           await classifier.save(out);
+          if (classifier.adapter !== undefined) classifier.saveAdapter(join(out, 'adapter.safetensors'));
           const evaluation = parts.validation === undefined ? undefined : await classifier.evaluate(parts.validation, { signal });
           state.record = {
             kind: 'train',
             origin: await originOf(),
             data: { name: data.name, classes: data.classes, trainCounts: parts.train.counts, validationCounts: parts.validation?.counts ?? [], shots },
-            options: { ...numbers, mixup: mixup ?? false, randAugment: randAugment ?? false },
+            options: { ...numbers, ...(adapterRank !== undefined && { adapterRank }), mixup: mixup ?? false, randAugment: randAugment ?? false },
             init: init === 'none' ? undefined : init,
             parameters: classifier.info.parameters,
             losses: classifier.training?.losses ?? [],

@@ -6,6 +6,7 @@ import type { Tensor } from '../tensor.js';
 import type { FreeU, Prompts } from './generate-options.js';
 import type { DiffusionParts, NativeCall } from './parts.js';
 import type { WarningEvent } from './results.js';
+import type { Placeholders } from './tokenizer.js';
 
 export const asList = (value: string | readonly string[]): readonly string[] => (typeof value === 'string' ? [value] : value);
 const isTexts = (value: Prompts): value is string | string[] => typeof value === 'string' || Array.isArray(value);
@@ -25,6 +26,15 @@ function repeatRows(states: Tensor<'float32'>, count: number): Tensor<'float32'>
   return { data, shape: [rows * count, ...rest], dtype: 'float32' };
 }
 
+/** The words that a call's adapters bring: each for all its vectors, and, as diffusers has them, `<word>_1` for the second, `<word>_2` for the third alone. */
+function placeholdersOf({ loras }: NativeCall): Placeholders {
+  return new Map(
+    native()
+      .loraPlaceholders(loras)
+      .flatMap(({ token, firstId, vectors }) => Array.from({ length: vectors }, (_, i): [string, number[]] => (i === 0 ? [token, Array.from({ length: vectors }, (_, j) => firstId + j)] : [`${token}_${i}`, [firstId + i]]))),
+  );
+}
+
 /** What running work may do. */
 interface Context {
   emit: (event: WarningEvent) => void;
@@ -35,8 +45,9 @@ interface Context {
 export async function encodeTexts(parts: DiffusionParts, texts: readonly string[], options: NativeCall & { clipSkip?: number | undefined }, { emit, signal }: Context): Promise<Tensor<'float32'>> {
   const { tokenizer, handle } = parts;
   const { clipSkip = 0, ...call } = options;
+  const placeholders = placeholdersOf(options);
   const ids = texts.flatMap((text) => {
-    const { ids, truncated } = tokenizer.encode(text);
+    const { ids, truncated } = tokenizer.encode(text, placeholders);
     if (truncated !== undefined) emit({ type: 'warning', message: `The text encoder reads ${tokenizer.length} tokens; this part of the prompt is lost: '${truncated}'` });
     return ids;
   });

@@ -32,8 +32,14 @@ export interface ClipTokenizer {
   readonly bosId: number;
   readonly eosId: number;
   readonly padId: number;
-  encode(text: string): Encoded;
+  /** `placeholders`: words of adapters with the ids that each stands for, found in small and capital letters and within other words. */
+  encode(text: string, placeholders?: Placeholders): Encoded;
+  /** Whether a word is in the vocabulary as it stands. */
+  has(word: string): boolean;
 }
+
+export type Placeholders = ReadonlyMap<string, readonly number[]>;
+const NONE: Placeholders = new Map();
 
 const addedTokenSchema = z.object({ content: z.string(), normalized: z.boolean().default(false), lstrip: z.boolean().default(false), rstrip: z.boolean().default(false), single_word: z.boolean().default(false) });
 type AddedToken = z.output<typeof addedTokenSchema>;
@@ -104,7 +110,23 @@ export async function loadTokenizer(folder: string): Promise<ClipTokenizer> {
   // Those matched before normalisation are cut out here: the engine would also match a whole text that normalises to one.
   const raw = new Map(added.filter(({ normalized }) => !normalized).map(({ content, id }) => [content, id]));
   const engine = makeEngine({ vocab, merges, special, added: added.filter(({ normalized }) => normalized) });
-  const textIds = (text: string): number[] => text.split(alternatives([...raw.keys()])).flatMap((part) => (part === '' ? [] : (raw.get(part) ?? engine.encode(part, { add_special_tokens: false }).ids)));
+  const wordIds = (text: string): number[] => (text === '' ? [] : engine.encode(text, { add_special_tokens: false }).ids);
+  /** Placeholders are found after normalisation, the words between them one by one. */
+  const partIds = (text: string, placeholders: Placeholders): readonly number[] => {
+    if (placeholders.size === 0) return wordIds(text);
+    const ids = new Map([...placeholders].map(([word, own]) => [normalise(word), own]));
+    return normalise(text).split(alternatives([...ids.keys()])).flatMap((part) => ids.get(part) ?? wordIds(part));
+  };
+  const textIds = (text: string, placeholders: Placeholders): number[] => text.split(alternatives([...raw.keys()])).flatMap((part) => raw.get(part) ?? partIds(part, placeholders));
+  const spell = (ids: readonly number[], placeholders: Placeholders): string => {
+    const words = new Map([...placeholders].flatMap(([word, own]) => (own.length === 1 ? [[own[0] as number, word] as const] : [])));
+    const runs: number[][] = [];
+    for (const [i, id] of ids.entries()) {
+      if (i === 0 || words.has(id) || words.has(ids[i - 1] as number)) runs.push([]);
+      runs.at(-1)?.push(id);
+    }
+    return runs.map((run) => words.get(run[0] as number) ?? engine.decode(run, { clean_up_tokenization_spaces: false }).trim()).join(' ');
+  };
   const length = settings.length;
   return {
     length,
@@ -112,15 +134,19 @@ export async function loadTokenizer(folder: string): Promise<ClipTokenizer> {
     bosId,
     eosId,
     padId,
-    encode(text) {
-      const ids = textIds(text);
+    has: (word) => Object.hasOwn(vocab, word) || added.some(({ content }) => content === word),
+    encode(text, placeholders = NONE) {
+      const ids = textIds(text, placeholders);
       const kept = ids.slice(0, length - 2);
       const lost = ids.slice(kept.length);
       const padding = new Array<number>(length - 2 - kept.length).fill(padId);
-      return { ids: [bosId, ...kept, eosId, ...padding], truncated: lost.length === 0 ? undefined : engine.decode(lost, { clean_up_tokenization_spaces: false }).trim() };
+      return { ids: [bosId, ...kept, eosId, ...padding], truncated: lost.length === 0 ? undefined : spell(lost, placeholders) };
     },
   };
 }
+
+/** A text as the tokenizer reads it. */
+export const normalise = (text: string): string => text.normalize('NFC').replace(new RegExp(`${SPACE}+`, 'gu'), ' ').replaceAll('Σ', 'σ').toLowerCase();
 
 /** Matches any of the words, the longest first, and keeps it when a text is split there. */
 function alternatives(words: readonly string[]): RegExp {

@@ -2,7 +2,7 @@ import type { LoraPart } from './lora.js';
 import type { LoraSite, LoraSites } from './sites.js';
 
 /** Kinds of files, by how they name layers; letters of docs/lora.md. */
-export const LORA_FORMATS = ['diffusers', 'diffusers-old', 'diffusers-peft', 'peft', 'kohya', 'cloneofsimo'] as const;
+export const LORA_FORMATS = ['diffusers', 'diffusers-old', 'diffusers-peft', 'peft', 'kohya', 'cloneofsimo', 'textual-inversion'] as const;
 export type LoraFormat = (typeof LORA_FORMATS)[number];
 
 export type LoraRole = 'down' | 'up' | 'alpha';
@@ -68,6 +68,8 @@ export function locator(format: LoraFormat, sites: LoraSites, classes: Partial<R
     case 'diffusers-peft':
     case 'peft':
       return dotted(sites);
+    case 'textual-inversion':
+      return () => undefined;
     default:
       return format satisfies never;
   }

@@ -1,7 +1,7 @@
 import { readDiffusionConfig, findModel } from '../diffusion/layout.js';
 import { recogniseSingleFile } from '../diffusion/single-file.js';
 import type { Dtype } from '../tensor.js';
-import { baseOf } from './base.js';
+import { baseOf, baseOfWidth } from './base.js';
 import { LORA_PARTS, rankOf, type LoraPart } from './lora.js';
 import { openLora, readLora, type LoraContent } from './read.js';
 import { knownSites, textSites, unetSites, type LoraFamily, type LoraSite, type LoraSites } from './sites.js';
@@ -34,7 +34,9 @@ export interface LoraSummary extends Pick<LoraContent, 'format' | 'metadata' | '
 /** The family that a file was made for, by its widths. Throws what `readLora` throws for files that hold no LoRA of ours. */
 export function familyOfFile(path: string): LoraFamily | undefined {
   for (const file of findLoraFiles(path)) {
-    const family = baseOf(openLora(file, file.path).header)?.family;
+    const { header, format } = openLora(file, file.path);
+    const [first] = header.values();
+    const family = (format === 'textual-inversion' ? baseOfWidth(first?.shape.at(-1)) : baseOf(header))?.family;
     if (family !== undefined) return family;
   }
   return undefined;

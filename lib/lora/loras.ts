@@ -2,8 +2,10 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import type { DiffusionParts } from '../diffusion/parts.js';
 import { ArgumentError } from '../errors.js';
+import { normalise } from '../diffusion/tokenizer.js';
 import { native, type LoraInfo } from '../native.js';
 import { checkOptions } from '../options.js';
+import type { Tensor } from '../tensor.js';
 import type { LoraFactors, LoraWeights } from './lora.js';
 import { readLora } from './read.js';
 import { textSites, unetSites } from './sites.js';
@@ -15,11 +17,24 @@ const schema = z.strictObject({
   name: z.string().min(1).optional(),
   /** Strength, on top of alpha / rank; negative turns it round. Default 1. */
   scale: scale.default(1),
+  /** Other words for the file's textual-inversion embeddings, by the words it has: `{ '<s1>': '<dog>' }`. */
+  tokens: z.record(z.string(), z.string().min(1)).default({}),
   /** false: layers of the file that the model does not have are left out. Default true: an error. */
   strict: z.boolean().default(true),
 });
 
 export type AddLoraOptions = z.input<typeof schema>;
+
+/** More vectors than the text encoder reads are of no use. */
+const MOST_VECTORS = 128;
+
+/** Embeddings under other words. Throws `ERR_INVALID_ARGUMENT` for words that are not there. */
+function renamed(embeddings: Readonly<Record<string, Tensor>>, words: Readonly<Record<string, string>>): Record<string, Tensor> {
+  const known = Object.keys(embeddings);
+  const unknown = Object.keys(words).find((word) => !known.includes(word));
+  if (unknown !== undefined) throw new ArgumentError(`Expected words of the LoRA's embeddings (${known.length === 0 ? 'it has none' : known.join(', ')}) for tokens, received '${unknown}'`);
+  return Object.fromEntries(Object.entries(embeddings).map(([word, tensor]) => [words[word] ?? word, tensor]));
+}
 
 /** Scales of adapters for one call, by name; 0 leaves one out. Those not named keep theirs. */
 export const loraScalesSchema = z.record(z.string(), scale);
@@ -37,8 +52,9 @@ export class Loras {
   }
 
   /**
-   * Adds an adapter: a file in any of the known formats, a PEFT folder, or factors by layer. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`,
-   * `ERR_WEIGHTS` for layers that do not fit, `ERR_NOT_FINITE`, `ERR_INVALID_ARGUMENT` for a name that is taken.
+   * Adds an adapter: a file in any of the known formats, a PEFT folder, or factors by layer. The words of its textual-inversion embeddings, or of a file
+   * that holds nothing else, may stand in prompts from now on. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`,
+   * `ERR_WEIGHTS` for layers and embeddings that do not fit, `ERR_NOT_FINITE`, `ERR_INVALID_ARGUMENT` for a name or a word that is taken.
    */
   add(source: string | LoraWeights, options: AddLoraOptions = {}): LoraInfo {
     const o = checkOptions(schema, options, 'loras.add');
@@ -47,8 +63,22 @@ export class Loras {
     const { handle, config } = this.#parts;
     const weights = typeof source !== 'string' ? source : readLora(source, { unet: unetSites(config.unet), textEncoder: textSites(config.textEncoder) }, { strict: o.strict }).weights;
     const factors = (layers: Record<string, LoraFactors>) => Object.fromEntries(Object.entries(layers).map(([layer, { down, up, scale }]) => [layer, { down, up, scale }]));
-    native().addLora(handle, { name, scale: o.scale, unet: factors(weights.unet), textEncoder: factors(weights.textEncoder) });
+    const embeddings = renamed(weights.embeddings, o.tokens);
+    this.#checkWords(embeddings);
+    native().addLora(handle, { name, scale: o.scale, unet: factors(weights.unet), textEncoder: factors(weights.textEncoder), embeddings });
     return this.list().find((lora) => lora.name === name) as LoraInfo;
+  }
+
+  /** Throws `ERR_INVALID_ARGUMENT` for words that mean something already. */
+  #checkWords(embeddings: Readonly<Record<string, Tensor>>): void {
+    const taken = new Map(this.list().flatMap((lora) => lora.tokens.map((token) => [normalise(token), `the LoRA '${lora.name}' has it already`])));
+    for (const [token, { shape }] of Object.entries(embeddings)) {
+      const vectors = shape.length === 1 ? 1 : (shape[0] ?? 0);
+      const words = Array.from({ length: Math.min(vectors, MOST_VECTORS) }, (_, i) => (i === 0 ? token : `${token}_${i}`));
+      const why = token.trim() === '' ? 'it is empty' : (words.map((word) => taken.get(normalise(word))).find((found) => found !== undefined) ?? (words.some((word) => this.#parts.tokenizer.has(word)) ? 'the tokenizer knows it' : undefined));
+      if (why !== undefined) throw new ArgumentError(`Expected a new word for the embedding '${token}', ${why}; give another with the option tokens: { '${token}': '<word>' }`);
+      taken.set(normalise(token), 'the same file has it twice');
+    }
   }
 
   /** In order of addition. */

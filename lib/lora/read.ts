@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { z } from 'zod';
 import { readSafetensorsHeaderSync, type TensorEntry } from '../diffusion/safetensors-header.js';
 import { ArgumentError, SeedbedError } from '../errors.js';
@@ -58,7 +59,7 @@ export function readLora(path: string, sites: LoraSites, options: ReadLoraOption
   const embeddings = Object.fromEntries(found.flatMap((file) => Object.entries(file.embeddings)));
   checkEmbeddings(embeddings, sites, name);
   const layers = LORA_PARTS.reduce((sum, part) => sum + Object.keys(parts[part]).length, 0);
-  if (layers === 0) throw new SeedbedError('ERR_WEIGHTS', `Expected factors of this model's layers in '${name}' (${first.format}), found none among ${total(files)} tensors`);
+  if (layers === 0 && Object.keys(embeddings).length === 0) throw new SeedbedError('ERR_WEIGHTS', `Expected factors of this model's layers in '${name}' (${first.format}), found none among ${total(files)} tensors`);
   const unmatched = [...problems.lost, ...problems.partner.flatMap(({ keys }) => keys), ...problems.shape.flatMap(({ keys }) => keys)];
   return { weights: { ...parts, embeddings }, format: first.format, metadata: { ...first.metadata }, unmatched };
 }
@@ -76,7 +77,6 @@ const total = (files: readonly OpenFile[]): number => files.reduce((sum, { heade
 const OTHER_FILES: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['a whole model', /^model\.diffusion_model\.|^first_stage_model\./],
   ['a ControlNet', /^control_model\.|controlnet_cond_embedding/],
-  ['a textual inversion', /^emb_params$|^string_to_param|^clip_[lg]$/],
   ['one net of a model', /^(conv_in|decoder\.conv_in)\.weight$|^text_model\.embeddings\./],
 ];
 
@@ -91,8 +91,9 @@ export function openLora(file: LoraFile, name: string): OpenFile {
   if (bytes > LARGEST) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a LoRA of at most ${LARGEST / 1e9} GB in '${name}', its header names ${(bytes / 1e9).toFixed(1)} GB`);
   if (names.length === 0) throw new SeedbedError('ERR_FILE_FORMAT', `Expected a LoRA in '${name}', found a file without tensors`);
   const model = otherModel(names);
-  const format = detectFormat(names);
+  const format = detectFormat(names) ?? (isTextualInversion(header) ? 'textual-inversion' : undefined);
   const kind = otherKind(names);
+  if (names.some((key) => /^clip_[lg]$/.test(key))) throw new SeedbedError('ERR_FILE_FORMAT', `'${name}' is a textual inversion of Stable Diffusion XL; seedbed reads those of Stable Diffusion 1.x and 2.x`);
   if (kind !== undefined) throw new SeedbedError('ERR_FILE_FORMAT', `'${name}' is an adapter of the kind ${kind}; seedbed reads LoRA`);
   if (model !== undefined) throw new SeedbedError('ERR_FILE_FORMAT', `'${name}' is a LoRA of ${model}; seedbed reads those of Stable Diffusion 1.x and 2.x`);
   if (format === undefined) {
@@ -101,6 +102,14 @@ export function openLora(file: LoraFile, name: string): OpenFile {
   }
   if (format === 'peft' && file.config === undefined) throw new SeedbedError('ERR_FILE_NOT_FOUND', `Expected adapter_config.json beside '${name}', which holds rank and alpha; found none`);
   return { ...file, name, header, metadata, format };
+}
+
+/** Whether a file holds nothing but embeddings of words: `{ word: tensor }` as diffusers writes it, or A1111's one tensor. */
+function isTextualInversion(header: OpenFile['header']): boolean {
+  const entries = [...header];
+  const width = entries[0]?.[1].shape.at(-1) ?? 0;
+  const fits = ([key, { shape }]: [string, TensorEntry]): boolean => shape.length >= 1 && shape.length <= 2 && shape.at(-1) === width && !/\.(weight|bias)$|:/.test(key);
+  return entries.some(([key]) => ONE_TENSOR.test(key)) || (width >= LEAST_WIDTH && entries.every(fits));
 }
 
 /** Throws `ERR_WEIGHTS` when a file was made for a model whose prompts have another width. */
@@ -124,6 +133,11 @@ interface Gathered {
   lost: string[];
 }
 
+/** A1111's names of a textual inversion's only tensor; its word is the file's name. */
+const ONE_TENSOR = /^emb_params$|^string_to_param(\.\*)?$/;
+/** Embeddings are never narrower, not even those of models for tests. */
+const LEAST_WIDTH = 16;
+
 /** A textual-inversion embedding that trainers put into a kohya file. */
 const BUNDLED = /^bundle_emb\.(.+)\.string_to_param\.\*$/;
 
@@ -137,7 +151,7 @@ function gather(file: OpenFile, sites: LoraSites): Gathered {
   const result: Gathered = { layers: new Map(), embeddings: {}, lost: [] };
   for (const key of header.keys()) {
     const tensor = Object.hasOwn(tensors, key) ? tensors[key] : undefined;
-    const token = format === 'cloneofsimo' && metadata[key] === '<embed>' ? key : BUNDLED.exec(key)?.[1];
+    const token = wordOf(key, file);
     const found = locate(key);
     if (tensor !== undefined && token !== undefined) result.embeddings[token] = tensor;
     else if (tensor === undefined || found === undefined) result.lost.push(key);
@@ -151,6 +165,12 @@ function gather(file: OpenFile, sites: LoraSites): Gathered {
     }
   }
   return result;
+}
+
+/** The word that a key holds an embedding of. */
+function wordOf(key: string, { format, metadata, path }: OpenFile): string | undefined {
+  if (format === 'textual-inversion') return ONE_TENSOR.test(key) ? (metadata['name'] ?? basename(path).replace(/\.safetensors$/, '')) : key;
+  return format === 'cloneofsimo' && metadata[key] === '<embed>' ? key : BUNDLED.exec(key)?.[1];
 }
 
 /** Classes of layers that a list without names may count; the extended form of that format counts others. */
@@ -252,6 +272,8 @@ function checkEmbeddings(embeddings: Readonly<Record<string, Tensor>>, sites: Lo
   const width = sites.textEncoder[0]?.shape[1];
   for (const [token, tensor] of Object.entries(embeddings)) {
     const { shape } = tensor;
+    const [found, expected] = [baseOfWidth(shape.at(-1)), baseOfWidth(width)];
+    if (found !== undefined && expected !== undefined && found !== expected) throw new SeedbedError('ERR_WEIGHTS', `'${token}' in '${name}' is an embedding of ${found.name} (width ${shape.at(-1)}), the model is ${expected.name} (width ${width})`);
     if (![1, 2].includes(shape.length) || (width !== undefined && shape.at(-1) !== width)) throw new SeedbedError('ERR_WEIGHTS', `Expected [${width ?? 'width'}] or [vectors, ${width ?? 'width'}] for the embedding '${token}' in '${name}', found [${shape.join(', ')}]`);
     if (!isLoraDtype(tensor.dtype)) throw new SeedbedError('ERR_DTYPE', `Expected float32, float16 or bfloat16 for the embedding '${token}' in '${name}', found ${tensor.dtype}`);
     if (!allFinite(tensor)) throw new SeedbedError('ERR_NOT_FINITE', `Expected finite numbers in '${name}', found NaN or infinity in the embedding '${token}'`);

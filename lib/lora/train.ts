@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { Diffusion } from '../diffusion/diffusion.js';
-import { image } from '../diffusion/generate-options.js';
+import { generateSchema, image } from '../diffusion/generate-options.js';
 import { partsOf } from '../diffusion/parts.js';
 import type { WarningEvent } from '../diffusion/results.js';
+import type { GenerationSettings } from '../diffusion/png-metadata.js';
 import { trainedSide } from '../diffusion/size.js';
+import type { ClipTokenizer } from '../diffusion/tokenizer.js';
 import { ArgumentError } from '../errors.js';
 import type { Image } from '../image.js';
 import { Job, runNative } from '../job.js';
@@ -26,6 +28,26 @@ const RECOMPUTE_SIDE = 384;
 const pictures = z.union([z.string().min(1), z.array(image).min(1)], { error: 'a folder or a list of images' });
 const prompts = z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' });
 const targets = z.array(z.string().min(1));
+
+const { guidanceScale, sampler, width, height } = generateSchema.shape;
+const SAMPLE_STEPS = 20;
+
+const samplesSchema = z.strictObject({
+  /** A picture of each. */
+  prompts,
+  negativePrompt: z.string().default(''),
+  /** Updates between pictures; there are some after the last update too. Default 100. */
+  every: positiveInt.default(100),
+  /** Of the sampler. Default 20. */
+  steps: positiveInt.max(1000).default(SAMPLE_STEPS),
+  /** Picture i has the seed `seed + i`, the same at every update. Default 0. */
+  seed: seed.default(0),
+  guidanceScale,
+  sampler,
+  /** Default: the size that is trained at. */
+  width,
+  height,
+});
 
 const schema = z.strictObject({
   /** A folder of pictures, with captions in `name.txt` beside `name.png` or in `metadata.jsonl` if there are any, or pictures. */
@@ -72,6 +94,8 @@ const schema = z.strictObject({
   /** Compute blocks again for their gradients instead of keeping what they need: a third more time, much less memory. Default: from 384 pixels on. */
   recompute: z.boolean().optional(),
   seed: seed.default(0),
+  /** Pictures made during training, with the adapter as it then is: events of the type `sample`. They change nothing of the run, but take their time. Default none. */
+  samples: samplesSchema.optional(),
   /** File that holds the state, written whole at times and when the run is stopped. Default none. */
   checkpoint: z.string().min(1).optional(),
   /** Updates between writings. Default 100. */
@@ -84,9 +108,26 @@ const schema = z.strictObject({
 
 export type TrainLoraOptions = z.input<typeof schema>;
 
+/** Pictures that show what an adapter has learnt so far. */
+export interface LoraSampleEvent {
+  type: 'sample';
+  /** Finished updates. */
+  step: number;
+  steps: number;
+  /** One for each prompt. */
+  images: Image[];
+  /** What made each picture. */
+  settings: GenerationSettings[];
+}
+
+/** What a training run tells. */
+export type LoraEvent = Exclude<LoraTrainEvent, { type: 'sample' }> | LoraSampleEvent | WarningEvent;
+
 export interface LoraTraining {
   steps: number;
   samples: number;
+  /** That were trained on, without those of `prior`. */
+  pictures: number;
   /** Of each update. */
   losses: number[];
   /** What the run was told, with the defaults that were filled in. */
@@ -117,13 +158,14 @@ export class Lora {
  * `(await trainLora(sd, { images: 'dog/', prompt: 'a photo of a sks dog' })).save('dog.safetensors')`.
  * Throws `ERR_FILE_NOT_FOUND`, `ERR_IMAGE`, `ERR_INVALID_ARGUMENT`, `ERR_NOT_FINITE`; a run that diverges leaves its last checkpoint.
  */
-export function trainLora(sd: Diffusion, options: TrainLoraOptions): Job<LoraTrainEvent | WarningEvent, Lora> {
+export function trainLora(sd: Diffusion, options: TrainLoraOptions): Job<LoraEvent, Lora> {
   const o = checkOptions(schema, options, 'trainLora');
   if (!(sd instanceof Diffusion)) throw new ArgumentError('Expected a loaded model for trainLora');
   const parts = partsOf(sd);
   const size = o.size ?? trainedSide(parts.config);
   if (o.resume && o.checkpoint === undefined) throw new ArgumentError('Expected a checkpoint to resume from');
-  return new Job<LoraTrainEvent | WarningEvent, Lora>(async ({ emit, signal }) => {
+  const samples = o.samples && planSamples(sd, o.samples, size);
+  return new Job<LoraEvent, Lora>(async ({ emit, signal }) => {
     const load = (source: string | Image[], prompt: string | string[] | undefined): Promise<CaptionedImage[]> => loadTrainingImages(source, prompt, { size, crop: o.crop });
     const own = await load(o.images, o.prompt);
     const prior = o.prior === undefined ? [] : await load(o.prior.images, o.prior.prompt);
@@ -132,7 +174,7 @@ export function trainLora(sd: Diffusion, options: TrainLoraOptions): Job<LoraTra
     const warmupSteps = Math.min(o.warmupSteps ?? Math.min(WARM_UP, Math.floor(steps / 4)), steps);
     const { alpha = o.rank, recompute = size >= RECOMPUTE_SIDE } = o;
     const { schedule } = resolveSampler({ schedulerConfig: parts.schedulerConfig, sampler: 'ddim' });
-    const ids = (images: readonly CaptionedImage[]) => tokens(parts.tokenizer, images, (message) => emit({ type: 'warning', message }));
+    const ids = (texts: readonly string[]) => tokens(parts.tokenizer, texts, (message) => emit({ type: 'warning', message }));
     const settings = {
       rank: o.rank, alpha, unetTargets: o.unetTargets, textEncoderTargets: o.textEncoderTargets, init: o.init, steps, batchSize, accumulation: o.accumulation, size, crop: o.crop, flip: o.flip,
       lr: o.lr, lrSchedule: o.lrSchedule, warmupSteps, weightDecay: o.weightDecay, clipNorm: o.clipNorm, minSnrGamma: o.minSnrGamma, noiseOffset: o.noiseOffset, seed: o.seed,
@@ -147,32 +189,45 @@ export function trainLora(sd: Diffusion, options: TrainLoraOptions): Job<LoraTra
       recompute,
       schedule,
       images: own.map((one) => one.image),
-      ids: ids(own),
+      ids: ids(own.map(({ prompt }) => prompt)),
       priorImages: prior.length === 0 ? undefined : prior.map((one) => one.image),
-      priorIds: prior.length === 0 ? undefined : ids(prior),
+      priorIds: prior.length === 0 ? undefined : ids(prior.map(({ prompt }) => prompt)),
       priorWeight: o.prior?.weight,
+      samples: samples && { ...samples.call, promptIds: ids(samples.prompts), ...(samples.guided && { negativeIds: ids([samples.negativePrompt]) }) },
       checkpoint: o.checkpoint,
       checkpointEvery: o.checkpointEvery,
       resume: o.resume,
       threads: threads(o.threads ?? parts.threads),
     });
-    const result = await runNative<LoraTrainEvent, NativeLoraResult>((listener) => native().trainLora(parts.handle, call, listener), signal, emit);
+    const tell = (event: LoraTrainEvent): void => emit(event.type === 'sample' ? { ...event, settings: samples?.settings ?? [] } : event);
+    const result = await runNative<LoraTrainEvent, NativeLoraResult>((listener) => native().trainLora(parts.handle, call, listener), signal, tell);
     const factors = (layers: NativeLoraResult['unet']): Record<string, LoraFactors> => Object.fromEntries(Object.entries(layers).map(([name, one]) => [name, { ...one, alpha }]));
     return new Lora(
       { unet: factors(result.unet), textEncoder: factors(result.textEncoder), embeddings: {} },
-      { steps: result.steps, samples: result.samples, losses: result.losses, settings: { ...settings, model: parts.name, prompts: [...new Set(own.map(({ prompt }) => prompt))] } },
+      { steps: result.steps, samples: result.samples, pictures: own.length, losses: result.losses, settings: { ...settings, model: parts.name, prompts: [...new Set(own.map(({ prompt }) => prompt))] } },
     );
   }, o);
 }
 
-/** Token ids of the pictures' prompts, [pictures, tokens]. */
-function tokens(tokenizer: { encode(text: string): { ids: readonly number[]; truncated?: string | undefined }; length: number }, images: readonly CaptionedImage[], warn: (message: string) => void): { data: BigInt64Array; shape: number[]; dtype: 'int64' } {
+/** What the pictures during training are, checked by `plan` as those of `generate`. */
+function planSamples(sd: Diffusion, o: z.output<typeof samplesSchema>, size: number): { call: Record<string, unknown>; prompts: string[]; negativePrompt: string; guided: boolean; settings: GenerationSettings[] } {
+  const { every, prompts, negativePrompt, guidanceScale, ...rest } = o;
+  const texts = typeof prompts === 'string' ? [prompts] : prompts;
+  const plan = sd.plan({ ...(defined({ width: size, height: size, ...rest }) as typeof rest), prompt: texts, negativePrompt, guidanceScale, batchSize: 1 });
+  const { sampler, schedule } = resolveSampler({ schedulerConfig: partsOf(sd).schedulerConfig, sampler: rest.sampler, steps: rest.steps });
+  const settings = plan.settings.map(({ loras: _, ...own }): GenerationSettings => own); // adapters that are active on the model take no part
+  const call = { every, sampler, schedule, guidanceScale, seeds: plan.seeds, width: plan.width, height: plan.height, batchSize: 1 };
+  return { call, prompts: texts, negativePrompt, guided: guidanceScale !== 1, settings };
+}
+
+/** Token ids of texts, [texts, tokens]. */
+function tokens(tokenizer: ClipTokenizer, texts: readonly string[], warn: (message: string) => void): { data: BigInt64Array; shape: number[]; dtype: 'int64' } {
   const cut = new Set<string>();
-  const ids = images.flatMap(({ prompt }) => {
-    const { ids, truncated } = tokenizer.encode(prompt);
+  const ids = texts.flatMap((text) => {
+    const { ids, truncated } = tokenizer.encode(text);
     if (truncated !== undefined) cut.add(truncated);
     return ids;
   });
   for (const text of cut) warn(`The text encoder reads ${tokenizer.length} tokens; this part of a prompt is lost: '${text}'`);
-  return { data: BigInt64Array.from(ids, BigInt), shape: [images.length, tokenizer.length], dtype: 'int64' };
+  return { data: BigInt64Array.from(ids, BigInt), shape: [texts.length, tokenizer.length], dtype: 'int64' };
 }

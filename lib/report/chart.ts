@@ -29,12 +29,23 @@ export interface Line {
   name: string;
   /** [x, y] pairs. */
   points: readonly (readonly [number, number])[];
+  /** Drawn thin and pale, behind the others: single values behind their mean. */
+  faint?: boolean;
 }
 
 /** Lines over a shared x axis, thinned to what can be seen. */
 export function lineChart(lines: readonly Line[], axes: { x: string; y: string; rule?: { y: number; label: string } }): Promise<string> {
-  const values = lines.flatMap(({ name, points }) => points.map(([x, y]) => ({ name, x, y })));
   const colour = { field: 'name', type: 'nominal', scale: { domain: lines.map((l) => l.name), range: COLOURS.slice(0, lines.length) } };
+  const drawn = (some: readonly Line[], mark: object): object => ({
+    data: { values: some.flatMap(({ name, points }) => points.map(([x, y]) => ({ name, x, y }))) },
+    mark: { type: 'line', ...mark },
+    encoding: {
+      x: { field: 'x', type: 'quantitative', title: axes.x, axis: { grid: false } },
+      y: { field: 'y', type: 'quantitative', title: axes.y, scale: { zero: false, nice: true } },
+      color: { ...colour, legend: lines.length > 1 ? {} : null },
+    },
+  });
+  const faint = lines.filter((line) => line.faint);
   const rule = axes.rule === undefined ? [] : [
     { data: { values: [axes.rule] }, mark: { type: 'rule', strokeDash: [4, 4], color: '#8a8478' }, encoding: { y: { field: 'y', type: 'quantitative' } } },
     { data: { values: [axes.rule] }, mark: { type: 'text', align: 'right', dy: -7, color: '#6b665c', fontSize: 12 }, encoding: { y: { field: 'y', type: 'quantitative' }, x: { value: 'width' }, text: { field: 'label' } } },
@@ -43,15 +54,8 @@ export function lineChart(lines: readonly Line[], axes: { x: string; y: string; 
     width: 640,
     height: 220,
     layer: [
-      {
-        data: { values },
-        mark: { type: 'line', strokeWidth: 2 },
-        encoding: {
-          x: { field: 'x', type: 'quantitative', title: axes.x, axis: { grid: false } },
-          y: { field: 'y', type: 'quantitative', title: axes.y, scale: { zero: false, nice: true } },
-          color: { ...colour, legend: lines.length > 1 ? {} : null },
-        },
-      },
+      ...(faint.length > 0 ? [drawn(faint, { strokeWidth: 1, opacity: 0.5 })] : []),
+      drawn(lines.filter((line) => !line.faint), { strokeWidth: 2 }),
       ...rule,
     ],
   });
@@ -88,6 +92,18 @@ export function intervalChart(bars: readonly Bar[], axes: { x: string; rule?: { 
       { data: { values: rows }, mark: { type: 'text', dy: -16, fontWeight: 'bold', fontSize: 13 }, encoding: { y, x: x('mean'), text: { field: 'text' }, color: colour } },
     ],
   });
+}
+
+/** All values as points, from `first` on: of many, the lowest and the highest in turn of each of `count` parts, which look the same. */
+export function everyValue(values: readonly number[], first = 1, count = 600): [number, number][] {
+  const size = Math.max(1, Math.ceil(values.length / count));
+  const points: [number, number][] = [];
+  for (let begin = 0; begin < values.length; begin += size) {
+    const part = values.slice(begin, begin + size);
+    const ends = new Set([part.indexOf(Math.min(...part)), part.indexOf(Math.max(...part))]);
+    for (const i of [...ends].sort((a, b) => a - b)) points.push([first + begin + i, part[i] as number]);
+  }
+  return points;
 }
 
 /** A moving average over `width` values, at most `count` points: what a loss curve says without its noise. */

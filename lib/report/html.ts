@@ -3,10 +3,10 @@ export function escape(text: string): string {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
-/** A table; cells are HTML already. The first column is left-aligned, the others right. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A table; cells are HTML already. The first column is left-aligned, the others right, or left where they hold text. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], content: 'numbers' | 'text' = 'numbers'): string {
   const line = (cells: readonly string[], tag: string): string => `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table><thead>${line(head, 'th')}</thead><tbody>${rows.map((row) => line(row, 'td')).join('')}</tbody></table></div>`;
+  return `<div class="scroll"><table class="${content}"><thead>${line(head, 'th')}</thead><tbody>${rows.map((row) => line(row, 'td')).join('')}</tbody></table></div>`;
 }
 
 export function figure(content: string, caption: string): string {
@@ -15,6 +15,14 @@ export function figure(content: string, caption: string): string {
 
 export function picture(dataUri: string, alt: string): string {
   return `<img src="${dataUri}" alt="${escape(alt)}">`;
+}
+
+/** Pictures in rows with titles; cells that are undefined stay empty. */
+export function pictureGrid(columns: readonly string[], rows: readonly { title: string; cells: readonly (string | undefined)[] }[]): string {
+  const head = `<tr><th></th>${columns.map((column) => `<th>${escape(column)}</th>`).join('')}</tr>`;
+  const row = ({ title, cells }: (typeof rows)[number]): string =>
+    `<tr><th scope="row">${escape(title)}</th>${cells.map((cell, i) => `<td>${cell === undefined ? '' : picture(cell, `${title}, ${columns[i]}`)}</td>`).join('')}</tr>`;
+  return `<table class="pictures"><thead>${head}</thead><tbody>${rows.map(row).join('')}</tbody></table>`;
 }
 
 export function section(title: string, ...content: readonly string[]): string {
@@ -42,6 +50,10 @@ table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabula
 th, td { text-align: right; padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 th { font-weight: 600; color: var(--soft); }
+.text th, .text td { text-align: left; white-space: normal; padding-right: 28px; }
+.pictures th, .pictures td { text-align: left; padding: 0 8px 8px 0; border: 0; vertical-align: top; }
+.pictures tbody th { white-space: normal; width: 9em; min-width: 7em; font-weight: normal; color: var(--ink); }
+.pictures img { width: 128px; min-width: 128px; }
 code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 pre { background: #f3f0e9; padding: 14px 16px; border-radius: 6px; overflow-x: auto; }
 ul { padding-left: 20px; margin: 0; } li { margin: 4px 0; max-width: 68ch; }

@@ -49,13 +49,37 @@ export interface TrainRecord {
   parts: Part[];
 }
 
-export type RunRecord = DemoRecord | TrainRecord;
+/** A training run of a LoRA adapter; pictures are data URIs. */
+export interface LoraRecord {
+  kind: 'lora';
+  origin: Origin;
+  name: string;
+  model: string;
+  /** What the model computed in. */
+  dtype: string;
+  pictures: number;
+  settings: Record<string, unknown>;
+  /** Of the adapter. */
+  layers: { unet: number; textEncoder: number };
+  parameters: number;
+  losses: number[];
+  /** Of each update since the run was begun or resumed; the last ones. */
+  seconds: number[];
+  peakMb: number;
+  samples: { prompts: string[]; steps: { step: number; pictures: (string | undefined | null)[] }[]; settings: Record<string, unknown> } | undefined;
+  written: string[];
+  warnings: string[];
+  parts: Part[];
+}
+
+export type RunRecord = DemoRecord | TrainRecord | LoraRecord;
+const KINDS: readonly RunRecord['kind'][] = ['demo', 'train', 'lora'];
 
 export function writeRecord(path: string, record: RunRecord): Promise<void> {
   return writeFileWhole(path, `${JSON.stringify(record)}\n`);
 }
 
-/** Reads what `seedbed demo` or `seedbed train --record` wrote. Throws `ERR_FILE_FORMAT` for anything else. */
+/** Reads what `seedbed demo`, `seedbed train` or `seedbed lora train` wrote. Throws `ERR_FILE_FORMAT` for anything else. */
 export async function readRecord(path: string): Promise<RunRecord> {
   let text: string;
   try {
@@ -70,6 +94,6 @@ export async function readRecord(path: string): Promise<RunRecord> {
     throw new SeedbedError('ERR_FILE_FORMAT', `Expected the JSON record of a run in '${path}', found something else`, { cause: error });
   }
   const kind = (record as { kind?: unknown } | null)?.kind;
-  if (kind !== 'demo' && kind !== 'train') throw new SeedbedError('ERR_FILE_FORMAT', `Expected the record of a run (kind demo or train) in '${path}', found kind ${String(kind)}`);
+  if (!KINDS.some((known) => known === kind)) throw new SeedbedError('ERR_FILE_FORMAT', `Expected the record of a run (kind ${KINDS.join(', ')}) in '${path}', found kind ${String(kind)}`);
   return record as RunRecord;
 }

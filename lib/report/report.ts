@@ -1,16 +1,26 @@
 import { intervalChart, lineChart, smooth, toSvg } from './chart.js';
 import { escape, figure, page, picture, section, table } from './html.js';
-import type { DemoRecord, Origin, Part, RunRecord, TrainRecord } from './record.js';
+import { loraPage } from './lora-page.js';
+import { count, originLine, timeTable } from './parts.js';
+import type { DemoRecord, RunRecord, TrainRecord } from './record.js';
 import type { Comparison } from '../experiment/few-shot.js';
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(100 * share).toFixed(1)}`;
-const count = (value: number): string => Math.round(value).toLocaleString('en-US');
 const interval = ({ low, high }: { low: number; high: number }): string => `${points(low)} to ${points(high)}`;
 
 /** A run's record as one self-contained page. */
 export function renderReport(record: RunRecord): Promise<string> {
-  return record.kind === 'demo' ? demoPage(record) : trainPage(record);
+  switch (record.kind) {
+    case 'demo':
+      return demoPage(record);
+    case 'train':
+      return trainPage(record);
+    case 'lora':
+      return loraPage(record);
+    default:
+      return record satisfies never;
+  }
 }
 
 /** What a difference with this interval allows one to say. */
@@ -26,18 +36,6 @@ function sentence(comparison: Comparison): string {
 }
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
-function originLine({ seedbed, created, cpu, threads }: Origin): string {
-  return `<footer>seedbed ${escape(seedbed)} · ${escape(created.slice(0, 16).replace('T', ' '))} UTC · ${escape(cpu)}, ${threads} threads · every number on this page was measured in this run unless it says otherwise</footer>`;
-}
-
-function timeTable(parts: readonly Part[]): string {
-  const total = parts.reduce((sum, part) => sum + part.seconds, 0);
-  return table(
-    ['part', 'seconds'],
-    [...parts.map(({ name, seconds }) => [escape(name), seconds.toFixed(1)]), ['<b>all</b>', `<b>${total.toFixed(1)}</b>`]],
-  );
-}
 
 async function demoPage(record: DemoRecord): Promise<string> {
   const { study, live, shipped, pictures, fineTuning } = record;

@@ -46,6 +46,8 @@ constexpr Export kExports[] = {
     {"imageSetInfo", image_set_info},
     {"createClassifier", create_classifier},
     {"classifierInfo", classifier_info},
+    {"classifierAdapter", classifier_adapter},
+    {"classifierFingerprint", classifier_fingerprint},
     {"classifierWeights", classifier_weights},
     {"saveClassifier", save_classifier},
     {"trainClassifier", train_classifier},
@@ -67,6 +69,7 @@ constexpr Export kExports[] = {
     {"removeLora", remove_lora},
     {"listLoras", list_loras},
     {"activeLoras", active_loras},
+    {"loraPlaceholders", lora_placeholders},
     {"trainLora", train_lora},
     {"loraLayers", lora_layers},
 
@@ -90,6 +93,7 @@ constexpr Export kExports[] = {
     {"attention", attention},
     {"groupNorm", group_norm},
     {"geglu", geglu},
+    {"lowRank", low_rank},
     {"winogradConvolution", winograd_convolution},
     {"winogradFilterGradient", winograd_filter_gradient},
 };

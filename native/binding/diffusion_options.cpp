@@ -31,6 +31,19 @@ at::Tensor optional_tensor(const Fields& fields, std::string_view name) {
   return value ? parse_tensor(*value, fields.path_of(name)) : at::Tensor();
 }
 
+// All but the prompts.
+diffusion::Guidance parse_guidance_strength(const Fields& fields) {
+  diffusion::Guidance g;
+  fields.read("guidance_scale", g.scale).read("guidance_rescale", g.rescale);
+  g.free_u = parse_free_u(fields);
+  g.token_merging = parse_token_merging(fields);
+  if (const auto cache = fields.object("feature_cache")) {
+    nn::FeatureCacheOptions& c = g.feature_cache.emplace();
+    cache->read("interval", c.interval).read("branch", c.branch);
+  }
+  return g;
+}
+
 }  // namespace
 
 nn::UnetConfig parse_unet_config(const Fields& fields) {
@@ -135,22 +148,21 @@ nn::AttentionControlOptions parse_attention(const Fields& fields) {
 }
 
 diffusion::Guidance parse_guidance(const Fields& fields) {
-  diffusion::Guidance g;
+  diffusion::Guidance g = parse_guidance_strength(fields);
   g.prompt = parse_tensor(fields.required("prompt"), fields.path_of("prompt"));
   g.negative_prompt = optional_tensor(fields, "negative_prompt");
-  fields.read("guidance_scale", g.scale).read("guidance_rescale", g.rescale);
-  g.free_u = parse_free_u(fields);
-  g.token_merging = parse_token_merging(fields);
-  if (const auto cache = fields.object("feature_cache")) {
-    nn::FeatureCacheOptions& c = g.feature_cache.emplace();
-    cache->read("interval", c.interval).read("branch", c.branch);
-  }
   return g;
 }
 
 diffusion::GenerateOptions parse_generate_options(const Fields& fields) {
-  diffusion::GenerateOptions o;
+  diffusion::GenerateOptions o = parse_picture_options(fields);
   o.guidance = parse_guidance(fields);
+  return o;
+}
+
+diffusion::GenerateOptions parse_picture_options(const Fields& fields) {
+  diffusion::GenerateOptions o;
+  o.guidance = parse_guidance_strength(fields);
   o.sampler = parse_sampler_options(fields.required_object("sampler"));
   o.schedule = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
   fields.read("seeds", o.seeds).read("width", o.width).read("height", o.height).read("strength", o.strength).read("batch_size", o.batch_size);

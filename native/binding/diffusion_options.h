@@ -20,6 +20,8 @@ nn::AttentionControlOptions parse_attention(const Fields& fields);
 // Prompts, guidance and its variants; the tensors are copied.
 diffusion::Guidance parse_guidance(const Fields& fields);
 diffusion::GenerateOptions parse_generate_options(const Fields& fields);
+// The same but for the prompts.
+diffusion::GenerateOptions parse_picture_options(const Fields& fields);
 // The `kind` of a call of invert.
 diffusion::InversionKind parse_inversion_kind(const Fields& fields);
 

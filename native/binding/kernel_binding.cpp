@@ -5,11 +5,13 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <chrono>
+#include <deque>
 #include <functional>
 
 #include "fields.h"
 #include "nn/attention.h"
 #include "nn/fused.h"
+#include "nn/low_rank.h"
 #include "nn/winograd.h"
 #include "options.h"
 #include "values.h"
@@ -117,6 +119,27 @@ Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   const Run run(fields);
   return emit_tensor(info.Env(), nn::winograd_filter_gradient(required_tensor(fields, "x"), required_tensor(fields, "gradient"), run.kernel));
+}
+
+Napi::Value low_rank(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const at::Tensor x = required_tensor(fields, "x");
+  std::vector<at::Tensor> outputs;
+  for (const Napi::Value& value : elements(fields.required("outputs"), "outputs")) outputs.push_back(parse_tensor(value, "outputs"));
+  std::deque<nn::PackedLowRank> factors;
+  std::vector<nn::LowRankTerm> terms;
+  for (const Fields& term : fields.objects("terms")) {
+    int64_t output = 0, first = 0;
+    double scale = 1;
+    term.read("output", output).read("scale", scale).read("first", first);
+    expect(output >= 0 && output < static_cast<int64_t>(outputs.size()), "Expected the place of an output, received {}", output);
+    factors.emplace_back(required_tensor(term, "down"), required_tensor(term, "up"));
+    terms.push_back({&factors.back(), scale, outputs[output], first});
+  }
+  if (run.reference) nn::add_low_rank_reference(x, terms);
+  else nn::add_low_rank(x, terms, run.kernel);
+  return emit_list(info.Env(), outputs, [&](const at::Tensor& y) { return emit_tensor(info.Env(), y); });
 }
 
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {

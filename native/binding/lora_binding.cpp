@@ -26,18 +26,17 @@ struct ActiveLoras {
   std::shared_ptr<const nn::ActiveLoras> active;
 };
 
-Napi::Value emit_factors(Napi::Env env, const std::map<std::string, nn::LoraFactors>& factors) {
-  Napi::Object out = Napi::Object::New(env);
-  for (const auto& [name, f] : factors) out.Set(name, emit_object(env, {{"down", emit_tensor(env, f.down.cpu())}, {"up", emit_tensor(env, f.up.cpu())}, {"scale", f.scale}}));
-  return out;
-}
-
 // Events of a training run, and its cancellation, also between the blocks of the networks.
 train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
   train::LoraCallbacks callbacks;
   callbacks.poll = [&context] { context.throw_if_cancelled(); };
   callbacks.train.on_step = [&context, steps](const train::StepReport& report) { context.progress(step_event(report, steps)); };
   callbacks.train.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
+  callbacks.on_sample = [&context, steps](int64_t step, const std::vector<image::Image>& images) {
+    context.progress([=](Napi::Env env) {
+      return emit_object(env, {{"type", std::string("sample")}, {"step", step}, {"steps", steps}, {"images", emit_list(env, images, [env](const image::Image& image) { return emit_image(env, image); })}});
+    });
+  };
   callbacks.on_encode = [&context](int64_t done, int64_t total) { context.progress(encode_event(done, total)); };
   return callbacks;
 }
@@ -48,7 +47,8 @@ Napi::Value emit_info(Napi::Env env, const diffusion::LoraInfo& info) {
                            {"merged", info.merged},
                            {"unetLayers", info.unet_layers},
                            {"textEncoderLayers", info.text_encoder_layers},
-                           {"parameters", info.parameters}});
+                           {"parameters", info.parameters},
+                           {"tokens", emit_list(env, info.tokens, [env](const std::string& token) { return Napi::String::New(env, token); })}});
 }
 
 }  // namespace
@@ -72,7 +72,7 @@ Napi::Value add_lora(const Napi::CallbackInfo& info) {
   std::string name;
   double scale = 1;
   fields.read("name", name).read("scale", scale);
-  Handle<Diffusion>::get(info[0])->loras.add(name, {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder")}, scale);
+  Handle<Diffusion>::get(info[0])->loras.add(name, {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder"), .embeddings = parse_embeddings(fields)}, scale);
   return info.Env().Undefined();
 }
 
@@ -115,6 +115,13 @@ Napi::Value active_loras(const Napi::CallbackInfo& info) {
   return Handle<ActiveLoras>::make(info.Env(), std::make_shared<ActiveLoras>(Handle<Diffusion>::get(info[0])->loras.active(scales)), 0);
 }
 
+Napi::Value lora_placeholders(const Napi::CallbackInfo& info) {
+  const auto object = Handle<ActiveLoras>::get(info[0]);
+  return emit_list(info.Env(), object->active->placeholders(), [&](const nn::Placeholder& p) {
+    return emit_object(info.Env(), {{"token", p.token}, {"firstId", p.first_id}, {"vectors", p.vectors}});
+  });
+}
+
 Napi::Value train_lora(const Napi::CallbackInfo& info) {
   const auto object = Handle<Diffusion>::get(info[0]);
   const Fields fields(info[1], "options");
@@ -131,8 +138,8 @@ Napi::Value train_lora(const Napi::CallbackInfo& info) {
       return emit_object(env, {{"steps", result->train.steps},
                                {"samples", result->train.samples},
                                {"losses", emit_losses(env, result->train)},
-                               {"unet", emit_factors(env, result->weights.unet)},
-                               {"textEncoder", emit_factors(env, result->weights.text_encoder)}});
+                               {"unet", emit_lora_factors(env, result->weights.unet)},
+                               {"textEncoder", emit_lora_factors(env, result->weights.text_encoder)}});
     };
   });
 }

@@ -1,5 +1,6 @@
 #include "lora_options.h"
 
+#include "diffusion_options.h"
 #include "names.h"
 #include "options.h"
 #include "sampler_options.h"
@@ -39,6 +40,27 @@ std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, 
   return factors;
 }
 
+NamedTensors parse_embeddings(const Fields& fields) {
+  const auto given = fields.optional("embeddings");
+  return given ? parse_named_tensors(*given, fields.path_of("embeddings")) : NamedTensors();
+}
+
+Napi::Value emit_lora_factors(Napi::Env env, const std::map<std::string, nn::LoraFactors>& factors) {
+  Napi::Object out = Napi::Object::New(env);
+  for (const auto& [name, f] : factors) out.Set(name, emit_object(env, {{"down", emit_tensor(env, f.down.detach().cpu())}, {"up", emit_tensor(env, f.up.detach().cpu())}, {"scale", f.scale}}));
+  return out;
+}
+
+std::optional<train::ClassifierAdapter> parse_classifier_adapter(const Fields& fields) {
+  const auto given = fields.object("adapters");
+  if (!given) return std::nullopt;
+  train::ClassifierAdapter a;
+  a.draw.init = train::LoraInit::kaiming;
+  given->read("rank", a.draw.rank).read("alpha", a.draw.alpha).read("targets", a.targets).read("init", names(kInit), a.draw.init);
+  a.initial = parse_lora_factors(*given, "factors");
+  return a;
+}
+
 train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   train::LoraTrainOptions o;
   fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
@@ -47,10 +69,17 @@ train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   fields.read("batch_size", o.batch_size).read("shards", o.shards).read("accumulation", o.accumulation).read("size", o.size).read("flip", o.flip);
   fields.read("min_snr_gamma", o.min_snr_gamma).read("noise_offset", o.noise_offset).read("prior_weight", o.prior_weight).read("recompute", o.recompute).read("seed", o.seed);
   o.noise = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
-  o.initial = {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder")};
+  o.initial = {.unet = parse_lora_factors(fields, "unet"), .text_encoder = parse_lora_factors(fields, "text_encoder"), .embeddings = {}};
   if (const auto fixed = fields.object("fixed")) {
     const auto tensor = [&](const char* name) { return parse_tensor(fixed->required(name), fixed->path_of(name)); };
     o.fixed = {.latents = tensor("latents"), .noise = tensor("noise"), .timesteps = tensor("timesteps")};
+  }
+  if (const auto samples = fields.object("samples")) {
+    train::LoraSamples& s = o.samples.emplace();
+    samples->read("every", s.every);
+    s.prompt_ids = parse_tensor(samples->required("prompt_ids"), samples->path_of("prompt_ids"));
+    if (const auto negative = samples->optional("negative_ids")) s.negative_ids = parse_tensor(*negative, samples->path_of("negative_ids"));
+    s.options = parse_picture_options(*samples);
   }
   return o;
 }

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include "lora_options.h"
 #include "names.h"
 #include "values.h"
 
@@ -190,6 +191,7 @@ TrainOptions parse_train_options(const Fields& fields) {
   fields.read("precision", names(kTrainPrecision), o.precision).read("seed", o.seed);
   fields.read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
   o.view = parse_view(fields);
+  o.adapter = parse_classifier_adapter(fields);
   if (const auto mixup = fields.object("mixup")) o.mixup = parse_mixup_options(*mixup);
   if (const auto augment = fields.object("augment")) o.augment = parse_augment_options(*augment);
   return o;

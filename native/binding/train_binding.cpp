@@ -1,11 +1,13 @@
 #include "train_binding.h"
 
 #include <ATen/ops/empty.h>
+#include <fmt/format.h>
 
 #include "environment.h"
 #include "handle.h"
 #include "image/augment.h"
 #include "image_set.h"
+#include "lora_options.h"
 #include "options.h"
 #include "tensor/dtype.h"
 #include "train/loop.h"
@@ -23,7 +25,12 @@ struct Classifier {
   explicit Classifier(const nn::VitConfig& config) : model(config) {}
   int64_t bytes() const { return model.parameter_count() * 4; }
 
+  // With what the adapter changes.
+  NamedTensors weights() const { return adapter ? nn::merged_parameters(model, *adapter) : model.named_parameters(); }
+  const nn::ActiveLoras* active() const { return adapter ? &adapter->active() : nullptr; }
+
   nn::VisionTransformer model;
+  std::shared_ptr<const nn::NetworkAdapter> adapter;  // may be missing
 };
 
 Napi::Value emit_evaluation(Napi::Env env, const train::EvaluationReport& r) {
@@ -70,6 +77,14 @@ void load_weights(const nn::VisionTransformer& model, const NamedTensors& given,
   nn::load_parameters(model, weights);
 }
 
+// head.weight and head.bias in place of the model's own.
+void load_head(const nn::VisionTransformer& model, const NamedTensors& head) {
+  NamedTensors weights = head;
+  for (const auto& [name, value] : model.named_parameters())
+    if (!name.starts_with("head.")) weights.emplace_back(name, value.detach().clone());
+  nn::load_parameters(model, weights);
+}
+
 }  // namespace
 
 Napi::Value create_image_set(const Napi::CallbackInfo& info) {
@@ -96,7 +111,9 @@ Napi::Value create_classifier(const Napi::CallbackInfo& info) {
   at::Generator generator = make_generator(seed);
   classifier->model.initialise(generator);
   if (!path.empty()) load_weights(classifier->model, tensors_of(SafetensorsFile(path)), new_head);
-  if (const auto source = fields.optional("source")) load_weights(classifier->model, Handle<Classifier>::get(*source)->model.named_parameters(), new_head);
+  if (const auto source = fields.optional("source")) load_weights(classifier->model, Handle<Classifier>::get(*source)->weights(), new_head);
+  if (const auto head = fields.optional("head")) load_head(classifier->model, parse_named_tensors(*head, "head"));
+  if (const auto factors = parse_lora_factors(fields, "adapter"); !factors.empty()) classifier->adapter = std::make_shared<const nn::NetworkAdapter>(classifier->model, factors, nn::AdapterUse::inference);
   return Handle<Classifier>::make(info.Env(), classifier, classifier->bytes());
 }
 
@@ -111,11 +128,25 @@ Napi::Value classifier_info(const Napi::CallbackInfo& info) {
                                   {"mlpRatio", c.mlp_ratio},
                                   {"classes", c.classes},
                                   {"dropPath", c.drop_path},
-                                  {"parameters", classifier->model.parameter_count()}});
+                                  {"parameters", classifier->model.parameter_count()},
+                                  {"adapterParameters", classifier->adapter ? classifier->adapter->parameter_count() : int64_t{0}}});
+}
+
+Napi::Value classifier_adapter(const Napi::CallbackInfo& info) {
+  const auto classifier = Handle<Classifier>::get(info[0]);
+  if (!classifier->adapter) return info.Env().Undefined();
+  NamedTensors head;
+  for (const auto& [name, value] : classifier->model.named_parameters())
+    if (name.starts_with("head.")) head.emplace_back(name, value.detach());
+  return emit_object(info.Env(), {{"factors", emit_lora_factors(info.Env(), classifier->adapter->factors())}, {"head", emit_named_tensors(info.Env(), head)}});
+}
+
+Napi::Value classifier_fingerprint(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), fmt::format("{:016x}", train::backbone_fingerprint(Handle<Classifier>::get(info[0])->model)));
 }
 
 Napi::Value classifier_weights(const Napi::CallbackInfo& info) {
-  return emit_named_tensors(info.Env(), Handle<Classifier>::get(info[0])->model.named_parameters());
+  return emit_named_tensors(info.Env(), Handle<Classifier>::get(info[0])->weights());
 }
 
 Napi::Value save_classifier(const Napi::CallbackInfo& info) {
@@ -124,7 +155,7 @@ Napi::Value save_classifier(const Napi::CallbackInfo& info) {
   std::string path, dtype = "float32";
   fields.read("path", path).read("dtype", dtype);
   NamedTensors weights;
-  for (const auto& [name, value] : classifier->model.named_parameters()) weights.emplace_back(name, value.detach().to(dtype_from_name(dtype)));
+  for (const auto& [name, value] : classifier->weights()) weights.emplace_back(name, value.detach().to(dtype_from_name(dtype)));
   write_safetensors(path, weights, {{"format", "pt"}});
   return info.Env().Undefined();
 }
@@ -138,9 +169,9 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const train::TrainResult result = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool,
-                                                              report_to(context, options.updates.steps));
-    return [result](Napi::Env env) { return emit_result(env, result); };
+    const auto [result, factors] = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool, report_to(context, options.updates.steps));
+    if (!factors.empty()) classifier->adapter = std::make_shared<const nn::NetworkAdapter>(classifier->model, factors, nn::AdapterUse::inference);
+    return [result = result](Napi::Env env) { return emit_result(env, result); };
   });
 }
 
@@ -152,7 +183,7 @@ Napi::Value predict_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const at::Tensor logits = train::predict_logits(classifier->model, *images, view, pool, [&context] { context.throw_if_cancelled(); });
+    const at::Tensor logits = train::predict_logits(classifier->model, *images, view, pool, [&context] { context.throw_if_cancelled(); }, classifier->active());
     return [logits](Napi::Env env) { return emit_tensor(env, logits); };
   });
 }
@@ -165,7 +196,7 @@ Napi::Value evaluate_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const train::Evaluation result = train::evaluate(classifier->model, data->data, view, pool, [&context] { context.throw_if_cancelled(); });
+    const train::Evaluation result = train::evaluate(classifier->model, data->data, view, pool, [&context] { context.throw_if_cancelled(); }, classifier->active());
     return [result](Napi::Env env) {
       const auto predictions = emit_list(env, result.predictions, [env](int64_t p) { return Napi::Number::New(env, static_cast<double>(p)); });
       return emit_object(env, {{"loss", result.loss}, {"accuracy", result.accuracy}, {"predictions", predictions}});

@@ -9,6 +9,8 @@ Napi::Value image_set_info(const Napi::CallbackInfo& info);       // (handle) ->
 
 Napi::Value create_classifier(const Napi::CallbackInfo& info);    // (config with seed, or with weights) -> handle
 Napi::Value classifier_info(const Napi::CallbackInfo& info);      // (handle) -> config and parameter count
+Napi::Value classifier_adapter(const Napi::CallbackInfo& info);   // (handle) -> { factors, head } or undefined
+Napi::Value classifier_fingerprint(const Napi::CallbackInfo& info);  // (handle) -> hash of the weights below the head, without the adapter
 Napi::Value classifier_weights(const Napi::CallbackInfo& info);   // (handle) -> named tensors
 Napi::Value save_classifier(const Napi::CallbackInfo& info);      // (handle, { path, dtype, metadata })
 Napi::Value train_classifier(const Napi::CallbackInfo& info);     // (handle, options with train and validation, listener) -> job

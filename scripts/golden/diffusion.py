@@ -1,6 +1,6 @@
 """Stable Diffusion's nets, pipelines, inversions and file layouts on tiny models, by diffusers and transformers.
 
-python3 scripts/golden/diffusion.py [PART ...]      parts: formula unet attention vae text vision pipelines inversions shortcuts lora single_file pretrain
+python3 scripts/golden/diffusion.py [PART ...]      parts: formula unet attention vae text vision pipelines inversions shortcuts lora textual_inversion single_file pretrain
 """
 import json
 import sys
@@ -14,7 +14,7 @@ for op in ("nms", "qnms"):
     library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from diffusers.utils import logging  # noqa: E402
-from diffusers_cases import attention_cases, formula, inversion_cases, lora_cases, net_cases, pipeline_cases, pretrain_cases, shortcut_cases, single_file  # noqa: E402
+from diffusers_cases import attention_cases, embedding_cases, formula, inversion_cases, lora_cases, net_cases, pipeline_cases, pretrain_cases, shortcut_cases, single_file  # noqa: E402
 
 PARTS = {
     "formula": formula.samples,
@@ -27,6 +27,7 @@ PARTS = {
     "inversions": inversion_cases.inversions,
     "shortcuts": shortcut_cases.shortcuts,
     "lora": lora_cases.lora,
+    "textual_inversion": embedding_cases.textual_inversion,
     "single_file": single_file.single_file,
     "pretrain": pretrain_cases.pretrain,
 }

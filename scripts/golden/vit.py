@@ -57,19 +57,24 @@ def sgd(decay, plain):
     return torch.optim.SGD(groups, lr=1e-2, momentum=0.9, nesterov=True)
 
 
-net = model().eval()
-with torch.no_grad():
-    logits = net(batch()[0])
-write(
-    "vit",
-    {
-        "config": {"imageSize": IMAGE, "patchSize": PATCH, "width": WIDTH, "depth": DEPTH, "heads": HEADS, "classes": CLASSES},
-        "shapes": {name: list(p.shape) for name, p in net.named_parameters()},
-        "labels": batch()[1].tolist(),
-        "logits": logits.tolist(),
-        "loss": loss_of(net, 0.0).item(),
-        "adamw": train(adamw, 0.1, 3),
-        "sgd": train(sgd, 0.0, 3),
-        "randn": (torch.randn(1, 1, WIDTH, generator=torch.Generator().manual_seed(7)).flatten()).tolist(),
-    },
-)
+def main():
+    net = model().eval()
+    with torch.no_grad():
+        logits = net(batch()[0])
+    write(
+        "vit",
+        {
+            "config": {"imageSize": IMAGE, "patchSize": PATCH, "width": WIDTH, "depth": DEPTH, "heads": HEADS, "classes": CLASSES},
+            "shapes": {name: list(p.shape) for name, p in net.named_parameters()},
+            "labels": batch()[1].tolist(),
+            "logits": logits.tolist(),
+            "loss": loss_of(net, 0.0).item(),
+            "adamw": train(adamw, 0.1, 3),
+            "sgd": train(sgd, 0.0, 3),
+            "randn": (torch.randn(1, 1, WIDTH, generator=torch.Generator().manual_seed(7)).flatten()).tolist(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,11 @@
 #include "diffusion/loras.h"
 
 #include <ATen/ATen.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
+#include "tensor/check.h"
 #include "tensor/error.h"
 
 namespace seedbed::diffusion {
@@ -30,20 +32,40 @@ int64_t match(const nn::Module& network, const std::map<std::string, nn::LoraFac
   return static_cast<int64_t>(factors.size());
 }
 
+// One row for each vector, where and as the model computes.
+NamedTensors place_embeddings(const NamedTensors& embeddings, const Model& model) {
+  NamedTensors placed;
+  const int64_t width = model.text_encoder.config().width;
+  for (const auto& [token, given] : embeddings) {
+    const at::Tensor rows = given.dim() == 1 ? given.unsqueeze(0) : given;
+    if (rows.dim() != 2 || rows.size(0) < 1 || rows.size(1) != width || !at::isFloatingType(rows.scalar_type()))
+      fail(ErrorCode::weights, "Expected an embedding [{}] or [vectors, {}] of floating point numbers for '{}', received [{}]", width, width, token, fmt::join(given.sizes(), ", "));
+    check_finite(rows, token);
+    placed.emplace_back(token, rows.to(model.placement.device, model.placement.dtype));
+  }
+  return placed;
+}
+
 }  // namespace
 
 void Loras::add(const std::string& name, const LoraWeights& weights, double scale) {
-  Entry entry{.info = {.name = name, .scale = scale, .merged = false, .unet_layers = 0, .text_encoder_layers = 0, .parameters = 0}, .factors = {}, .placed = {}};
+  Entry entry{.info = {.name = name, .scale = scale, .merged = false, .unet_layers = 0, .text_encoder_layers = 0, .parameters = 0, .tokens = {}}, .factors = {}, .placed = {}, .embeddings = place_embeddings(weights.embeddings, *model_)};
   entry.info.unet_layers = match(model_->unet, weights.unet, entry.factors);
   entry.info.text_encoder_layers = match(model_->text_encoder, weights.text_encoder, entry.factors);
-  expect(!entry.factors.empty(), "Expected a LoRA with at least one layer, '{}' has none", name);
+  expect(!entry.factors.empty() || !entry.embeddings.empty(), "Expected a LoRA with at least one layer, '{}' has none", name);
+  for (const auto& [token, rows] : entry.embeddings) {
+    entry.info.tokens.push_back(token);
+    entry.info.parameters += rows.numel();
+  }
   const nn::Placement& place = model_->placement;
   for (const auto& [layer, f] : entry.factors) {
     entry.info.parameters += f.down.numel() + f.up.numel();
-    entry.placed.push_back({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), f.scale});
+    entry.placed.push_back({f.down.to(place.device, place.dtype), f.up.to(place.device, place.dtype), f.scale, std::make_shared<nn::PackedLowRank>(f.down, f.up)});
   }
   const std::lock_guard lock(mutex_);
   expect(std::ranges::none_of(entries_, [&](const Entry& e) { return e.info.name == name; }), "Expected a new name for the LoRA, '{}' is there already", name);
+  for (const std::string& token : entry.info.tokens)
+    for (const Entry& e : entries_) expect(std::ranges::find(e.info.tokens, token) == e.info.tokens.end(), "Expected a new word for the embedding '{}', the LoRA '{}' has it already", token, e.info.name);
   entries_.push_back(std::move(entry));
   current_ = build({});
 }
@@ -93,10 +115,11 @@ std::shared_ptr<nn::ActiveLoras> Loras::build(const std::map<std::string, double
     const auto own = scales.find(entry.info.name);
     const double scale = own == scales.end() ? entry.info.scale : own->second;
     if (scale == 0) continue;
+    for (const auto& [token, rows] : entry.embeddings) active->add_placeholder(model_->text_encoder, model_->text_encoder.config().vocab_size, token, rows);
     for (size_t i = 0; i < entry.factors.size(); ++i) {
       const auto& [layer, given] = entry.factors[i];
       const nn::LoraFactors& f = entry.info.merged ? given : entry.placed[i];
-      const nn::LoraFactors scaled{f.down, f.up, f.scale * scale};
+      const nn::LoraFactors scaled{f.down, f.up, f.scale * scale, f.packed};
       if (!entry.info.merged) {
         active->at(*layer.layer).add(scaled);
         continue;

@@ -11,9 +11,10 @@
 
 namespace seedbed::diffusion {
 
-// Factors by layer name, of both networks.
+// Factors by layer name, of both networks, and textual-inversion embeddings [n, D] by their word.
 struct LoraWeights {
   std::map<std::string, nn::LoraFactors> unet, text_encoder;
+  NamedTensors embeddings;
 };
 
 struct LoraInfo {
@@ -22,6 +23,7 @@ struct LoraInfo {
   bool merged;
   int64_t unet_layers, text_encoder_layers;
   int64_t parameters;
+  std::vector<std::string> tokens;  // words that prompts may use
 };
 
 // The adapters of one model. Calls take what is active when they begin; adapters may come and go meanwhile, on any thread.
@@ -29,12 +31,14 @@ class Loras {
  public:
   explicit Loras(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
 
-  // Throws ERR_WEIGHTS for factors that fit no layer, ERR_NOT_FINITE, ERR_INVALID_ARGUMENT for a name that is taken.
+  // Throws ERR_WEIGHTS for factors that fit no layer and embeddings of another width, ERR_NOT_FINITE, ERR_INVALID_ARGUMENT for a
+  // name or a word that is taken.
   void add(const std::string& name, const LoraWeights& weights, double scale);
   // The following throw ERR_INVALID_ARGUMENT for a name that is not there.
   void remove(const std::string& name);
   void set_scale(const std::string& name, double scale);
-  // Merged adapters cost nothing at inference, after one computation of the weights they change, and memory for those.
+  // Merged adapters cost nothing at inference, after one computation of the weights they change, and memory for those. Embeddings
+  // stay beside the model.
   void set_merged(const std::string& name, bool merged);
   std::vector<LoraInfo> list() const;
 
@@ -45,7 +49,8 @@ class Loras {
   struct Entry {
     LoraInfo info;
     std::vector<std::pair<nn::LoraLayer, nn::LoraFactors>> factors;  // as given, for merging
-    std::vector<nn::LoraFactors> placed;                             // where and as the model computes
+    std::vector<nn::LoraFactors> placed;                             // where and as the model computes, and packed
+    NamedTensors embeddings;                                         // placed, [n, D]
   };
 
   Entry& find(const std::string& name);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "nn/lora.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -45,7 +46,8 @@ ClipAttention::ClipAttention(const ClipLayers& c) : heads_(c.heads), k_proj_(c.w
 
 at::Tensor ClipAttention::add_to(const at::Tensor& residual, const at::Tensor& x, bool causal) const {
   const auto split = [&](const at::Tensor& t) { return t.unflatten(-1, {heads_, t.size(-1) / heads_}).transpose(1, 2); };  // [B, heads, L, d]
-  const at::Tensor mixed = at::scaled_dot_product_attention(split(q_proj_(x)), split(k_proj_(x)), split(v_proj_(x)), {}, 0.0, causal);
+  const auto [q, k, v] = Linear::together<3>({&q_proj_, &k_proj_, &v_proj_}, x);
+  const at::Tensor mixed = at::scaled_dot_product_attention(split(q), split(k), split(v), {}, 0.0, causal);
   return out_proj_.add_to(residual, mixed.transpose(1, 2).flatten(2));
 }
 
@@ -93,7 +95,20 @@ ClipText::ClipText(const ClipTextConfig& config)
 }
 
 at::Tensor ClipText::end_positions(const at::Tensor& ids) const {
-  return config_.eos_token_id == kLegacyEos ? ids.argmax(1) : (ids == config_.eos_token_id).to(at::kInt).argmax(1);
+  // fixed: the end is the largest id of the vocabulary; the reference takes placeholders, whose ids are larger, for it
+  return config_.eos_token_id == kLegacyEos ? ids.masked_fill(ids >= config_.vocab_size, -1).argmax(1) : (ids == config_.eos_token_id).to(at::kInt).argmax(1);
+}
+
+at::Tensor ClipText::embed(const at::Tensor& ids) const {
+  const LoraSite* const site = active_lora(*this);
+  const at::Tensor rows = site == nullptr ? at::Tensor() : site->token_rows();  // [n, D]
+  const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>(), vocabulary = config_.vocab_size;
+  const int64_t known = vocabulary + (rows.defined() ? rows.size(0) : 0);
+  expect(low >= 0 && high < known, "Expected token ids from 0 to {}, received {} to {}", known - 1, low, high);
+  const at::Tensor here = ids.to(token_embedding_.device());
+  if (high < vocabulary) return at::embedding(token_embedding_, here);
+  const at::Tensor added = at::embedding(rows, (here - vocabulary).clamp_min(0)).to(token_embedding_.scalar_type());
+  return at::where((here >= vocabulary).unsqueeze(-1), added, at::embedding(token_embedding_, here.clamp_max(vocabulary - 1)));
 }
 
 TextEncoding ClipText::operator()(const at::Tensor& ids, int64_t skipped) const {
@@ -101,9 +116,7 @@ TextEncoding ClipText::operator()(const at::Tensor& ids, int64_t skipped) const 
   check_shape(ids, "ids", {-1, -1});
   check_range(ids.size(1), "tokens", 1, config_.max_positions);
   check_range(skipped, "clipSkip", 0, config_.layers - 1);
-  const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
-  expect(low >= 0 && high < config_.vocab_size, "Expected token ids from 0 to {}, received {} to {}", config_.vocab_size - 1, low, high);
-  const at::Tensor embedded = at::embedding(token_embedding_, ids.to(token_embedding_.device())) + position_embedding_.slice(0, 0, ids.size(1));  // [B, L, D]
+  const at::Tensor embedded = embed(ids) + position_embedding_.slice(0, 0, ids.size(1));  // [B, L, D]
   TextEncoding out;
   out.states = final_layer_norm_(encoder_(embedded, /*causal=*/true, skipped));
   const at::Tensor last = skipped == 0 ? out.states : final_layer_norm_(encoder_(embedded, true));

@@ -88,10 +88,11 @@ class ClipText : public Module {
 
   const ClipTextConfig& config() const { return config_; }
 
-  // ids [B, L] int64, read here: best on the CPU. `skipped` layers are left out at the end ("clip skip"; 1 gives the penultimate layer).
+  // ids [B, L] int64, read here: best on the CPU; from the size of the vocabulary on, those of active adapters. `skipped` layers are left out at the end ("clip skip"; 1 gives the penultimate layer).
   TextEncoding operator()(const at::Tensor& ids, int64_t skipped = 0) const;
 
  private:
+  at::Tensor embed(const at::Tensor& ids) const;          // [B, L, D]
   at::Tensor end_positions(const at::Tensor& ids) const;  // [B]
 
   ClipTextConfig config_;

@@ -34,7 +34,7 @@ bool Conv2d::fits_winograd(const at::Tensor& x) const { return options_.kernel =
 bool Conv2d::by_winograd(const at::Tensor& x) const { return fits_winograd(x) && winograd_pays(x.size(1), weight.size(0), x.size(2), x.size(3)); }
 
 bool Conv2d::frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const {
-  return (c10::GradMode::is_enabled() || recomputed_later()) && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
+  return (c10::GradMode::is_enabled() || plain_weights()) && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
 }
 
 bool Conv2d::trained_by_winograd(const at::Tensor& x) const {

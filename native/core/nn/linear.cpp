@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 
 #include "nn/lora.h"
@@ -24,20 +25,39 @@ void Linear::prepare(const Placement& placement, const std::string& name) {
   if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
 
+at::Tensor Linear::run_base(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const {
+  const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
+  if (packed_.active()) return packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
+  const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
+  const at::Tensor y = at::linear(x, w.flatten(1).to(x.scalar_type()), bias);
+  return residual.defined() ? residual + y : y;
+}
+
 at::Tensor Linear::run(const at::Tensor& x, const at::Tensor& residual) const {
   const LoraSite* const lora = active_lora(*this);
-  const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
-  at::Tensor y;
-  if (c10::GradMode::is_enabled() && lora != nullptr && lora->has_low_rank() && merged == nullptr && !weight.requires_grad())
-    return lora->frozen_linear(x, weight.flatten(1).to(x.scalar_type()), bias, residual);
-  if (packed_.active()) {
-    y = packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
-  } else {
-    const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
-    y = at::linear(x, w.flatten(1).to(x.scalar_type()), bias);
-    if (residual.defined()) y = residual + y;
-  }
+  const bool recorded = c10::GradMode::is_enabled() && lora != nullptr && lora->has_low_rank();
+  const bool fused = recorded && lora->is_whole(weight.size(0)) && lora->merged() == nullptr && !weight.requires_grad() && !at::autocast::is_autocast_enabled(at::kCPU);
+  if (fused) return lora->frozen_linear(x, weight.flatten(1).to(x.scalar_type()), bias, residual);
+  const at::Tensor y = run_base(x, residual, lora);
+  if (recorded) return lora->with_rows(y, x, 0, weight.size(0));
   return lora == nullptr ? y : lora->add_linear(y, x);
+}
+
+at::Tensor Linear::rows(const at::Tensor& x, int64_t first, int64_t count) const {
+  const LoraSite* const lora = active_lora(*this);
+  const at::Tensor w = lora == nullptr || lora->merged() == nullptr ? weight : lora->merged()->of(weight);
+  const at::Tensor y = at::linear(x, w.slice(0, first, first + count), bias.defined() ? bias.slice(0, first, first + count) : bias);
+  return lora == nullptr ? y : lora->with_rows(y, x, first, count);
+}
+
+void Linear::run_together(std::span<const Linear* const> layers, const at::Tensor& x, std::span<at::Tensor> out) {
+  std::vector<LowRankTerm> terms;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LoraSite* const lora = c10::GradMode::is_enabled() ? nullptr : active_lora(*layers[i]);
+    out[i] = lora == nullptr ? (*layers[i])(x) : layers[i]->run_base(x, {}, lora);
+    if (lora != nullptr && !lora->terms(out[i], x, terms)) out[i] = lora->add_linear(out[i], x);
+  }
+  if (!terms.empty()) add_low_rank(x, terms);
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return run(x, {}); }

@@ -1,9 +1,16 @@
 #pragma once
 
+#include <array>
+#include <span>
+#include <string_view>
+#include <vector>
+
 #include "nn/module.h"
 #include "nn/packed_weight.h"
 
 namespace seedbed::nn {
+
+class LoraSite;
 
 // y = x W^T + b. The weight is not initialised.
 class Linear : public Module {
@@ -12,6 +19,24 @@ class Linear : public Module {
   at::Tensor operator()(const at::Tensor& x) const;                             // [*, in] -> [*, out]
   at::Tensor add_to(const at::Tensor& residual, const at::Tensor& x) const;     // residual + y
   void prepare(const Placement& placement, const std::string& name) override;
+
+  // What several layers give for the same x; products of adapters read it once.
+  template <size_t N>
+  static std::array<at::Tensor, N> together(const std::array<const Linear*, N>& layers, const at::Tensor& x) {
+    std::array<at::Tensor, N> out;
+    run_together(layers, x, out);
+    return out;
+  }
+
+  // Rows [first, first + count) of the output, [*, in] -> [*, count].
+  at::Tensor rows(const at::Tensor& x, int64_t first, int64_t count) const;
+
+  // Rows of the weight that are a layer of their own elsewhere, for adapters.
+  struct Part {
+    std::string_view name;
+    int64_t first, count;
+  };
+  virtual std::vector<Part> parts() const { return {}; }
 
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out], undefined without
@@ -22,6 +47,8 @@ class Linear : public Module {
 
  private:
   at::Tensor run(const at::Tensor& x, const at::Tensor& residual) const;
+  at::Tensor run_base(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const;  // without low-rank products
+  static void run_together(std::span<const Linear* const> layers, const at::Tensor& x, std::span<at::Tensor> out);
 
   PackedWeight packed_;
 };

@@ -64,8 +64,11 @@ MergedWeight::MergedWeight(std::vector<LoraFactors> factors, const Placement& pl
 }
 
 at::Tensor MergedWeight::of(const at::Tensor& weight) const {
-  at::Tensor sum = weight.to(at::kFloat);
-  for (const LoraFactors& f : factors_) sum = sum + product(f).to(sum.device()).view_as(sum);
+  at::Tensor sum = weight.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  for (const LoraFactors& f : factors_) {
+    const at::Tensor rows = sum.slice(0, f.first_row, f.first_row + f.up.size(0));
+    at::Tensor(rows).add_(product(f).to(sum.device()).view_as(rows));
+  }
   return sum.to(weight.scalar_type());
 }
 
@@ -90,11 +93,34 @@ const LoraFactors& LoraSite::joined() const {
   return joined_;
 }
 
+bool LoraSite::terms(const at::Tensor& y, const at::Tensor& x, std::vector<LowRankTerm>& out) const {
+  if (low_rank_.empty()) return true;
+  if (!has_low_rank_kernel(x) || !y.is_contiguous() || std::ranges::any_of(low_rank_, [](const LoraFactors& f) { return f.packed == nullptr; })) return false;
+  for (const LoraFactors& f : low_rank_) out.push_back({f.packed.get(), f.scale, y, f.first_row});
+  return true;
+}
+
 at::Tensor LoraSite::add_linear(at::Tensor y, const at::Tensor& x) const {
   if (low_rank_.empty()) return y;
+  if (std::vector<LowRankTerm> packed; terms(y, x, packed)) {
+    add_low_rank(x, packed);
+    return y;
+  }
+  if (std::ranges::any_of(low_rank_, [&](const LoraFactors& f) { return f.up.size(0) != y.size(-1); })) return y.copy_(with_rows(y, x, 0, y.size(-1)));
   const LoraFactors& f = joined();
   const at::Tensor hidden = at::linear(x, in_type_of(f.down.flatten(1), x));
   y.view({-1, y.size(-1)}).addmm_(hidden.view({-1, hidden.size(-1)}), in_type_of(f.up, x).t(), 1, f.scale);
+  return y;
+}
+
+at::Tensor LoraSite::with_rows(at::Tensor y, const at::Tensor& x, int64_t first, int64_t count) const {
+  for (const LoraFactors& f : low_rank_) {
+    const int64_t begin = std::max(first, f.first_row), end = std::min(first + count, f.first_row + f.up.size(0));
+    if (begin >= end) continue;
+    const at::Tensor up = f.up.slice(0, begin - f.first_row, end - f.first_row);
+    const at::Tensor change = at::linear(at::linear(x, in_type_of(f.down.flatten(1), x)), in_type_of(up, x)) * f.scale;
+    y = end - begin == count ? y + change : at::slice_scatter(y, y.slice(-1, begin - first, end - first) + change, -1, begin - first, end - first);
+  }
   return y;
 }
 
@@ -113,6 +139,8 @@ at::Tensor LoraSite::add_convolution(const at::Tensor& y, const at::Tensor& x, c
   return sum;
 }
 
+void LoraSite::add_token_rows(const at::Tensor& rows) { token_rows_ = token_rows_.defined() ? at::cat({token_rows_, rows}) : rows; }
+
 LoraSite& ActiveLoras::at(const Module& layer) {
   auto& site = sites_[&layer];
   if (!site) site = std::make_unique<LoraSite>();
@@ -122,6 +150,13 @@ LoraSite& ActiveLoras::at(const Module& layer) {
 const LoraSite* ActiveLoras::find(const Module& layer) const {
   const auto found = sites_.find(&layer);
   return found == sites_.end() ? nullptr : found->second.get();
+}
+
+void ActiveLoras::add_placeholder(const Module& text_encoder, int64_t vocabulary, std::string token, const at::Tensor& rows) {
+  LoraSite& site = at(text_encoder);
+  const int64_t before = site.token_rows().defined() ? site.token_rows().size(0) : 0;
+  site.add_token_rows(rows);
+  placeholders_.push_back({std::move(token), vocabulary + before, rows.size(0)});
 }
 
 LoraScope::LoraScope(const ActiveLoras* loras) : outer_(active) { active = loras == nullptr || loras->empty() ? nullptr : loras; }
@@ -135,7 +170,10 @@ const LoraSite* active_lora(const Module& layer) { return active == nullptr ? nu
 std::vector<LoraLayer> lora_layers(const Module& network) {
   std::vector<LoraLayer> layers;
   for (const auto& [name, module] : network.named_modules()) {
-    if (const auto* linear = dynamic_cast<const Linear*>(module)) layers.push_back({name, module, linear->weight});
+    if (const auto* linear = dynamic_cast<const Linear*>(module)) {
+      layers.push_back({name, module, linear->weight});
+      for (const auto& [part, first, count] : linear->parts()) layers.push_back({name + "." + std::string(part), module, linear->weight.slice(0, first, first + count), first});
+    }
     if (const auto* conv = dynamic_cast<const Conv2d*>(module)) layers.push_back({name, module, conv->weight});
   }
   return layers;

@@ -34,7 +34,7 @@ bool PackedWeight::enable(const Placement& placement, std::string name) {
   return enabled_;
 }
 
-bool PackedWeight::active() const { return enabled_ && !c10::GradMode::is_enabled() && !recomputed_later(); }
+bool PackedWeight::active() const { return enabled_ && !c10::GradMode::is_enabled() && !plain_weights(); }
 
 at::Tensor PackedWeight::get(const at::Tensor& weight, const Pack& pack) const {
   const std::lock_guard lock(mutex_);

@@ -22,24 +22,13 @@ struct Holder : torch::CustomClassHolder {
 };
 
 thread_local RecomputeScope* active_scope = nullptr;
-thread_local bool first_run = false;
-
-class FirstRun {
- public:
-  FirstRun() : before_(first_run) { first_run = true; }
-  ~FirstRun() { first_run = before_; }
-  FirstRun(const FirstRun&) = delete;
-  FirstRun& operator=(const FirstRun&) = delete;
-
- private:
-  bool before_;
-};
+thread_local bool plain = false;
 
 class Recompute : public torch::autograd::Function<Recompute> {
  public:
   // `anchor` needs a gradient: without it autograd would skip a body whose only trained leaves are captured.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& /*anchor*/, at::TensorList inputs, Body body) {
-    const FirstRun scope;
+    const PlainWeightsScope scope;
     const at::Tensor out = body(inputs.vec());  // gradients are off in here
     ctx->save_for_backward(inputs.vec());
     ctx->saved_data["body"] = c10::IValue::make_capsule(c10::make_intrusive<Holder>(std::move(body)));
@@ -70,7 +59,11 @@ class Recompute : public torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-bool recomputed_later() { return first_run; }
+PlainWeightsScope::PlainWeightsScope() : outer_(plain) { plain = true; }
+
+PlainWeightsScope::~PlainWeightsScope() { plain = outer_; }
+
+bool plain_weights() { return plain; }
 
 RecomputeScope::RecomputeScope(const std::vector<at::Tensor>& parameters) : parameters_(parameters), gradients_(parameters.size()), outer_(active_scope) { active_scope = this; }
 

@@ -12,9 +12,19 @@ namespace seedbed::nn {
 // the `RecomputeScope`. `body` must give the same at both runs, and whatever it refers to must live until then.
 at::Tensor recompute(std::function<at::Tensor(const std::vector<at::Tensor>&)> body, const std::vector<at::Tensor>& inputs);
 
-// Whether this thread is in the first run of such a body. Layers then go the way of the second run, with gradients: packed weights would be a
-// second copy of all that the backward pass reads.
-bool recomputed_later();
+// While one lives, layers of this thread that record no gradients go the way of those that do, as in the first run of such a body: packed
+// weights would be a second copy of all that the backward pass reads.
+class PlainWeightsScope {
+ public:
+  PlainWeightsScope();
+  ~PlainWeightsScope();
+  PlainWeightsScope(const PlainWeightsScope&) = delete;
+  PlainWeightsScope& operator=(const PlainWeightsScope&) = delete;
+
+ private:
+  bool outer_;
+};
+bool plain_weights();
 
 // Collects, for the backward passes of this thread while it lives, the gradients of parameters that recomputed blocks read.
 class RecomputeScope {

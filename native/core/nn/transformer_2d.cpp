@@ -38,11 +38,12 @@ CrossAttention::CrossAttention(std::string name, int64_t width, int64_t context_
   add_child("to_out.0", to_out_);
 }
 
-PromptCache::KeyValue CrossAttention::keys_and_values(const at::Tensor& source, const UnetContext& context) const {
-  const bool cached = site_.cross && context.cache != nullptr;
+PromptCache::KeyValue CrossAttention::keys_and_values(const at::Tensor& prompt, const UnetContext& context) const {
+  const bool cached = context.cache != nullptr;
   if (cached)
     if (const auto* entry = context.cache->find(this)) return *entry;
-  PromptCache::KeyValue result{split_heads(to_k_(source), site_.heads), split_heads(to_v_(source), site_.heads)};
+  const auto [k, v] = Linear::together<2>({&to_k_, &to_v_}, prompt);
+  PromptCache::KeyValue result{split_heads(k, site_.heads), split_heads(v, site_.heads)};
   if (cached) context.cache->put(this, result);
   return result;
 }
@@ -63,8 +64,12 @@ at::Tensor CrossAttention::attend(const at::Tensor& q, const at::Tensor& k, cons
 }
 
 at::Tensor CrossAttention::heads_of(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const {
+  if (!site_.cross) {
+    const auto [q, k, v] = Linear::together<3>({&to_q_, &to_k_, &to_v_}, x);
+    return attend(split_heads(q, site_.heads), split_heads(k, site_.heads), split_heads(v, site_.heads), height, width, context).flatten(2);
+  }
   const at::Tensor q = split_heads(to_q_(x), site_.heads);
-  const auto [k, v] = keys_and_values(site_.cross ? context.prompt : x, context);
+  const auto [k, v] = keys_and_values(context.prompt, context);
   return attend(q, k, v, height, width, context).flatten(2);
 }
 

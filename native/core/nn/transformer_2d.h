@@ -44,7 +44,7 @@ class CrossAttention : public Module {
 
  private:
   at::Tensor heads_of(const at::Tensor& x, int64_t height, int64_t width, const UnetContext& context) const;
-  PromptCache::KeyValue keys_and_values(const at::Tensor& source, const UnetContext& context) const;
+  PromptCache::KeyValue keys_and_values(const at::Tensor& prompt, const UnetContext& context) const;
   at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height, int64_t width, const UnetContext& context) const;
 
   AttentionSite site_;

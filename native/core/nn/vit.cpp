@@ -74,7 +74,7 @@ at::Tensor PatchEmbed::operator()(const at::Tensor& pixels) const {
   return at::linear(patches, proj_.weight.flatten(1), proj_.bias);  // [B, L - 1, D]
 }
 
-Attention::Attention(int64_t width, int64_t heads) : heads_(heads), qkv_(width, 3 * width), proj_(width, width) {
+Attention::Attention(int64_t width, int64_t heads) : heads_(heads), qkv_(width), proj_(width, width) {
   add_child("qkv", qkv_);
   add_child("proj", proj_);
 }
@@ -86,11 +86,8 @@ at::Tensor Attention::operator()(const at::Tensor& x, int64_t queries) const {
     const auto qkv = qkv_(x).reshape({B, L, 3, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
     std::tie(q, k, v) = std::tuple(qkv[0], qkv[1], qkv[2]);
   } else {
-    const auto split = [D](const at::Tensor& t) { return std::pair(t.slice(0, 0, D), t.slice(0, D)); };
-    const auto [q_weight, kv_weight] = split(qkv_.weight);
-    const auto [q_bias, kv_bias] = split(qkv_.bias);
-    q = at::linear(x.slice(1, 0, queries), q_weight, q_bias).reshape({B, queries, heads_, d}).transpose(1, 2);
-    const auto kv = at::linear(x, kv_weight, kv_bias).reshape({B, L, 2, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
+    q = qkv_.rows(x.slice(1, 0, queries), 0, D).reshape({B, queries, heads_, d}).transpose(1, 2);
+    const auto kv = qkv_.rows(x, D, 2 * D).reshape({B, L, 2, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
     std::tie(k, v) = std::tuple(kv[0], kv[1]);
   }
   const at::Tensor mixed = at::scaled_dot_product_attention(q, k, v);  // [B, heads, queries, d]

@@ -35,6 +35,16 @@ class PatchEmbed : public Module {
   int64_t patch_size_;
 };
 
+// Queries, keys and values in one layer, as timm stores them.
+class QueryKeyValue : public Linear {
+ public:
+  explicit QueryKeyValue(int64_t width) : Linear(width, 3 * width), width_(width) {}
+  std::vector<Part> parts() const override { return {{"q", 0, width_}, {"k", width_, width_}, {"v", 2 * width_, width_}}; }
+
+ private:
+  int64_t width_;
+};
+
 class Attention : public Module {
  public:
   Attention(int64_t width, int64_t heads);
@@ -43,7 +53,8 @@ class Attention : public Module {
 
  private:
   int64_t heads_;
-  Linear qkv_, proj_;
+  QueryKeyValue qkv_;
+  Linear proj_;
 };
 
 class Mlp : public Module {

@@ -12,12 +12,13 @@ constexpr int64_t kBatch = 64;
 }  // namespace
 
 at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
-                          const std::function<void()>& on_batch) {
+                          const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
   const auto count = static_cast<int64_t>(images.size()), size = model.config().image_size;
   at::Tensor logits = at::empty({count, model.config().classes});
   pool.run((count + kBatch - 1) / kBatch, [&](int64_t batch, int) {
     if (on_batch) on_batch();
     const c10::NoGradGuard no_grad;
+    const nn::LoraScope scope(loras);
     const int64_t begin = batch * kBatch, end = std::min(begin + kBatch, count);
     at::Tensor pixels = at::empty({end - begin, 3, size, size});
     for (int64_t i = begin; i < end; ++i)
@@ -27,9 +28,9 @@ at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<
   return logits;
 }
 
-Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch) {
+Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
   check_labelled_images(data, "evaluation data");
-  const at::Tensor logits = predict_logits(model, data.images, view, pool, on_batch);
+  const at::Tensor logits = predict_logits(model, data.images, view, pool, on_batch, loras);
   const at::Tensor labels = at::tensor(data.labels, at::kLong);
   const at::Tensor predicted = logits.argmax(1);
   Evaluation result;

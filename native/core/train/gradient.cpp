@@ -29,9 +29,11 @@ class Autocast {
 }  // namespace
 
 BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const at::Tensor& pixels, const at::Tensor& labels,
-                             const Mix& mix, const TrainOptions& options, int64_t step, WorkerPool& pool) {
+                             const Mix& mix, const TrainOptions& options, int64_t step, WorkerPool& pool,
+                             const nn::ActiveLoras* loras) {
   const int64_t B = pixels.size(0), shards = (B + options.shard_size - 1) / options.shard_size;
   BatchGradient total = sharded_gradient(parameters, shards, pool, [&](int64_t shard) {
+    const nn::LoraScope scope(loras);
     const int64_t begin = shard * options.shard_size, end = std::min(begin + options.shard_size, B);
     at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard)}));
     const at::Tensor x = mix_rows(pixels, mix, begin, end);

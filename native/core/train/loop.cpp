@@ -1,6 +1,8 @@
 #include "train/loop.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/ranges.h>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -32,40 +34,74 @@ class Run {
         options_(options),
         pool_(pool),
         callbacks_(callbacks),
-        trainer_(model.named_parameters(), options.updates, [this] { return make_identity(); }, pool),
+        adapter_(make_adapter()),
+        trained_(make_trained()),
+        trainer_(trained_, options.updates, [this] { return make_identity(); }, pool),
         order_(data.size(), options.seed) {}
 
-  TrainResult train() {
+  ~Run() {
+    for (const auto& [name, value] : model_.named_parameters()) value.requires_grad_(true);
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  ClassifierTraining train() {
     TrainCallbacks callbacks = callbacks_;
     callbacks.on_step = [this](const StepReport& report) {
       if (callbacks_.on_step) callbacks_.on_step(report);
       if (evaluated_ && callbacks_.on_evaluation) callbacks_.on_evaluation(result().evaluations.back());
     };
     TrainResult trained = trainer_.run([this](int64_t step) { return one_gradient(step); }, callbacks, [this] { evaluate_when_due(); });
-    if (options_.keep == Keep::best && trained.best) nn::load_parameters(model_, trainer_.progress().best_weights);
-    return trained;
+    if (options_.keep == Keep::best && trained.best) {
+      const c10::NoGradGuard no_grad;
+      const NamedTensors& best = trainer_.progress().best_weights;
+      const std::map<std::string, at::Tensor> by_name(best.begin(), best.end());
+      for (const auto& [name, value] : trained_) at::Tensor(value).copy_(by_name.at(name));
+    }
+    return {std::move(trained), adapter_ == nullptr ? std::map<std::string, nn::LoraFactors>{} : adapter_->factors()};
   }
 
  private:
+  std::unique_ptr<const nn::NetworkAdapter> make_adapter() const {
+    if (!options_.adapter) return nullptr;
+    const auto& [draw, targets, initial] = *options_.adapter;
+    expect(!targets.empty() || !initial.empty(), "Expected at least one target for the adapter");
+    return std::make_unique<const nn::NetworkAdapter>(model_, initial.empty() ? draw_factors(model_, "classifier", targets, draw, options_.seed) : initial, nn::AdapterUse::training);
+  }
+
+  // What is trained: all weights, or the factors and the head. The others are frozen while this lives.
+  NamedTensors make_trained() const {
+    NamedTensors all = model_.named_parameters();
+    if (adapter_ == nullptr) return all;
+    NamedTensors trained = adapter_->parameters();
+    for (const auto& [name, value] : all) {
+      if (name.starts_with("head.")) trained.emplace_back(name, value);
+      else value.requires_grad_(false);
+    }
+    return trained;
+  }
+
+  const nn::ActiveLoras* active() const { return adapter_ == nullptr ? nullptr : &adapter_->active(); }
+
   TrainResult& result() { return trainer_.progress().result; }
 
   BatchGradient one_gradient(int64_t step) {
     const auto [pixels, labels] = next_batch();
-    return batch_gradient(model_, trainer_.parameters(), pixels, labels, draw_step_mix(step), options_, step, pool_);
+    return batch_gradient(model_, trainer_.parameters(), pixels, labels, draw_step_mix(step), options_, step, pool_, active());
   }
 
   void evaluate_when_due() {
     const int64_t step = result().steps;
     evaluated_ = validation_ != nullptr && (step == options_.updates.steps || (options_.evaluate_every > 0 && step % options_.evaluate_every == 0));
     if (!evaluated_) return;
-    const Evaluation evaluation = evaluate(model_, *validation_, options_.view, pool_);
+    const Evaluation evaluation = evaluate(model_, *validation_, options_.view, pool_, {}, active());
     result().evaluations.push_back({step, evaluation.loss, evaluation.accuracy});
     if (result().best && evaluation.accuracy <= result().best->accuracy) return;
     result().best = result().evaluations.back();
     if (options_.keep != Keep::best) return;
     NamedTensors& best = trainer_.progress().best_weights;
     best.clear();
-    for (const auto& [name, value] : model_.named_parameters()) best.emplace_back(name, value.detach().clone());
+    for (const auto& [name, value] : trained_) best.emplace_back(name, value.detach().clone());
   }
 
   std::pair<at::Tensor, at::Tensor> next_batch() {
@@ -107,7 +143,14 @@ class Run {
         static_cast<int>(o.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
         a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
         e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], c.image_size, c.patch_size, c.channels, c.width, c.depth, c.heads,
-        c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_));
+        c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity();
+  }
+
+  // The weights below an adapter are not in the checkpoint.
+  std::string adapter_identity() const {
+    if (!options_.adapter) return "";
+    const auto& [draw, targets, initial] = *options_.adapter;
+    return fmt::format(" | adapter {} {} {} {} {:x}", draw.rank, draw.alpha, static_cast<int>(draw.init), fmt::join(targets, ","), backbone_fingerprint(model_));
   }
 
   nn::VisionTransformer& model_;
@@ -116,6 +159,8 @@ class Run {
   TrainOptions options_;
   WorkerPool& pool_;
   const TrainCallbacks& callbacks_;
+  std::unique_ptr<const nn::NetworkAdapter> adapter_;  // may be missing
+  NamedTensors trained_;
   Trainer trainer_;
   SampleOrder order_;
   bool evaluated_ = false;  // at the last step
@@ -123,7 +168,14 @@ class Run {
 
 }  // namespace
 
-TrainResult train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
+uint64_t backbone_fingerprint(const nn::VisionTransformer& model) {
+  uint64_t digest = 0;
+  for (const auto& [name, value] : model.named_parameters())
+    if (!name.starts_with("head.")) digest = derive_seed(digest, std::string_view(static_cast<const char*>(value.const_data_ptr()), value.nbytes()));
+  return digest;
+}
+
+ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
                              const TrainCallbacks& callbacks) {
   check_options(options);
   check_labelled_images(data, "training data");

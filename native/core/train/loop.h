@@ -2,7 +2,9 @@
 
 #include <optional>
 
+#include "nn/network_adapter.h"
 #include "train/evaluate.h"
+#include "train/lora_factors.h"
 #include "train/mixup.h"
 #include "train/trainer.h"
 
@@ -10,6 +12,13 @@ namespace seedbed::train {
 
 enum class Precision { float32, bfloat16 };
 enum class Keep { last, best };
+
+// What is trained instead of the network's weights, beside its head.
+struct ClassifierAdapter {
+  LoraDraw draw;
+  std::vector<std::string> targets;                // endings of layers' names, "q"
+  std::map<std::string, nn::LoraFactors> initial;  // factors to begin with; empty: drawn
+};
 
 struct TrainOptions {
   UpdateOptions updates;
@@ -23,14 +32,23 @@ struct TrainOptions {
   uint64_t seed = 0;
   int64_t evaluate_every = 0;  // steps; 0: only at the end
   Keep keep = Keep::last;      // best: the weights with the highest validation accuracy
+  std::optional<ClassifierAdapter> adapter{};
 };
 
-// Trains `model` in place on soft targets by cross-entropy. Each batch is cut into shards of fixed size; threads compute
+struct ClassifierTraining {
+  TrainResult train;
+  std::map<std::string, nn::LoraFactors> factors;  // of the adapter
+};
+
+// Of all weights but the head's: what an adapter was trained on.
+uint64_t backbone_fingerprint(const nn::VisionTransformer& model);
+
+// Trains `model` in place, with an adapter its head alone, on soft targets by cross-entropy. Each batch is cut into shards of fixed size; threads compute
 // the shards' gradients, which are added in order: the result is the same for any number of threads. Every draw is a
 // function of the seed and the place in the run, so a run resumed from a checkpoint equals an unbroken one bit for bit.
 // A loss or gradient that is not finite throws ERR_NOT_FINITE before it touches the weights.
 // On `Cancelled`, and every `checkpoint_every` steps, the state is written to `checkpoint`.
-TrainResult train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
+ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
                              const TrainCallbacks& callbacks = {});
 
 }  // namespace seedbed::train

@@ -17,8 +17,6 @@ namespace seedbed::train {
 
 namespace {
 
-constexpr int64_t kMaxRank = 4096;
-
 void check_options(const LoraTrainOptions& o, const std::vector<LoraExample>& examples, const diffusion::Model& model) {
   check_range(o.batch_size, "batchSize", 1, 1024);
   check_range(o.shards, "shards", 1, 1024);
@@ -26,6 +24,7 @@ void check_options(const LoraTrainOptions& o, const std::vector<LoraExample>& ex
   check_range(o.min_snr_gamma, "minSnrGamma", 0.0, 1e6);
   check_range(o.noise_offset, "noiseOffset", 0.0, 10.0);
   check_range(o.prior_weight, "priorWeight", 0.0, 1e3);
+  if (o.samples) check_samples(*o.samples);
   const int64_t factor = model.vae.config().factor();
   expect(o.size >= factor && o.size % factor == 0, "Expected a multiple of {} for size, received {}", factor, o.size);
   expect(o.fixed || std::ranges::any_of(examples, [](const LoraExample& e) { return !e.prior; }), "Expected at least one picture to train on");
@@ -35,34 +34,9 @@ void check_options(const LoraTrainOptions& o, const std::vector<LoraExample>& ex
   }
 }
 
-void draw_layers(const nn::Module& network, const std::vector<std::string>& targets, std::string_view name, const LoraShape& shape, uint64_t seed, std::map<std::string, nn::LoraFactors>& out) {
-  std::vector<bool> used(targets.size());
-  for (const nn::LoraLayer& layer : nn::lora_layers(network)) {
-    const std::string dotted = "." + layer.name;
-    bool chosen = false;
-    for (size_t i = 0; i < targets.size(); ++i)
-      if (dotted.ends_with("." + targets[i])) chosen = used[i] = true;
-    if (!chosen) continue;
-    std::vector<int64_t> down = layer.weight.sizes().vec();
-    const int64_t rows = down[0], inputs = layer.weight[0].numel();
-    down[0] = shape.rank;
-    at::Generator generator = make_generator(derive_seed(seed, fmt::format("{} {}", name, layer.name)));
-    const auto options = at::TensorOptions().dtype(at::kFloat);
-    const double bound = 1 / std::sqrt(static_cast<double>(inputs));
-    at::Tensor drawn = shape.init == LoraInit::gaussian ? at::randn(down, generator, options) / static_cast<double>(shape.rank) : (at::rand(down, generator, options) * 2 - 1) * bound;
-    out[layer.name] = {drawn, at::zeros({rows, shape.rank}), shape.alpha / static_cast<double>(shape.rank)};
-  }
-  for (size_t i = 0; i < targets.size(); ++i) expect(used[i], "Expected the end of a layer's name of the {} in the targets, received '{}'", name, targets[i]);
-}
-
-diffusion::LoraWeights draw_factors(const diffusion::Model& model, const LoraShape& shape, uint64_t seed) {
-  check_range(shape.rank, "rank", 1, kMaxRank);
-  check_range(shape.alpha, "alpha", 0.0, 1e6);
+diffusion::LoraWeights first_weights(const diffusion::Model& model, const LoraShape& shape, uint64_t seed) {
   expect(!shape.unet_targets.empty() || !shape.text_encoder_targets.empty(), "Expected at least one target, in the UNet or in the text encoder");
-  diffusion::LoraWeights weights;
-  draw_layers(model.unet, shape.unet_targets, "UNet", shape, seed, weights.unet);
-  draw_layers(model.text_encoder, shape.text_encoder_targets, "text encoder", shape, seed, weights.text_encoder);
-  return weights;
+  return {.unet = draw_factors(model.unet, "UNet", shape.unet_targets, shape, seed), .text_encoder = draw_factors(model.text_encoder, "text encoder", shape.text_encoder_targets, shape, seed), .embeddings = {}};
 }
 
 std::vector<int64_t> places_of(const std::vector<LoraExample>& examples, bool prior) {
@@ -85,7 +59,7 @@ class Run {
         prior_(places_of(examples, true)),
         own_order_(static_cast<int64_t>(own_.size()), options.seed),
         prior_order_(static_cast<int64_t>(prior_.size()), options.seed) {
-    if (weights_.unet.empty() && weights_.text_encoder.empty()) weights_ = draw_factors(model, options.lora, options.seed);
+    if (weights_.unet.empty() && weights_.text_encoder.empty()) weights_ = first_weights(model, options.lora, options.seed);
     activate(model.unet, weights_.unet, "unet");
     activate(model.text_encoder, weights_.text_encoder, "text_encoder");
     trainer_.emplace(parameters_, o_.updates, [this] { return make_identity(); }, pool_);
@@ -93,7 +67,12 @@ class Run {
 
   LoraResult train() {
     encode_constants();
-    TrainResult result = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks_.train);
+    TrainCallbacks callbacks = callbacks_.train;
+    callbacks.on_step = [this](const StepReport& report) {
+      if (callbacks_.train.on_step) callbacks_.train.on_step(report);
+      if (o_.samples && (report.step % o_.samples->every == 0 || report.step == o_.updates.steps)) callbacks_.on_sample(report.step, make_samples(model_, *o_.samples, weights_, callbacks_.poll));
+    };
+    TrainResult result = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks);
     for (const auto& [name, value] : parameters_) value.requires_grad_(false);
     return {std::move(result), weights_};
   }

@@ -6,24 +6,17 @@
 #include <vector>
 
 #include "diffusion/loras.h"
-#include "diffusion/pipeline.h"
+#include "train/lora_factors.h"
+#include "train/lora_samples.h"
 #include "train/trainer.h"
 
 // LoRA adapters from a few pictures: the diffusion loss on noisy latents, gradients for the factors alone.
 
 namespace seedbed::train {
 
-enum class LoraInit {
-  gaussian,  // down ~ N(0, 1 / rank), as diffusers' scripts
-  kaiming,   // down ~ U(-1 / sqrt(in), 1 / sqrt(in)), PEFT's default
-};
-
-struct LoraShape {
-  int64_t rank = 16;
-  double alpha = 16;
-  std::vector<std::string> unet_targets;          // endings of layers' names, ".to_q"
-  std::vector<std::string> text_encoder_targets;  // empty: the text encoder stays as it is, and prompts are encoded once
-  LoraInit init = LoraInit::gaussian;
+struct LoraShape : LoraDraw {
+  std::vector<std::string> unet_targets{};          // endings of layers' names, ".to_q"
+  std::vector<std::string> text_encoder_targets{};  // empty: the text encoder stays as it is, and prompts are encoded once
 };
 
 struct LoraExample {
@@ -55,11 +48,13 @@ struct LoraTrainOptions {
   diffusion::NoiseSchedule noise;
   diffusion::LoraWeights initial;  // factors to begin with; empty: drawn
   std::optional<FixedDraws> fixed;
+  std::optional<LoraSamples> samples;  // no part of the result's identity
 };
 
 struct LoraCallbacks {
   TrainCallbacks train;
   std::function<void(int64_t done, int64_t total)> on_encode;  // pictures whose latents are computed before the first step
+  std::function<void(int64_t step, const std::vector<image::Image>&)> on_sample;
   nn::Poll poll;  // called between blocks of the networks; may throw `Cancelled`
 };
 

@@ -38,10 +38,10 @@ struct Avx2 {
   }
 };
 
-Avx2 operator+(Avx2 l, Avx2 r) { return {_mm256_add_ps(l.v, r.v)}; }
-Avx2 operator-(Avx2 l, Avx2 r) { return {_mm256_sub_ps(l.v, r.v)}; }
+[[maybe_unused]] Avx2 operator+(Avx2 l, Avx2 r) { return {_mm256_add_ps(l.v, r.v)}; }
+[[maybe_unused]] Avx2 operator-(Avx2 l, Avx2 r) { return {_mm256_sub_ps(l.v, r.v)}; }
 [[maybe_unused]] Avx2 operator/(Avx2 l, Avx2 r) { return {_mm256_div_ps(l.v, r.v)}; }
-Avx2 operator*(Avx2 l, Avx2 r) { return {_mm256_mul_ps(l.v, r.v)}; }
+[[maybe_unused]] Avx2 operator*(Avx2 l, Avx2 r) { return {_mm256_mul_ps(l.v, r.v)}; }
 [[maybe_unused]] Avx2 max(Avx2 l, Avx2 r) { return {_mm256_max_ps(l.v, r.v)}; }  // r where one is NaN
 Avx2 fma(Avx2 a, Avx2 b, Avx2 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 

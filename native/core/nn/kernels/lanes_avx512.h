@@ -40,10 +40,10 @@ struct Avx512 {
   }
 };
 
-Avx512 operator+(Avx512 l, Avx512 r) { return {_mm512_add_ps(l.v, r.v)}; }
-Avx512 operator-(Avx512 l, Avx512 r) { return {_mm512_sub_ps(l.v, r.v)}; }
+[[maybe_unused]] Avx512 operator+(Avx512 l, Avx512 r) { return {_mm512_add_ps(l.v, r.v)}; }
+[[maybe_unused]] Avx512 operator-(Avx512 l, Avx512 r) { return {_mm512_sub_ps(l.v, r.v)}; }
 [[maybe_unused]] Avx512 operator/(Avx512 l, Avx512 r) { return {_mm512_div_ps(l.v, r.v)}; }
-Avx512 operator*(Avx512 l, Avx512 r) { return {_mm512_mul_ps(l.v, r.v)}; }
+[[maybe_unused]] Avx512 operator*(Avx512 l, Avx512 r) { return {_mm512_mul_ps(l.v, r.v)}; }
 [[maybe_unused]] Avx512 max(Avx512 l, Avx512 r) { return {_mm512_max_ps(l.v, r.v)}; }  // r where one is NaN
 Avx512 fma(Avx512 a, Avx512 b, Avx512 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 
