@@ -25,8 +25,8 @@ const EPOCHS = 200;
 /** From this side on (pixels) blocks are computed twice by default, since what they keep grows with its square. */
 const RECOMPUTE_SIDE = 384;
 
-const pictures = z.union([z.string().min(1), z.array(image).min(1)], { error: 'a folder or a list of images' });
-const prompts = z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' });
+export const pictures = z.union([z.string().min(1), z.array(image).min(1)], { error: 'a folder or a list of images' });
+export const prompts = z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' });
 const targets = z.array(z.string().min(1));
 
 const { guidanceScale, sampler, width, height } = generateSchema.shape;
