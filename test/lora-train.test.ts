@@ -32,6 +32,8 @@ t.test('bad input is refused', async (t) => {
   const train = (options: Partial<TrainLoraOptions>) => () => trainLora(sd, { images: pictures, ...small, ...options });
   await refused(t, [
     ['rank 0', train({ rank: 0 }), 'ERR_INVALID_ARGUMENT', /rank/],
+    ['alpha without rank', train({ rank: undefined, alpha: 8 }), 'ERR_INVALID_ARGUMENT', /Expected rank with alpha.*alpha 8 alone/],
+    ['alpha that is NaN', train({ alpha: NaN }), 'ERR_INVALID_ARGUMENT', /alpha/],
     ['a negative alpha', train({ alpha: -1 }), 'ERR_INVALID_ARGUMENT', /alpha/],
     ['an unknown option', train({ ranks: 3 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'rank'/],
     ['targets that name no layer', train({ unetTargets: ['to_x'] }), 'ERR_INVALID_ARGUMENT', /to_x/],
