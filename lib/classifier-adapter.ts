@@ -15,7 +15,7 @@ export const ADAPTER_TARGETS = ['q', 'k', 'v', 'qkv', 'proj', 'fc1', 'fc2'] as c
 export const adaptersSchema = z.strictObject({
   /** Inner width of the factors. Default 16. */
   rank: positiveInt.max(4096).default(16),
-  /** Strength: changes are multiplied by alpha / rank. Default: rank. */
+  /** Strength: changes are multiplied by alpha / rank, which must be given with it. Default: rank. */
   alpha: z.number().min(0).optional(),
   /** Layers of each block that get factors. Default queries and values (arXiv 2106.09685, section 7.1). */
   targets: z.array(z.enum(ADAPTER_TARGETS)).min(1).default(['q', 'v']),

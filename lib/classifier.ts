@@ -297,6 +297,7 @@ export function trainClassifier(options: TrainClassifierOptions): Job<TrainEvent
   const { train, validate, ...rest } = checkOptions(trainSchema, options, 'trainClassifier');
   checkParts(train, validate);
   if (rest.adapters !== undefined && rest.init === undefined) throw new ArgumentError('Expected init, a trained classifier, with adapters');
+  if (rest.adapters?.alpha !== undefined && options.adapters?.rank === undefined) throw new ArgumentError(`Expected adapters.rank with adapters.alpha, whose quotient is the strength, received alpha ${rest.adapters.alpha} alone`);
   if (rest.keep === 'best' && validate === undefined) throw new ArgumentError("Expected validation data for keep: 'best', received none");
   return new Job<TrainEvent, Classifier>(async (context) => {
     const trainSamples = await train.load();

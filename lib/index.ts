@@ -45,6 +45,8 @@ export { knownSites, textSites, unetSites } from './lora/sites.js';
 export type { LoraFamily, LoraSite, LoraSites } from './lora/sites.js';
 export { Lora, trainLora } from './lora/train.js';
 export type { LoraEvent, LoraSampleEvent, LoraTraining, TrainLoraOptions } from './lora/train.js';
+export { trainLoras } from './lora/train-many.js';
+export type { LoraClass, LoraClassEvent, LorasEvent, TrainedClass, TrainLorasOptions } from './lora/train-many.js';
 export { writeLora } from './lora/write.js';
 export type { WriteLoraOptions } from './lora/write.js';
 export { metrics } from './metrics.js';

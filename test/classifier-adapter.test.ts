@@ -81,6 +81,7 @@ t.test('wrong options and files', async (t) => {
   await refused(t, [
     ['adapters without a start', () => trainClassifier({ train: dataset(9), adapters: {} }), 'ERR_INVALID_ARGUMENT', /init.*with adapters/],
     ['rank 0', () => trainClassifier(short({ adapters: { rank: 0 } })), 'ERR_INVALID_ARGUMENT', /adapters\.rank/],
+    ['alpha without rank', () => trainClassifier(short({ adapters: { alpha: 4 } })), 'ERR_INVALID_ARGUMENT', /adapters\.rank with adapters\.alpha/],
     ['an unknown layer', () => trainClassifier(short({ adapters: { targets: ['query' as never] } })), 'ERR_INVALID_ARGUMENT', /adapters\.targets.*'query'/],
     ['a misspelt option', () => trainClassifier(short({ adapters: { rnk: 2 } as never })), 'ERR_INVALID_ARGUMENT', /did you mean 'rank'/],
     ['an adapter of a classifier that has none', () => plain.saveAdapter(join(root, 'none.safetensors')), 'ERR_INVALID_ARGUMENT', /trained with adapters/],

@@ -21,6 +21,7 @@ t.test('wrong use and failures', async (t) => {
   const cases: [string[], number, RegExp][] = [
     [[...TRAIN, '--out', at('x.bin')], 2, /ends in \.safetensors for --out/],
     [[...TRAIN, '--out', at('x.safetensors'), '--rank', '0'], 2, /rank/],
+    [['lora', 'train', at('cats'), '--prompt', 'a cat', '--model', model, '--alpha', '8', '--out', at('x.safetensors')], 2, /Expected rank with alpha/],
     [['lora', 'train', at('none'), '--model', model, '--out', at('x.safetensors')], 1, /ERR_FILE_NOT_FOUND/],
     [['lora', 'train', at('cats'), '--model', model, '--out', at('x.safetensors'), '--size', '16', '--threads', '1'], 2, /caption/],
     [[...TRAIN, '--out', at('x.safetensors'), '--sample-every', '2'], 2, /expected --sample-prompt/],

@@ -146,6 +146,7 @@ t.test('files that are no LoRA of ours are named', async (t) => {
     ['PEFT without its configuration', read(peftFolder(undefined)), 'ERR_FILE_NOT_FOUND', /adapter_config\.json beside/],
     ['PEFT without weights', read(peftFolder({ r: 2 }, null)), 'ERR_FILE_NOT_FOUND', /adapter_model\.safetensors' beside its adapter_config\.json/],
     ['PEFT with a damaged configuration', read(peftFolder('{')), 'ERR_FILE_FORMAT', /Expected JSON in '.*adapter_config\.json'/],
+    ['PEFT with alpha and no rank, which is then 8', read(peftFolder({ lora_alpha: 4 })), 'ERR_WEIGHTS', /Expected rank 8 for .*found 2/],
     ['PEFT of rank 0', read(peftFolder({ r: 0 })), 'ERR_FILE_FORMAT', /field 'r'/],
     ['PEFT of another rank', read(peftFolder({ r: 4, lora_alpha: 4 })), 'ERR_WEIGHTS', /Expected rank 4 for 'mid_block.*adapter_config\.json' says, found 2/],
     ['PEFT of another kind', read(peftFolder({ peft_type: 'IA3' })), 'ERR_FILE_FORMAT', /PEFT's kind IA3/],

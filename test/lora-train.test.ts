@@ -1,7 +1,8 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import t from 'tap';
-import { encodePng, knownSites, loadDiffusion, readLora, trainLora, type Diffusion, type Lora, type LoraSampleEvent, type TrainLoraOptions } from 'seedbed';
+import { encodePng, knownSites, loadDiffusion, readLora, trainLora, trainLoras, type Diffusion, type Lora, type LoraClass, type LoraSampleEvent, type TrainLoraOptions } from 'seedbed';
 import { writeFormulaPipeline } from './formula.js';
 import { picture, refused, thrown, worst } from './support.js';
 
@@ -31,6 +32,8 @@ t.test('bad input is refused', async (t) => {
   const train = (options: Partial<TrainLoraOptions>) => () => trainLora(sd, { images: pictures, ...small, ...options });
   await refused(t, [
     ['rank 0', train({ rank: 0 }), 'ERR_INVALID_ARGUMENT', /rank/],
+    ['alpha without rank', train({ rank: undefined, alpha: 8 }), 'ERR_INVALID_ARGUMENT', /Expected rank with alpha.*alpha 8 alone/],
+    ['alpha that is NaN', train({ alpha: NaN }), 'ERR_INVALID_ARGUMENT', /alpha/],
     ['a negative alpha', train({ alpha: -1 }), 'ERR_INVALID_ARGUMENT', /alpha/],
     ['an unknown option', train({ ranks: 3 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'rank'/],
     ['targets that name no layer', train({ unetTargets: ['to_x'] }), 'ERR_INVALID_ARGUMENT', /to_x/],
@@ -156,6 +159,42 @@ t.test('pictures during training: wrong options, and stopping inside one', async
   t.ok(performance.now() - begin < 10_000, 'at once');
   t.notOk(events.includes('sample'));
   t.ok(sameBytes(flat(await trainLora(sd, { ...options, resume: true })), whole), 'and goes on as if unbroken');
+});
+
+t.test('one adapter per class: as if trained alone, resumed where it was stopped', async (t) => {
+  using sd = await load();
+  const folder = join(root, 'classes');
+  const classes = ['cat', 'a/b: dog', 'house'].map((name, i) => ({ name, images: pictures.slice(i, i + 2), prompt: `a ${name}` }));
+  const { prompt: _, ...shared } = small;
+  const options = { ...shared, folder };
+  const files = ['cat', 'a%2Fb%3A%20dog', 'house'].map((name) => join(folder, `${name}.safetensors`));
+  await refused(t, [
+    ['no classes', () => trainLoras(sd, [], options), 'ERR_INVALID_ARGUMENT', /at least 1 for trainLoras/],
+    ['a name twice', () => trainLoras(sd, [...classes, classes[0] as LoraClass], options), 'ERR_INVALID_ARGUMENT', /'cat' twice/],
+    ['no folder', () => trainLoras(sd, classes, shared as never), 'ERR_INVALID_ARGUMENT', /folder/],
+    ['a checkpoint', () => trainLoras(sd, classes, { ...options, checkpoint: 'x' } as never), 'ERR_INVALID_ARGUMENT', /no checkpoint/],
+    ['an unknown option', () => trainLoras(sd, classes, { ...options, rnk: 2 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'rank'/],
+    ['a misspelt class', () => trainLoras(sd, [{ name: 'x', imges: [] } as never], options), 'ERR_INVALID_ARGUMENT', /a folder or a list of images for 0\.images/],
+  ]);
+  const told: string[] = [];
+  const job = trainLoras(sd, classes, options);
+  for await (const event of job) {
+    told.push(event.type === 'class' ? `${event.name} ${event.done + 1}/${event.total}${event.skipped ? ' there' : ''}` : event.type === 'step' ? `${event.class} ${event.step}` : '');
+    if (event.type === 'step' && event.class === 'a/b: dog' && event.step === 2) break;
+  }
+  t.same(told.filter((text) => text !== ''), ['cat 1/3', 'cat 1', 'cat 2', 'cat 3', 'cat 4', 'a/b: dog 2/3', 'a/b: dog 1', 'a/b: dog 2']);
+  t.same(files.map((file) => existsSync(file)), [true, false, false]);
+  const resumed = trainLoras(sd, classes, { ...options, resume: true });
+  const again: string[] = [];
+  for await (const event of resumed) if (event.type === 'class') again.push(`${event.name}${event.skipped ? ' there' : ''}`);
+  const trained = await resumed;
+  t.same(again, ['cat there', 'a/b: dog', 'house']);
+  t.same(trained.map(({ name, path, lora }) => [name, path, lora === undefined]), classes.map(({ name }, i) => [name, files[i], i === 0]));
+  const alone = await trainLora(sd, { ...shared, images: (classes[1] as LoraClass).images, prompt: 'a a/b: dog' });
+  t.ok(sameBytes(flat(trained[1]?.lora as Lora), flat(alone)), 'as trained alone');
+  t.same((await readdir(folder)).sort(), files.map((file) => basename(file)).sort(), 'no checkpoint is left');
+  const error = await thrown(() => trainLoras(sd, classes, { ...options, rank: 3, resume: true }));
+  t.match([error.code, error.message], ['ERR_INVALID_ARGUMENT', /cat\.safetensors' to be made with rank 3, it was with 2/]);
 });
 
 t.test('a run that diverges says so and leaves its checkpoint', async (t) => {

@@ -73,7 +73,7 @@ export function addLoraTrain(lora: Command): void {
     .requiredOption('--out <file>', 'where the adapter goes; ends in .safetensors')
     .option('--prompt <text>', "what pictures without a caption show, say 'a photo of a sks dog'")
     .option('--rank <n>', 'inner width of the factors; default 16', integer)
-    .option('--alpha <x>', 'strength is alpha / rank; default: the rank', number)
+    .option('--alpha <x>', 'with --rank: strength is alpha / rank; default: the rank', number)
     .option('--steps <n>', 'updates; default: 200 passes over the pictures', integer)
     .option('--batch-size <n>', 'pictures per update; default 8, or as many as there are', integer)
     .option('--accumulation <n>', 'batches per update; default 1', integer)

@@ -25,8 +25,8 @@ const EPOCHS = 200;
 /** From this side on (pixels) blocks are computed twice by default, since what they keep grows with its square. */
 const RECOMPUTE_SIDE = 384;
 
-const pictures = z.union([z.string().min(1), z.array(image).min(1)], { error: 'a folder or a list of images' });
-const prompts = z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' });
+export const pictures = z.union([z.string().min(1), z.array(image).min(1)], { error: 'a folder or a list of images' });
+export const prompts = z.union([z.string(), z.array(z.string()).min(1)], { error: 'a text or a list of texts' });
 const targets = z.array(z.string().min(1));
 
 const { guidanceScale, sampler, width, height } = generateSchema.shape;
@@ -56,7 +56,7 @@ const schema = z.strictObject({
   prompt: prompts.optional(),
   /** Inner width of the factors. Default 16. */
   rank: positiveInt.max(4096).default(16),
-  /** Strength: the change is multiplied by alpha / rank. Default: rank. */
+  /** Strength: the change is multiplied by alpha / rank, which must be given with it. Default: rank. */
   alpha: z.number().min(0).optional(),
   /** Ends of the names of the UNet's layers that get factors. Default: all projections of its attention. */
   unetTargets: targets.default(UNET_TARGETS),
@@ -163,6 +163,7 @@ export function trainLora(sd: Diffusion, options: TrainLoraOptions): Job<LoraEve
   if (!(sd instanceof Diffusion)) throw new ArgumentError('Expected a loaded model for trainLora');
   const parts = partsOf(sd);
   const size = o.size ?? trainedSide(parts.config);
+  if (o.alpha !== undefined && options.rank === undefined) throw new ArgumentError(`Expected rank with alpha, whose quotient is the strength, received alpha ${o.alpha} alone`);
   if (o.resume && o.checkpoint === undefined) throw new ArgumentError('Expected a checkpoint to resume from');
   const samples = o.samples && planSamples(sd, o.samples, size);
   return new Job<LoraEvent, Lora>(async ({ emit, signal }) => {
