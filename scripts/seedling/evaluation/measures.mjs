@@ -1,0 +1,146 @@
+// The figures, each a row `{ part, figure, value, beside, target, reached, count, seeds }` of the table. `beside` is the same measure on real pictures.
+
+import { frechetDistance, kernelDistance, metrics, nearest, precisionRecall, retrieval } from '../../../dist/lib/index.js';
+import { rowsOf } from './judging.mjs';
+import { MEASURES } from './obedience.mjs';
+import { joined, pictureAt } from './pictures.mjs';
+import { kindOf, wholeDrawings } from './questions.mjs';
+
+export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+const interval = ({ low, high }) => `${(100 * low).toFixed(0)}–${(100 * high).toFixed(0)}`;
+const withInterval = (share, range) => `${percent(share)} (${interval(range)})`;
+const seedsOf = (requests) => `${requests[0].seed}–${requests.at(-1).seed}`;
+const goal = (value, target) => ({ target: `≥ ${percent(target)}`, reached: value >= target });
+
+/** Square roots, as the channels are means of numbers of 0 and more: with angles, of the eight ways tried the one by which most real Noto drawings are found from Twemoji's. */
+export const forRetrieval = (features) => ({ ...features, data: features.data.map((value) => Math.sqrt(Math.max(0, value))) });
+
+const REAL_STYLES = ['3d', 'flat', 'noto', 'blob', 'twemoji'];
+
+/** What all measures need: the judge's features of every real plain drawing by style, and where each concept lies among them. */
+export async function openGalleries({ drawings }, judge, threads, styles, say) {
+  const galleries = {};
+  for (const style of styles) {
+    const features = forRetrieval(await judge.features(joined(drawings[style].map(({ picture }) => picture))));
+    galleries[style] = { features, places: new Map(drawings[style].map(({ concept }, i) => [concept, i])) };
+    say(`features of ${drawings[style].length} real drawings: ${style}`);
+  }
+  /** Whether each picture of `block` is nearest to the drawing of `style` that was asked for. */
+  const find = async (requests, block, styleOf = ({ style }) => style) => {
+    const features = forRetrieval(await judge.features(block));
+    const ranks = new Array(requests.length);
+    for (const style of new Set(requests.map(styleOf))) {
+      const places = [...requests.keys()].filter((i) => styleOf(requests[i]) === style && galleries[style].places.has(requests[i].concept));
+      const wanted = places.map((i) => galleries[style].places.get(requests[i].concept));
+      const found = await retrieval(rowsOf(features, places), galleries[style].features, wanted, { metric: 'cosine', ...threads });
+      for (const [k, i] of places.entries()) ranks[i] = found.ranks[k];
+    }
+    return ranks.filter((rank) => rank !== undefined);
+  };
+  return { galleries, find };
+}
+
+function shares(ranks) {
+  const within = (most) => ranks.map((rank) => (rank <= most ? 1 : 0));
+  return [1, 5].map((most) => metrics.bootstrap(within(most)));
+}
+
+/** Rows of top-1 and top-5, with 95 % bootstrap intervals. */
+export async function retrievalRows(part, name, { requests, made, besides, find, targets = [] }) {
+  const own = shares(await find(requests, made));
+  const beside = besides && shares(await find(besides.requests, besides.block));
+  return [1, 5].map((most, i) => ({
+    part,
+    figure: `${name}: top-${most}`,
+    value: withInterval(own[i].mean, own[i]),
+    number: own[i].mean,
+    ...(beside && { beside: percent(beside[i].mean), besideMeans: besides.means }),
+    ...(targets[i] !== undefined && goal(own[i].mean, targets[i])),
+    count: requests.length,
+    seeds: seedsOf(requests),
+  }));
+}
+
+/** In which style the nearest real drawing of any style is. */
+export async function styleRow({ requests, made, galleries, judge, threads, drawings }) {
+  const styles = REAL_STYLES.filter((style) => galleries[style] !== undefined);
+  const names = styles.flatMap((style) => drawings[style].map(() => style));
+  const all = joined2(styles.map((style) => galleries[style].features));
+  const nearestStyle = async (features, own) => {
+    const { places } = await nearest(features, all, { k: own ? 2 : 1, metric: 'cosine', ...threads });
+    return Array.from({ length: features.shape[0] }, (_, i) => names[Number(places.data[own ? 2 * i + 1 : i])]);
+  };
+  const found = await nearestStyle(forRetrieval(await judge.features(made)), false);
+  const right = found.filter((style, i) => style === requests[i].style).length;
+  const asked = new Set(requests.map(({ style }) => style));
+  const real = [...names.keys()].filter((i) => asked.has(names[i]));
+  const realFound = await nearestStyle(rowsOf(all, real), true);
+  const realRight = realFound.filter((style, k) => style === names[real[k]]).length;
+  return {
+    part: 'Style', figure: `nearest real drawing of ${styles.length} styles is of the asked one (${[...asked].join(', ')})`, value: withInterval(right / requests.length, metrics.wilson(right, requests.length)),
+    beside: percent(realRight / real.length), besideMeans: 'a real drawing, itself left out', count: requests.length, seeds: seedsOf(requests),
+  };
+}
+
+const joined2 = (sets) => {
+  const [, width] = sets[0].shape;
+  const count = sets.reduce((sum, { shape }) => sum + shape[0], 0);
+  const data = new Float32Array(count * width);
+  let at = 0;
+  for (const set of sets) {
+    data.set(set.data, at);
+    at += set.data.length;
+  }
+  return { data, shape: [count, width], dtype: 'float32' };
+};
+
+/** Distances to art that training did not see; `others` are sets of real pictures of the same size, for comparison: name → block. */
+export async function distanceRows({ requests, made, art, others, judge, threads }) {
+  const seen = await judge.features(art);
+  const measured = async (block) => {
+    const features = await judge.features(block);
+    return {
+      frechet: await frechetDistance(features, seen, threads),
+      kernel: await kernelDistance(features, seen, threads),
+      manifold: await precisionRecall(seen, features, { k: 5, ...threads }),
+    };
+  };
+  const own = await measured(made);
+  const beside = await Promise.all(Object.entries(others).map(async ([name, block]) => [name, await measured(block)]));
+  const list = (show) => beside.map(([name, values]) => `${show(values)} (${name})`).join(', ');
+  const kernel = ({ kernel: { distance, standardError } }) => `${distance.toFixed(3)} ± ${standardError.toFixed(3)}`;
+  const rows = {
+    'Fréchet distance': ({ frechet }) => frechet.toFixed(1),
+    'kernel distance (degree 3, standard error of 10 parts)': kernel,
+    'precision (k = 5)': ({ manifold }) => percent(manifold.precision),
+    'recall (k = 5)': ({ manifold }) => percent(manifold.recall),
+  };
+  return Object.entries(rows).map(([figure, show]) => ({ part: 'Distance to held-out art', figure, value: show(own), beside: list(show), count: requests.length, seeds: 'as above' }));
+}
+
+/** How often the picture shows what was asked, by the measures of obedience.mjs; beside it, on the corpus' own pictures with such a variation. */
+export function obedienceRow(kind, { requests, made, corpus: { sets, drawings }, most, target }) {
+  const { measure, asked } = MEASURES[kind];
+  const isWhole = wholeDrawings(drawings);
+  const { entries, picture } = sets.train;
+  const real = [...entries.keys()].filter((i) => kindOf(entries[i], isWhole) === kind).slice(0, most);
+  const realRight = real.filter((i) => measure(picture(i)) === asked(entries[i])).length;
+  const right = requests.filter((request, i) => measure(pictureAt(made, i)) === asked(request)).length;
+  const share = right / requests.length;
+  return {
+    part: 'Obedience', figure: { background: 'background colour', side: 'side (left, right, top, bottom)', count: 'number (two, three, four)' }[kind], value: withInterval(share, metrics.wilson(right, requests.length)), number: share,
+    beside: percent(realRight / real.length), besideMeans: `${real.length} real pictures`, ...(target !== undefined && goal(share, target)), count: requests.length, seeds: seedsOf(requests),
+  };
+}
+
+/** Mean of the pictures' peak signal-to-noise ratios in decibels. */
+export function psnr(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.count; i++) {
+    const [x, y] = [pictureAt(a, i), pictureAt(b, i)];
+    let error = 0;
+    for (let j = 0; j < x.length; j++) error += (x[j] - y[j]) ** 2;
+    sum += error === 0 ? 100 : 10 * Math.log10(255 ** 2 / (error / x.length));
+  }
+  return sum / a.count;
+}
