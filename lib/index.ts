@@ -61,8 +61,8 @@ export type { AutoencoderTraining, TrainAutoencoderOptions } from './pretrain/au
 export type { Captions } from './pretrain/captions.js';
 export { trainClip } from './pretrain/clip.js';
 export type { ClipTraining, TrainClipOptions } from './pretrain/clip.js';
-export { trainDiffusion } from './pretrain/diffusion.js';
-export type { DiffusionTraining, TrainDiffusionOptions } from './pretrain/diffusion.js';
+export { exportDiffusion, trainDiffusion } from './pretrain/diffusion.js';
+export type { DiffusionTraining, ExportDiffusionOptions, TrainDiffusionOptions } from './pretrain/diffusion.js';
 export type { Pictures, PictureSet } from './pretrain/pictures.js';
 export { readSafetensors, writeSafetensors } from './safetensors.js';
 export { planSampling, sample } from './sample.js';

@@ -9,6 +9,7 @@ import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.js';
+import { preview } from './seedling/preview.mjs';
 import { isPlain, readSet } from './seedling/sets.mjs';
 
 const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' } } });
@@ -16,6 +17,7 @@ if (values.corpus === undefined || values.work === undefined) throw new Error('E
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 const SAY_EVERY = 20;
+const PREVIEW_EVERY = 500;
 const PLAIN_REPEATS = 5; // plain drawings are a twentieth of the corpus and most of what people ask for
 
 const tell = (fields) => {
@@ -73,6 +75,8 @@ for (const [stage, start] of Object.entries(STAGES)) {
   let since = performance.now();
   for await (const event of start()) {
     if (event.type === 'evaluation' || event.type === 'check') tell({ stage, ...event });
+    if (event.type === 'checkpoint' && stage === 'unet' && event.step % PREVIEW_EVERY === 0)
+      await preview(common(stage).checkpoint, { vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), out: join(values.work, 'preview.png'), ...threads });
     if (event.type !== 'step') continue;
     losses.push(event.loss);
     if (event.step % SAY_EVERY !== 0 && event.step !== event.steps) continue;

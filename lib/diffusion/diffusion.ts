@@ -114,7 +114,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
 
   /** Pictures from a prompt, from noise of given seeds, perhaps beginning with a picture. */
   generate(options: GenerateOptions): Job<GenerateEvent, Generated> {
-    const o = checkOptions(generateSchema, options, 'generate');
+    const o = checkOptions(generateSchema, this.#withDefaults(options), 'generate');
     const { width, height, seeds, settings, resolved, tiled } = this.#plan(o);
     const size = { width, height };
     const common = nativeCall(this.#parts, o);
@@ -148,7 +148,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
 
   /** What `generate` would do with these options: sizes, seeds, and the settings it would return. Throws what it would throw. */
   plan(options: GenerateOptions): GenerationPlan {
-    const { resolved: _, tiled: __, ...plan } = this.#plan(checkOptions(generateSchema, options, 'generate'));
+    const { resolved: _, tiled: __, ...plan } = this.#plan(checkOptions(generateSchema, this.#withDefaults(options), 'generate'));
     return plan;
   }
 
@@ -302,6 +302,11 @@ export class Diffusion implements Disposable, AsyncDisposable {
     });
     const settings = seeds.map((seed, i) => ({ prompt: promptText(o.prompt, Math.floor(i / o.count)), negativePrompt: promptText(o.negativePrompt ?? '', Math.floor(i / o.count)), seed, ...common }));
     return { steps, ...size, seeds, settings, resolved, tiled };
+  }
+
+  #withDefaults(options: GenerateOptions): GenerateOptions {
+    const given: unknown = options; // from JavaScript it may be anything
+    return typeof given === 'object' && given !== null ? { ...defined(this.#parts.defaults), ...options } : options;
   }
 
   #call<Result>(name: 'encodeText' | 'encodeVision' | 'encodePixels' | 'decodeLatents', call: Record<string, unknown>, options: CallOptions): Job<never, Result> {
