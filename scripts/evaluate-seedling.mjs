@@ -9,9 +9,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { metrics } from '../dist/lib/index.js';
 import { pageOf } from './seedling/evaluation/document.mjs';
 import { openJudge } from './seedling/evaluation/judging.mjs';
-import { distanceRows, obedienceRow, openGalleries, psnr, retrievalRows, styleRow } from './seedling/evaluation/measures.mjs';
+import { distanceRows, obedienceRow, openGalleries, psnrs, retrievalRows, styleRow } from './seedling/evaluation/measures.mjs';
 import { memoryRow, photoClassifier, photoRow, wordsRows } from './seedling/evaluation/others.mjs';
 import { joined, openCorpus, pictureAt } from './seedling/evaluation/pictures.mjs';
 import { fashion, heldOutPairs, kindOf, obedience, trainedConcepts } from './seedling/evaluation/questions.mjs';
@@ -70,13 +71,14 @@ const bothMade = joined(STYLES.flatMap((style) => trained[style].map((_, i) => p
 const pairs = heldOutPairs(drawings, SIZES.pairs);
 const pairsMade = await source.pictures(pairs, 'held-out pairs');
 const pairsReal = joined(pairs.map(realOf));
-add(...(await retrievalRows('Retrieval among all real drawings of the style', 'style and concept never trained together', { requests: pairs, made: pairsMade, find, besides: { requests: pairs, block: await source.rebuilt(pairsReal), means: 'real drawings through the autoencoder' }, targets: [undefined, 0.5] })));
+const rebuiltPairs = await source.rebuilt(pairsReal);
+add(...(await retrievalRows('Retrieval among all real drawings of the style', 'style and concept never trained together', { requests: pairs, made: pairsMade, find, besides: { requests: pairs, block: rebuiltPairs, means: 'real drawings through the autoencoder' }, targets: [undefined, 0.5] })));
 
 // How near another artist's drawing of the same thing comes: no model, only real art.
 const stickers = drawings.twemoji.filter(({ concept }) => galleries.noto.places.has(concept)).map((drawing) => ({ ...drawing, seed: '' }));
 add(...(await retrievalRows('Retrieval among all real drawings of the style', 'for comparison: real Twemoji drawings, among noto', { requests: stickers, made: joined(stickers.map(({ picture }) => picture)), find: (requests, block) => find(requests, block, () => 'noto') })).map((row) => ({ ...row, seeds: '' })));
 
-add(await styleRow({ requests: [...both, ...pairs], made: joined([...both.map((_, i) => pictureAt(bothMade, i)), ...pairs.map((_, i) => pictureAt(pairsMade, i))]), galleries, judge, threads, drawings }));
+for (const [name, requests, block] of [['trained concepts', both, bothMade], ['held-out pairs', pairs, pairsMade]]) add(await styleRow({ name, requests, made: block, besides: { requests: pairs, block: rebuiltPairs, means: 'real drawings through the autoencoder' }, galleries, judge, threads }));
 
 // As many generated pictures as there is held-out art, in the same shares of the styles.
 const art = ['3d', 'flat', 'noto', 'blob'].flatMap((style) => drawings[style].filter(({ set }) => set.startsWith('heldout'))).slice(0, quick ? SIZES.rest : undefined);
@@ -117,8 +119,8 @@ const artBlock = joined(art.map(({ picture }) => picture));
 const stickerBlock = joined(stickers.slice(0, SIZES.real / 4).map(({ picture }) => picture));
 if (model !== 'real')
   for (const [name, block, target] of [['held-out art', artBlock, 31], ['Twemoji, a style never trained', stickerBlock, undefined]]) {
-    const value = psnr(block, await source.rebuilt(block));
-    add({ part: 'Autoencoder', figure: `PSNR, ${name}`, value: `${value.toFixed(1)} dB`, number: value, ...(target !== undefined && { target: `≥ ${target} dB`, reached: value >= target }), count: block.count, seeds: '' });
+    const { mean, low, high } = metrics.bootstrap(psnrs(block, await source.rebuilt(block)));
+    add({ part: 'Autoencoder', figure: `PSNR, ${name}`, value: `${mean.toFixed(1)} dB (${low.toFixed(1)}–${high.toFixed(1)})`, number: mean, ...(target !== undefined && { target: `≥ ${target} dB`, reached: mean >= target }), count: block.count, seeds: '' });
   }
 if (values.clip !== undefined && model !== 'real') add(...(await wordsRows({ model, clip: values.clip, corpus, work, threads, most: quick ? 256 : Infinity, block: (list) => joined(list.map(({ picture }) => picture)), target: 0.5 })));
 

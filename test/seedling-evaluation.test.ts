@@ -32,7 +32,7 @@ const { kindOf, trainedConcepts, obedience } = await script<{
   obedience: (corpus: object, most: number) => Record<string, { style: string; concept: string; caption: string; seed: number; place?: string }[]>;
 }>('questions');
 const { halved, joined, pictureAt } = await script<{ halved: (picture: Uint8Array) => Uint8Array; joined: (pictures: Uint8Array[]) => Block; pictureAt: (block: Block, i: number) => Uint8Array }>('pictures');
-const { psnr } = await script<{ psnr: (a: Block, b: Block) => number }>('measures');
+const { psnrs, asSeen } = await script<{ psnrs: (a: Block, b: Block) => number[]; asSeen: (features: { data: Float32Array; shape: number[]; dtype: string }) => { data: Float32Array } }>('measures');
 
 const WHITE: Colour = [255, 255, 255];
 const RED: Colour = [222, 40, 50];
@@ -110,9 +110,15 @@ t.test('blocks of pictures', (t) => {
   const half = halved(a);
   t.equal(half.length, 32 * 32 * 3);
   t.same([half[0], half[15 * 3], half[16 * 3], half[31 * 3]], [0, 0, 255, 255]);
-  t.equal(psnr(joined([a]), joined([a])), 100);
+  t.same(psnrs(joined([a, b]), joined([a, b])), [100, 100]);
   const darker = a.map((value) => Math.max(0, value - 5));
   const share = 0.75; // of the pixels changed, by 5
-  t.ok(Math.abs(psnr(joined([a]), joined([darker])) - 10 * Math.log10(255 ** 2 / (share * 25))) < 1e-9);
+  t.ok(Math.abs((psnrs(joined([a]), joined([darker]))[0] ?? 0) - 10 * Math.log10(255 ** 2 / (share * 25))) < 1e-9);
+  t.end();
+});
+
+t.test('features as they are compared', (t) => {
+  const { data } = asSeen({ data: Float32Array.of(9, 16, 0, 0, 0, 0, 0, 4), shape: [2, 4], dtype: 'float32' });
+  t.same([...data].map((value) => Math.round(value * 1e4) / 1e4), [1.2, 1.6, 0, 0, 0, 0, 0, 2], 'square roots 3, 4 and 2, brought to the length 2');
   t.end();
 });

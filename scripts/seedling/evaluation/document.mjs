@@ -25,13 +25,13 @@ Written by \`${command}\`${quick ? ' (a quick run: subsets of everything)' : ''}
 - Sampler: ${sampler}. Picture i of a row has the row's first seed + i.
 - Judge, which had no part in training: ${judge}. No distance here is an FID: that measure has another network.
 - Corpus: ${corpus}.
-- In brackets: 95 % intervals (bootstrap over pictures for retrieval, else Wilson). "Beside it": the same measure on what is named there.
+- In brackets: 95 % intervals over pictures (Wilson; of decibels, bootstrap). "Beside it": the same measure on what is named there.
 
 ${tableOf(rows)}
 
 Retrieval: a picture's features are compared with those of every real drawing of the asked style, held-out concepts included; drawings that hardly differ (faces, clock
-times, people) count as different. Square roots of the features are compared by angle, which of the ways tried finds most real Noto drawings from Twemoji's;
-generated pictures had no say in that choice.
+times, people) count as different. All measures that use the judge take the square roots of its features, each picture's brought to one length (the square root of their
+number): of the ways tried this one finds most real Noto drawings from Twemoji's. Generated pictures had no say in that choice.
 
 Obedience is measured on combinations of drawing and variation that training did not hold. Background: the median colour of a border of 2 pixels, by name. Side: where the
 centre of mass of what is not background lies. Number: connected parts; only drawings of one part are asked for.
