@@ -7,7 +7,8 @@ import { joined, pictureAt } from './pictures.mjs';
 import { kindOf, wholeDrawings } from './questions.mjs';
 
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
-const interval = ({ low, high }) => `${(100 * low).toFixed(0)}–${(100 * high).toFixed(0)}`;
+const whole = (share) => Math.abs(100 * share).toFixed(0); // a bound of nothing is -0
+const interval = ({ low, high }) => `${whole(low)}–${whole(high)}`;
 const withInterval = (share, range) => `${percent(share)} (${interval(range)})`;
 const seedsOf = (requests) => `${requests[0].seed}–${requests.at(-1).seed}`;
 const goal = (value, target) => ({ target: `≥ ${percent(target)}`, reached: value >= target });
