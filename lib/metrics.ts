@@ -1,3 +1,5 @@
+import { ArgumentError } from './errors.js';
+
 /** A 95 % interval. */
 export interface Interval {
   low: number;
@@ -40,5 +42,29 @@ export function meanInterval(values: readonly number[]): Interval & { mean: numb
   return { mean: centre, low: centre - half, high: centre + half };
 }
 
+/** 95 % percentile interval of a mean, from `resamples` draws of as many values with replacement. */
+export function bootstrap(values: readonly number[], { resamples = 2000, seed = 0 }: { resamples?: number; seed?: number } = {}): Interval & { mean: number } {
+  if (values.length === 0) throw new ArgumentError('Expected at least one value for bootstrap, received none');
+  const random = uniformOf(seed);
+  const means = Array.from({ length: resamples }, () => {
+    let sum = 0;
+    for (let i = 0; i < values.length; i++) sum += values[Math.floor(random() * values.length)] ?? 0;
+    return sum / values.length;
+  }).sort((a, b) => a - b);
+  const at = (share: number): number => means[Math.min(resamples - 1, Math.floor(share * resamples))] ?? NaN;
+  return { mean: mean(values), low: at(0.025), high: at(0.975) };
+}
+
+/** Numbers in [0, 1): a Weyl sequence, mixed (murmur3's finaliser). */
+function uniformOf(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x9e3779b9) | 0;
+    let h = Math.imul(state ^ (state >>> 16), 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return ((h ^ (h >>> 16)) >>> 0) / 2 ** 32;
+  };
+}
+
 /** Measures, by name. */
-export const metrics = { mean, standardDeviation, wilson, meanInterval };
+export const metrics = { mean, standardDeviation, wilson, meanInterval, bootstrap };

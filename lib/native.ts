@@ -13,7 +13,9 @@ export type ClassifierHandle = { readonly __classifier: never };
 export type DiffusionHandle = { readonly __diffusion: never };
 /** The adapters that calls see which were begun together. */
 export type ActiveLorasHandle = { readonly __activeLoras: never };
-export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle | ActiveLorasHandle;
+/** A network that judges pictures. */
+export type JudgeHandle = { readonly __judge: never };
+export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle | ActiveLorasHandle | JudgeHandle;
 
 /** A question of running work, to be answered with `answerJob`. */
 export interface Ask<Question> {
@@ -326,6 +328,14 @@ export interface NativeBinding {
 
   trainLora(model: DiffusionHandle, options: Options, listener: JobListener<LoraTrainEvent, NativeLoraResult>): number;
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
+
+  loadJudge(options: { path: string }): JudgeHandle;
+  judgePictures(judge: JudgeHandle, options: Options, listener: JobListener<ImageProgress, { features: Tensor<'float32'>; logits: Tensor<'float32'> }>): number;
+  frechetDistance(options: Options, listener: JobListener<never, number>): number;
+  kernelDistance(options: Options, listener: JobListener<never, { distance: number; standardError: number }>): number;
+  precisionRecall(options: Options, listener: JobListener<never, { precision: number; recall: number }>): number;
+  nearestRows(options: Options, listener: JobListener<never, { places: Tensor<'int64'>; distances: Tensor<'float64'> }>): number;
+  rankRows(options: Options, listener: JobListener<never, Tensor<'int64'>>): number;
 
   trainAutoencoder(options: Options, listener: JobListener<AutoencoderTrainEvent, NativeAutoencoderResult>): number;
   trainDiffusion(options: Options, listener: JobListener<DiffusionTrainEvent, NativeDiffusionResult>): number;

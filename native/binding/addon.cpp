@@ -6,6 +6,7 @@
 #include "fractal_binding.h"
 #include "kernel_binding.h"
 #include "lora_binding.h"
+#include "metrics_binding.h"
 #include "pretrain_binding.h"
 #include "sampler_binding.h"
 #include "system_binding.h"
@@ -72,6 +73,14 @@ constexpr Export kExports[] = {
     {"loraPlaceholders", lora_placeholders},
     {"trainLora", train_lora},
     {"loraLayers", lora_layers},
+
+    {"loadJudge", load_judge},
+    {"judgePictures", judge_pictures},
+    {"frechetDistance", frechet_distance},
+    {"kernelDistance", kernel_distance},
+    {"precisionRecall", precision_recall},
+    {"nearestRows", nearest_rows},
+    {"rankRows", rank_rows},
 
     {"trainAutoencoder", train_autoencoder},
     {"trainClip", train_clip},

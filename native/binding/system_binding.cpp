@@ -15,6 +15,7 @@
 #include "image_set.h"
 #include "lora_binding.h"
 #include "lora_options.h"
+#include "metrics_binding.h"
 #include "nn/vit.h"
 #include "options.h"
 #include "sampler_options.h"
@@ -92,7 +93,7 @@ Napi::Value stop_jobs(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value dispose_handle(const Napi::CallbackInfo& info) {
-  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]) || dispose_active_loras(info[0]), "Expected a handle to dispose");
+  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]) || dispose_active_loras(info[0]) || dispose_judge(info[0]), "Expected a handle to dispose");
   return info.Env().Undefined();
 }
 

@@ -1,0 +1,62 @@
+"""Distances between sets of features, by numpy and scipy, straight from their formulas."""
+import numpy as np
+import scipy.linalg
+from common import write
+from diffusers_cases.formula import fill
+
+DEGREE = 3
+KS = (1, 3, 5)
+WIDTH = 6
+
+
+def features(name, rows, scale, offset):
+    x = fill(f"input.{name}", (rows, WIDTH)).numpy().astype(np.float64)
+    mix = fill(f"{name}.weight", (WIDTH, WIDTH)).numpy().astype(np.float64)
+    return ((x + x**2 / 3) @ mix * scale + offset).astype(np.float32)
+
+
+def frechet(a, b):
+    root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T))
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * np.trace(root).real)
+
+
+def kernel(a, b):
+    k = lambda x, y: (x @ y / WIDTH + 1) ** DEGREE
+    n, m = len(a), len(b)
+    within_a = sum(k(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    within_b = sum(k(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    return float(within_a + within_b - 2 * sum(k(x, y) for x in a for y in b) / (n * m))
+
+
+def inside(x, region, k):
+    """Share of x in a ball around a row of region that reaches to its k-th nearest other row."""
+    reach = [sorted(np.linalg.norm(region - row, axis=1))[k] for row in region]
+    return float(np.mean([any(np.linalg.norm(point - row) <= r for row, r in zip(region, reach)) for point in x]))
+
+
+def order(queries, gallery, unit):
+    if unit:
+        queries, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (queries, gallery))
+    distances = np.linalg.norm(queries[:, None] - gallery[None], axis=2)
+    places = np.argsort(distances, axis=1)
+    return places[:, :3].tolist(), np.take_along_axis(distances, places, 1)[:, :3].tolist(), (np.argsort(places, axis=1) + 1)
+
+
+a32, b32 = features("a", 40, 1.0, 0.0), features("b", 30, 1.3, 0.2)
+a, b = a32.astype(np.float64), b32.astype(np.float64)
+few = a[:4]  # fewer rows than columns: covariances without full rank
+wanted = [(7 * i + 3) % len(b) for i in range(len(a))]
+neighbours = {}
+for name in ("euclidean", "cosine"):
+    places, distances, all_ranks = order(a, b, name == "cosine")
+    neighbours[name] = {"places": places, "distances": distances, "ranks": [int(all_ranks[i, w]) for i, w in enumerate(wanted)]}
+write(
+    "metrics",
+    {
+        "a": a32.tolist(), "b": b32.tolist(), "wanted": wanted,
+        "frechet": frechet(a, b), "frechetFew": frechet(few, b[:4]),
+        "kernel": kernel(a, b),
+        "manifold": {str(k): {"precision": inside(b, a, k), "recall": inside(a, b, k)} for k in KS},
+        "neighbours": neighbours,
+    },
+)

@@ -1,0 +1,132 @@
+// Figures that need a network of their own: names of photos, words for pictures; and how near pictures are to those that were learnt from.
+
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Dataset, loadClassifier, loadDiffusion, metrics, nearest, retrieval, trainClassifier } from '../../../dist/lib/index.js';
+import { baseCaption } from '../captions.mjs';
+import { isPlain } from '../sets.mjs';
+import { percent } from './measures.mjs';
+import { BYTES, halved, imagesOf, pictureAt } from './pictures.mjs';
+
+const SMALL = 32; // pixels of the classifier's pictures
+const QUARTER = 16; // pixels of those that are compared with everything that was learnt from
+const TEXTS = 64; // that are encoded at once
+
+const small = (picture) => ({ data: halved(picture), width: SMALL, height: SMALL, channels: 3 });
+
+/** A classifier of the photographed things that training saw, learnt from real photos only; kept in `work`. */
+export async function photoClassifier({ sets }, { work, threads, quick, say }) {
+  const steps = quick ? 300 : 2500;
+  const folder = join(work, `photo-classifier-micro-${steps}`);
+  if (existsSync(join(folder, 'config.json'))) return loadClassifier(folder);
+  const { entries, picture } = sets.train;
+  const photos = [...entries.keys()].filter((i) => entries[i].style === 'photo' && entries[i].ground !== 'white' && isPlain(entries[i]));
+  const classes = [...new Set(photos.map((i) => entries[i].concept))].sort();
+  const train = new Dataset({ name: 'photos', classes, entries: photos.map((i) => ({ key: String(i), label: classes.indexOf(entries[i].concept), read: () => Promise.resolve(small(picture(i))) })) });
+  const run = trainClassifier({ model: 'vit_micro_patch4_32', train, steps, batchSize: 64, lr: 1e-3, augment: { scale: [0.6, 1] }, ...threads });
+  for await (const event of run) if (event.type === 'step' && event.step % 100 === 0) say(`classifier: step ${event.step} of ${steps}, loss ${event.loss.toFixed(3)}`);
+  const classifier = await run;
+  await classifier.save(folder);
+  return classifier;
+}
+
+/** Whether the classifier names pictures as they were asked for; beside it, real photos it never saw. */
+export async function photoRow(classifier, { requests, made, corpus: { sets }, most, threads, target }) {
+  const named = async (pictures, concepts) => (await classifier.predict(pictures.map(small), threads)).filter(({ className }, i) => className === concepts[i]).length;
+  const test = sets['fashion-test'];
+  const real = [...test.entries.keys()].filter((i) => classifier.classes.includes(test.entries[i].concept) && test.entries[i].ground !== 'white').filter((_, k, all) => k % Math.ceil(all.length / most) === 0);
+  const realRight = await named(real.map((i) => test.picture(i)), real.map((i) => test.entries[i].concept));
+  const right = await named(requests.map((_, i) => pictureAt(made, i)), requests.map(({ concept }) => concept));
+  const share = right / requests.length;
+  const range = metrics.wilson(right, requests.length);
+  return {
+    part: 'Photos', figure: `named right by a classifier of real photos (${classifier.classes.length} things)`, value: `${percent(share)} (${(100 * range.low).toFixed(0)}–${(100 * range.high).toFixed(0)})`, number: share,
+    beside: percent(realRight / real.length), besideMeans: `${real.length} real test photos`, target: `≥ ${percent(target)}`, reached: share >= target, count: requests.length, seeds: `${requests[0].seed}–${requests.at(-1).seed}`,
+  };
+}
+
+/** A diffusers folder with both towers of the dual encoder, which only models with an image encoder let us call. */
+function withTowers(model, clip, work) {
+  const folder = join(work, 'towers');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  for (const part of ['unet', 'vae', 'scheduler']) symlinkSync(resolve(model, part), join(folder, part));
+  for (const part of ['text_encoder', 'tokenizer', 'image_encoder', 'feature_extractor']) cpSync(join(clip, part), join(folder, part), { recursive: true });
+  const index = JSON.parse(readFileSync(join(model, 'model_index.json'), 'utf8'));
+  writeFileSync(join(folder, 'model_index.json'), JSON.stringify({ ...index, text_encoder: ['transformers', 'CLIPTextModelWithProjection'], image_encoder: ['transformers', 'CLIPVisionModelWithProjection'] }));
+  return folder;
+}
+
+const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
+
+function normalised(block) {
+  const area = BYTES / 3;
+  const data = new Float32Array(block.data.length);
+  for (let i = 0; i < block.count; i++) for (let j = 0; j < area; j++) for (let c = 0; c < 3; c++) data[(i * 3 + c) * area + j] = (block.data[i * BYTES + j * 3 + c] / 255 - CLIP_MEAN[c]) / CLIP_STD[c];
+  return { data, shape: [block.count, 3, block.height, block.width], dtype: 'float32' };
+}
+
+/** How often the dual encoder finds a Twemoji's words among those of all trained concepts. */
+export async function wordsRows({ model, clip, corpus: { drawings, concepts }, work, threads, most, block, target }) {
+  const sd = await loadDiffusion(withTowers(model, clip, work), { ...threads, dtype: 'float32' });
+  const trained = drawings.twemoji.filter(({ concept }) => !concepts.get(concept).heldOut);
+  const captions = trained.map(({ concept }) => baseCaption('flat', concepts.get(concept)));
+  const rows = async (count, encode) => {
+    const parts = [];
+    for (let first = 0; first < count; first += TEXTS) parts.push((await encode(first, Math.min(count, first + TEXTS))).projected);
+    const [, width] = parts[0].shape;
+    const data = new Float32Array(count * width);
+    let at = 0;
+    for (const part of parts) {
+      data.set(part.data, at);
+      at += part.data.length;
+    }
+    return { data, shape: [count, width], dtype: 'float32' };
+  };
+  const texts = await rows(captions.length, (from, to) => {
+    const ids = captions.slice(from, to).map((caption) => sd.tokenizer.encode(caption).ids);
+    return sd.components.textEncoder.encode({ data: BigInt64Array.from(ids.flat(), BigInt), shape: [ids.length, ids[0].length], dtype: 'int64' }, threads);
+  });
+  const shown = trained.slice(0, most);
+  const pictures = await rows(shown.length, (from, to) => sd.components.imageEncoder.encode(normalised(block(shown.slice(from, to))), threads));
+  sd.dispose();
+  const found = await retrieval(pictures, texts, shown.map((_, i) => i), { metric: 'cosine', ...threads });
+  return ['top1', 'top5'].map((name) => ({
+    part: 'Dual encoder', figure: `words of a Twemoji among those of ${captions.length} trained concepts: ${name === 'top1' ? 'top-1' : 'top-5'}`, value: `${percent(found[name])} (${(100 * found[`${name}Interval`].low).toFixed(0)}–${(100 * found[`${name}Interval`].high).toFixed(0)})`,
+    number: found[name], ...(name === 'top5' && { target: `≥ ${percent(target)}`, reached: found.top5 >= target }), count: shown.length, seeds: '',
+  }));
+}
+
+const quartered = (picture) => halved(halved(picture), SMALL);
+
+function pooled(pictures) {
+  const width = QUARTER * QUARTER * 3;
+  const data = new Float32Array(pictures.length * width);
+  for (const [i, picture] of pictures.entries()) data.set(quartered(picture), i * width);
+  return { data, shape: [pictures.length, width], dtype: 'float32' };
+}
+
+/**
+ * Distance to the nearest of all training pictures, in 16 x 16 colours, over the distance of training pictures of the same kind to theirs, themselves left
+ * out: far below 1 would be copies.
+ */
+export async function memoryRow({ requests, made, corpus: { sets }, likeIndices, threads, say }) {
+  const { entries, read } = sets.train;
+  const queries = pooled([...requests.map((_, i) => pictureAt(made, i)), ...likeIndices.map((i) => sets.train.picture(i))]);
+  const best = new Float64Array(queries.shape[0]).fill(Infinity);
+  const own = new Map(likeIndices.map((i, k) => [requests.length + k, i]));
+  const PART = 8192;
+  for (let first = 0; first < entries.length; first += PART) {
+    const part = read(first, Math.min(PART, entries.length - first));
+    const { places, distances } = await nearest(queries, pooled(imagesOf(part).map(({ data }) => data)), { k: 2, ...threads });
+    for (let q = 0; q < best.length; q++) {
+      const at = first + Number(places.data[2 * q]) === own.get(q) ? 2 * q + 1 : 2 * q;
+      best[q] = Math.min(best[q], distances.data[at]);
+    }
+    say(`nearest training picture: ${Math.min(entries.length, first + PART)} of ${entries.length}`);
+  }
+  const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+  const ratio = median(best.subarray(0, requests.length)) / median(best.subarray(requests.length));
+  return { part: 'Memorisation', figure: `variations not trained: distance to the nearest of ${entries.length} training pictures, over that of training pictures to theirs (medians)`, value: ratio.toFixed(2), number: ratio, beside: '1', besideMeans: 'training pictures', count: requests.length, seeds: 'as above' };
+}
