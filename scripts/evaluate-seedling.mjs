@@ -34,7 +34,7 @@ const settings = { sampler: values.sampler, steps: Number(values.steps), guidanc
 mkdirSync(work, { recursive: true });
 
 /** Pictures of each part of the table, and real ones beside them. */
-const SIZES = quick ? { trained: 128, pairs: 96, rest: 160, varied: 44, photos: 12, real: 400 } : { trained: Infinity, pairs: Infinity, rest: 512, varied: 220, photos: 60, real: 2000 };
+const SIZES = quick ? { trained: 128, pairs: 96, rest: 160, varied: 44, photos: 12, real: 400 } : { trained: Infinity, pairs: Infinity, rest: Infinity, varied: 220, photos: 60, real: 2000 };
 const STYLES = ['3d', 'noto'];
 
 const start = performance.now();
@@ -80,8 +80,8 @@ add(...(await retrievalRows('Retrieval among all real drawings of the style', 'f
 
 for (const [name, requests, block] of [['trained concepts', both, bothMade], ['held-out pairs', pairs, pairsMade]]) add(await styleRow({ name, requests, made: block, besides: { requests: pairs, block: rebuiltPairs, means: 'real drawings through the autoencoder' }, galleries, judge, threads }));
 
-// As many generated pictures as there is held-out art, in the same shares of the styles.
-const art = ['3d', 'flat', 'noto', 'blob'].flatMap((style) => drawings[style].filter(({ set }) => set.startsWith('heldout'))).slice(0, quick ? SIZES.rest : undefined);
+// As many generated pictures as there are of held-out art, in the same shares of the styles.
+const art = shuffled('art', ['3d', 'flat', 'noto', 'blob'].flatMap((style) => drawings[style].filter(({ set }) => set.startsWith('heldout')))).slice(0, SIZES.rest);
 const drawn = [];
 const drawnReal = [];
 for (const style of new Set(art.map(({ style }) => style))) {

@@ -3,7 +3,7 @@ import { ArgumentError } from '../errors.js';
 import { Job, runNative } from '../job.js';
 import { wilson, type Interval } from '../metrics.js';
 import { native, type JobListener, type NativeBinding } from '../native.js';
-import { abortSignal, checkOptions, defined, positiveInt, seed, show } from '../options.js';
+import { abortSignal, checkOptions, defined, positiveInt, show } from '../options.js';
 import type { Tensor } from '../tensor.js';
 import { threads } from '../threads.js';
 
@@ -21,10 +21,6 @@ const kernelSchema = z.strictObject({
   ...callFields,
   /** Of the polynomial kernel. Default 3. */
   degree: positiveInt.max(16).default(3),
-  /** Disjoint parts of both sets that give the standard error. Default 10. */
-  subsets: z.int().min(2).default(10),
-  /** Which row falls into which part. Default 0. */
-  seed: seed.default(0),
 });
 const manifoldSchema = z.strictObject({
   ...callFields,
@@ -53,7 +49,7 @@ export type RetrievalOptions = z.input<typeof retrievalSchema>;
 
 export interface KernelDistance {
   distance: number;
-  /** Over disjoint parts of both sets. */
+  /** The jackknife's: from leaving out each row of each set. */
   standardError: number;
 }
 
@@ -99,7 +95,7 @@ export function frechetDistance(a: Features, b: Features, options: MeasureOption
   return measure('frechetDistance', { a, b }, checkOptions(plainSchema, options, 'frechetDistance'));
 }
 
-/** Squared maximum mean discrepancy with a polynomial kernel, unbiased for sets of any size (arXiv 1801.01401): about 0, perhaps below, for two draws from one source. */
+/** Squared maximum mean discrepancy with a polynomial kernel, unbiased for sets of any size (arXiv 1801.01401), over all rows: about 0, perhaps below, for two draws from one source. */
 export function kernelDistance(a: Features, b: Features, options: KernelDistanceOptions = {}): Job<never, KernelDistance> {
   return measure('kernelDistance', { a, b }, checkOptions(kernelSchema, options, 'kernelDistance'));
 }

@@ -9,7 +9,6 @@
 #include "metrics/distances.h"
 #include "metrics/judge.h"
 #include "options.h"
-#include "tensor/rng.h"
 #include "values.h"
 
 namespace seedbed::binding {
@@ -77,12 +76,10 @@ Napi::Value frechet_distance(const Napi::CallbackInfo& info) {
 
 Napi::Value kernel_distance(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
-  metrics::KernelDistanceOptions options;
-  uint64_t seed = 0;
-  fields.read("degree", options.degree).read("subsets", options.subsets).read("seed", seed);
+  int64_t degree = 3;
+  fields.read("degree", degree);
   return start(info, fields, [=, a = features_of(fields, "a"), b = features_of(fields, "b")]() -> Emit {
-    at::Generator generator = make_generator(seed);
-    const metrics::KernelDistance found = metrics::kernel_distance(a, b, options, generator);
+    const metrics::KernelDistance found = metrics::kernel_distance(a, b, degree);
     return [found](Napi::Env env) { return emit_object(env, {{"distance", found.distance}, {"standardError", found.standard_error}}); };
   });
 }

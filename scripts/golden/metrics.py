@@ -21,11 +21,18 @@ def frechet(a, b):
 
 
 def kernel(a, b):
-    k = lambda x, y: (x @ y / WIDTH + 1) ** DEGREE
     n, m = len(a), len(b)
-    within_a = sum(k(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    within_b = sum(k(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    return float(within_a + within_b - 2 * sum(k(x, y) for x in a for y in b) / (n * m))
+    k = lambda x, y: (x @ y.T / WIDTH + 1) ** DEGREE
+    off_diagonal = lambda x: k(x, x)[~np.eye(len(x), dtype=bool)].sum()
+    return float(off_diagonal(a) / (n * (n - 1)) + off_diagonal(b) / (m * (m - 1)) - 2 * k(a, b).sum() / (n * m))
+
+
+def kernel_error(a, b):
+    """The jackknife's standard error, row by row of both sets."""
+    variance = lambda values: (len(values) - 1) / len(values) * ((values - np.mean(values)) ** 2).sum()
+    without_a = np.array([kernel(np.delete(a, i, 0), b) for i in range(len(a))])
+    without_b = np.array([kernel(a, np.delete(b, i, 0)) for i in range(len(b))])
+    return float(np.sqrt(variance(without_a) + variance(without_b)))
 
 
 def inside(x, region, k):
@@ -55,7 +62,7 @@ write(
     {
         "a": a32.tolist(), "b": b32.tolist(), "wanted": wanted,
         "frechet": frechet(a, b), "frechetFew": frechet(few, b[:4]),
-        "kernel": kernel(a, b),
+        "kernel": kernel(a, b), "kernelError": kernel_error(a, b),
         "manifold": {str(k): {"precision": inside(b, a, k), "recall": inside(a, b, k)} for k in KS},
         "neighbours": neighbours,
     },

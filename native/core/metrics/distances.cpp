@@ -53,21 +53,21 @@ void each_block(const at::Tensor& a, const at::Tensor& b, Visit visit) {
   }
 }
 
-double kernel_sum(const at::Tensor& a, const at::Tensor& b, int64_t degree) {
-  double sum = 0;
-  for (int64_t first = 0; first < a.size(0); first += kRows) sum += a.slice(0, first, first + kRows).mm(b.t()).div_(a.size(1)).add_(1).pow_(degree).sum().item<double>();
-  return sum;
+// [N]: sums of the kernel between each row of `a` and all of `b`.
+at::Tensor kernel_sums(const at::Tensor& a, const at::Tensor& b, int64_t degree) {
+  std::vector<at::Tensor> sums;
+  for (int64_t first = 0; first < a.size(0); first += kRows) sums.push_back(a.slice(0, first, first + kRows).mm(b.t()).div_(a.size(1)).add_(1).pow_(degree).sum(1));
+  return at::cat(sums);
 }
 
-// Sum of k(x, y) over different rows x and y of one set, over their number.
-double kernel_within(const at::Tensor& x, int64_t degree) {
-  const auto n = static_cast<double>(x.size(0));
-  const double own = x.square().sum(1).div(x.size(1)).add(1).pow(degree).sum().item<double>();
-  return (kernel_sum(x, x, degree) - own) / (n * (n - 1));
-}
+// The same between each row and all others of its set.
+at::Tensor kernel_sums_within(const at::Tensor& x, int64_t degree) { return kernel_sums(x, x, degree) - x.square().sum(1).div(x.size(1)).add(1).pow(degree); }
 
-double squared_discrepancy(const at::Tensor& a, const at::Tensor& b, int64_t degree) {
-  return kernel_within(a, degree) + kernel_within(b, degree) - 2 * kernel_sum(a, b, degree) / (static_cast<double>(a.size(0)) * static_cast<double>(b.size(0)));
+// The jackknife's variance of a mean discrepancy by rows of one set: `within` and `between` are their sums with the other rows of the set and with the `others` of the other set.
+double jackknife_variance(const at::Tensor& within, const at::Tensor& between, int64_t others) {
+  const auto n = static_cast<double>(within.size(0));
+  const at::Tensor left_out = (within.sum() - 2 * within) / ((n - 1) * (n - 2)) - 2 * (between.sum() - between) / ((n - 1) * static_cast<double>(others));  // [N]
+  return (left_out - left_out.mean()).square().sum().item<double>() * (n - 1) / n;
 }
 
 // [N]: squared distance to the k-th nearest other row.
@@ -109,15 +109,15 @@ double frechet_distance(const at::Tensor& a, const at::Tensor& b) {
   return ((x_mean - y_mean).square().sum() + x_covariance.trace() + y_covariance.trace() - 2 * shared).item<double>();
 }
 
-KernelDistance kernel_distance(const at::Tensor& a, const at::Tensor& b, const KernelDistanceOptions& options, at::Generator& generator) {
+KernelDistance kernel_distance(const at::Tensor& a, const at::Tensor& b, int64_t degree) {
   const c10::NoGradGuard no_grad;
-  check_range(options.subsets, "subsets", 2, 100'000);
-  const auto [x, y] = checked(a, "a", b, "b", 2 * options.subsets);
-  const auto parts = [&](const at::Tensor& set) { return set.index_select(0, at::randperm(set.size(0), generator, at::kLong)).tensor_split(options.subsets); };
-  const std::vector<at::Tensor> x_parts = parts(x), y_parts = parts(y);
-  at::Tensor values = at::empty({options.subsets}, at::kDouble);
-  for (int64_t i = 0; i < options.subsets; ++i) values[i] = squared_discrepancy(x_parts[i], y_parts[i], options.degree);
-  return {squared_discrepancy(x, y, options.degree), values.std().item<double>() / std::sqrt(static_cast<double>(options.subsets))};
+  check_range(degree, "degree", 1, 16);
+  const auto [x, y] = checked(a, "a", b, "b", 3);
+  const at::Tensor x_within = kernel_sums_within(x, degree), y_within = kernel_sums_within(y, degree);  // [N], [M]
+  const at::Tensor x_between = kernel_sums(x, y, degree), y_between = kernel_sums(y, x, degree);        // [N], [M]
+  const auto n = static_cast<double>(x.size(0)), m = static_cast<double>(y.size(0));
+  const double distance = (x_within.sum() / (n * (n - 1)) + y_within.sum() / (m * (m - 1)) - 2 * x_between.sum() / (n * m)).item<double>();
+  return {distance, std::sqrt(jackknife_variance(x_within, x_between, y.size(0)) + jackknife_variance(y_within, y_between, x.size(0)))};
 }
 
 PrecisionRecall precision_recall(const at::Tensor& real, const at::Tensor& made, int64_t k) {

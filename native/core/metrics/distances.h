@@ -1,6 +1,5 @@
 #pragma once
 
-#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -14,19 +13,14 @@ namespace seedbed::metrics {
 // too large for small sets: compare sets of one size only.
 double frechet_distance(const at::Tensor& a, const at::Tensor& b);
 
-struct KernelDistanceOptions {
-  int64_t degree = 3;
-  int64_t subsets = 10;  // for the standard error
-};
-
 struct KernelDistance {
   double distance = 0;
   double standard_error = 0;
 };
 
-// Squared maximum mean discrepancy with the kernel (x y / D + 1)^degree, unbiased (Binkowski et al. 2018, arXiv 1801.01401): over all rows. The standard
-// error comes from as many disjoint parts of both sets as `subsets` says.
-KernelDistance kernel_distance(const at::Tensor& a, const at::Tensor& b, const KernelDistanceOptions& options, at::Generator& generator);
+// Squared maximum mean discrepancy with the kernel (x y / D + 1)^degree, unbiased (Binkowski et al. 2018, arXiv 1801.01401), over all rows rather than
+// random subsets of them. The standard error is the jackknife's: from leaving out each row of each set.
+KernelDistance kernel_distance(const at::Tensor& a, const at::Tensor& b, int64_t degree);
 
 struct PrecisionRecall {
   double precision = 0;  // share of the made that lie among the real

@@ -122,7 +122,7 @@ export async function distanceRows({ requests, made, art, others, judge, threads
   const kernel = ({ kernel: { distance, standardError } }) => `${(1000 * distance).toFixed(1)} ± ${(1000 * standardError).toFixed(1)}`;
   const rows = {
     'Fréchet distance': ({ frechet }) => frechet.toFixed(1),
-    'kernel distance x 1000 (degree 3, standard error of 10 parts)': kernel,
+    'kernel distance x 1000 (degree 3, ± standard error)': kernel,
     'precision (k = 5)': ({ manifold }) => percent(manifold.precision),
     'recall (k = 5)': ({ manifold }) => percent(manifold.recall),
   };

@@ -16,14 +16,14 @@ const small = (picture) => ({ data: halved(picture), width: SMALL, height: SMALL
 
 /** A classifier of the photographed things that training saw, learnt from real photos only; kept in `work`. */
 export async function photoClassifier({ sets }, { work, threads, quick, say }) {
-  const steps = quick ? 300 : 2500;
-  const folder = join(work, `photo-classifier-micro-${steps}`);
+  const steps = quick ? 300 : 1500;
+  const folder = join(work, `photo-classifier-${steps}`);
   if (existsSync(join(folder, 'config.json'))) return loadClassifier(folder);
   const { entries, picture } = sets.train;
   const photos = [...entries.keys()].filter((i) => entries[i].style === 'photo' && entries[i].ground !== 'white' && isPlain(entries[i]));
   const classes = [...new Set(photos.map((i) => entries[i].concept))].sort();
   const train = new Dataset({ name: 'photos', classes, entries: photos.map((i) => ({ key: String(i), label: classes.indexOf(entries[i].concept), read: () => Promise.resolve(small(picture(i))) })) });
-  const run = trainClassifier({ model: 'vit_micro_patch4_32', train, steps, batchSize: 64, lr: 1e-3, augment: { scale: [0.6, 1] }, ...threads });
+  const run = trainClassifier({ init: 'fractal-vit-nano', train, steps, batchSize: 64, lr: 1e-3, augment: { scale: [0.6, 1] }, ...threads });
   for await (const event of run) if (event.type === 'step' && event.step % 100 === 0) say(`classifier: step ${event.step} of ${steps}, loss ${event.loss.toFixed(3)}`);
   const classifier = await run;
   await classifier.save(folder);
