@@ -201,6 +201,51 @@ export interface NativeAutoencoderResult {
   deviation: number[];
 }
 
+/** Shares of pictures (or texts) whose own text (or picture) is the nearest of all, and among the five nearest. */
+export interface Retrieval {
+  top1: number;
+  top5: number;
+}
+
+/** How often a held-out picture's caption is found among all. */
+export interface RetrievalEvent extends Retrieval {
+  type: 'evaluation';
+  step: number;
+}
+
+export type ClipTrainEvent = StepEvent | CheckpointEvent | RetrievalEvent;
+
+/** How well fixed noisy latents are understood, in mean square errors of x0. */
+export interface CaptionCheck {
+  type: 'check';
+  step: number;
+  /** By quarter of the timesteps, those with least noise first. */
+  error: [number, number, number, number];
+  /** Where nearly all is noise (the last tenth), with each picture's caption ... */
+  right: number;
+  /** ... and with that of another picture: no larger than `right` when captions are ignored. */
+  shuffled: number;
+}
+
+export type DiffusionTrainEvent = StepEvent | CheckpointEvent | EncodeEvent | CaptionCheck;
+
+export interface NativeDiffusionResult {
+  steps: number;
+  samples: number;
+  losses: number[];
+  check: CaptionCheck;
+  weights: Record<string, Tensor>;
+}
+
+export interface NativeClipResult {
+  training: { steps: number; samples: number; losses: number[]; evaluations: RetrievalEvent[] };
+  weights: Record<string, Tensor>;
+  logitScale: number;
+  spread: number[];
+  pictureToText?: Retrieval;
+  textToPicture?: Retrieval;
+}
+
 /** What a tower of CLIP gives: states of all positions, that of the picture or text as a whole, and its projection. */
 export interface ClipEncoding {
   states: Tensor<'float32'>;
@@ -215,7 +260,11 @@ export interface NativeGradients {
   gradX: Tensor;
   gradWeight: Tensor;
   gradBias: Tensor;
+  gradResidual: Tensor;
 }
+
+/** A kernel's output, and the gradients when the options hold one. */
+export type WithGradients<O, Out = Tensor> = O extends { gradient: Tensor } ? NativeGradients : Out;
 
 export interface NativeAttention {
   out: Tensor;
@@ -279,6 +328,8 @@ export interface NativeBinding {
   loraLayers(model: DiffusionHandle): { unet: { name: string; shape: number[] }[]; textEncoder: { name: string; shape: number[] }[] };
 
   trainAutoencoder(options: Options, listener: JobListener<AutoencoderTrainEvent, NativeAutoencoderResult>): number;
+  trainDiffusion(options: Options, listener: JobListener<DiffusionTrainEvent, NativeDiffusionResult>): number;
+  trainClip(options: Options, listener: JobListener<ClipTrainEvent, NativeClipResult>): number;
 
   generate<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { latents: Tensor<'float32'>; images: Image[]; attention: AttentionRecord[] }>): number;
   invert<Step>(model: DiffusionHandle, options: Options, listener: JobListener<Step, { timesteps: number[]; latents: Tensor<'float32'>[]; noises: Tensor<'float32'>[] }>): number;
@@ -294,12 +345,11 @@ export interface NativeBinding {
 
   vectorCodes(): string[];
   attention(options: Options): NativeAttention;
-  groupNorm(options: Options & { gradient: Tensor }): NativeGradients;
-  groupNorm(options: Options): Tensor;
-  geglu(options: Options & { gradient: Tensor }): NativeGradients;
-  geglu(options: Options): Tensor;
+  groupNorm<O extends Options>(options: O): WithGradients<O>;
+  geglu<O extends Options>(options: O): WithGradients<O>;
   lowRank(options: Options): Tensor[];
-  winogradConvolution(options: Options): Tensor<'float32'>;
+  winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
+  winogradFilterGradient(options: Options): Tensor<'float32'>;
 }
 
 const require = createRequire(import.meta.url);

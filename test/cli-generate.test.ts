@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -18,16 +18,15 @@ const model = writeFormulaPipeline(join(root, 'tiny'), 'sd1', undefined, { unet:
 const thread = new CommandThread();
 t.teardown(() => thread.dispose());
 const at = (name: string): string => join(root, name);
-const SMALL = ['--model', model, '--width', '32', '--height', '32', '--steps', '2', '--sampler', 'ddim', '--dtype', 'float32', '--threads', '1'];
+const SMALL = ['--model', model, '--width', '32', '--height', '32', '--steps', '2', '--sampler', 'ddim', '--dtype', 'float32', '--threads', '1', '--enlarge', '1', '--batch-size', '1'];
 await writeFile(at('photo.png'), await encodePng(picture(32, 32, 3)));
 await writeFile(at('mask.png'), await encodePng({ data: Uint8Array.from({ length: 1024 }, (_, i) => (i % 32 >= 16 ? 255 : 0)), width: 32, height: 32, channels: 1 }));
 
 t.test('wrong use: exit code 2, before anything is made', async (t) => {
   const cases: [string[], RegExp][] = [
-    [['a cat'], /required option '--out <place>'/],
-    [['a cat', '--out', at('x')], /expected --model/],
     [['--out', at('x'), '--model', model], /expected a prompt, or --from/],
     [['a cat', '--out', at('x'), '--model', model, '--count', '0'], /at least 1 for --count/],
+    [['a cat', '--out', at('x'), '--model', model, '--enlarge', '0'], /at least 1 for --enlarge/],
     [['a cat', '--out', at('x.png'), '--model', model, '--count', '2'], /expected a folder for --out with 2 pictures, received '.*x\.png'/],
     [['a cat', '--out', at('x'), ...SMALL, '--sampler', 'eular'], /sampler.*eular/],
     [['a cat', '--out', at('x'), ...SMALL, '--sampler', '{"type":'], /Expected a sampler's name, or JSON/],
@@ -39,9 +38,9 @@ t.test('wrong use: exit code 2, before anything is made', async (t) => {
     t.equal(code, 2, args.slice(-2).join(' '));
     t.match(stderr, message);
   }
-  const process = await seedbed(['generate', 'a cat', '--out', at('x')]);
+  const process = await seedbed(['generate', '--out', at('x')]);
   t.equal(process.code, 2, 'in a process');
-  t.match(process.stderr, /^error: expected --model\n/);
+  t.match(process.stderr, /^error: expected a prompt, or --from\n/);
   t.notOk(existsSync(at('x')));
 });
 
@@ -95,7 +94,7 @@ t.test('pictures named by seed, with their settings, skipped when they are there
 });
 
 t.test('batches of several pictures resume byte for byte', async (t) => {
-  const args = (out: string): string[] => ['generate', 'a cat', '--count', '3', '--batch-size', '2', '--out', at(out), ...SMALL];
+  const args = (out: string): string[] => ['generate', 'a cat', ...SMALL, '--count', '3', '--batch-size', '2', '--out', at(out)];
   t.equal((await thread.seedbed(args('whole'))).code, 0);
   await mkdir(at('part'));
   await writeFile(join(at('part'), '1.png'), await readFile(join(at('whole'), '1.png')));
@@ -162,4 +161,22 @@ t.test('Ctrl-C and SIGKILL: finished pictures stay whole, and the same command g
     const resumed = JSON.parse((await thread.seedbed([...args(kept.length + 1), '--json'])).stdout) as Printed;
     t.same(resumed.files.map(({ skipped }) => skipped), [...kept.map(() => true), false]);
   }
+});
+
+t.test('a model for small pictures: larger copies, batches, its own settings, a folder named by the prompt', async (t) => {
+  const small = writeFormulaPipeline(at('small'), 'sd1');
+  const config = JSON.parse(readFileSync(join(small, 'unet', 'config.json'), 'utf8')) as Record<string, unknown>;
+  await writeFile(join(small, 'unet', 'config.json'), JSON.stringify({ ...config, sample_size: 4 }));
+  await writeFile(join(small, 'seedbed.json'), '{ "steps": 3, "guidanceScale": 2 }');
+  const { code, stdout, stderr } = await seedbed(['generate', 'A red fox, smiling!', '--model', small, '--count', '2', '--sampler', 'ddim', '--threads', '1', '--json'], () => {}, root);
+  t.equal(code, 0, stderr);
+  const { files } = JSON.parse(stdout) as { files: { file: string; settings: Record<string, unknown> }[] };
+  t.strictSame(files.map(({ file }) => file), ['a-red-fox-smiling/0.png', 'a-red-fox-smiling/1.png']);
+  t.match(files[0]?.settings, { steps: 3, guidanceScale: 2 });
+  const [plain, large] = await Promise.all(['0.png', '0@4x.png'].map((name) => readImage(at(join('a-red-fox-smiling', name)))));
+  t.equal(large?.width, 4 * (plain?.width ?? 0));
+  await writeFile(join(small, 'seedbed.json'), '{ "step": 3 }');
+  const wrong = await thread.seedbed(['generate', 'a fox', '--model', small, '--out', at('x')]);
+  t.equal(wrong.code, 1);
+  t.match(wrong.stderr, /seedbed\.json/);
 });

@@ -13,8 +13,8 @@ export interface Ended {
 }
 
 /** Runs the command line in a process of its own. `onText` sees all of its output so far, and may send it a signal. */
-export async function seedbed(args: readonly string[], onText: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}): Promise<Ended> {
-  const child = spawn(process.execPath, [SEEDBED, ...args], { cwd: packageRoot });
+export async function seedbed(args: readonly string[], onText: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}, cwd = packageRoot): Promise<Ended> {
+  const child = spawn(process.execPath, [SEEDBED, ...args], { cwd });
   let stdout = '';
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));

@@ -147,6 +147,17 @@ t.test('a run that is cancelled goes on as if unbroken; another run is refused',
   }
 });
 
+t.test('so does one whose convolutions keep forms of their weights between updates', async (t) => {
+  const wide = [0, 1, 2, 3].map((salt) => picture(32, 32, 3, salt));
+  const options: Partial<TrainAutoencoderOptions> = { steps: 4, config: { blockOutChannels: [32, 32], normGroups: 8 }, lr: 1e-2, warmupSteps: 0, checkpointEvery: 2, averageDecay: 0, shardSize: 4 };
+  const whole = await train(options, wide);
+  const checkpoint = join(root, 'wide.safetensors');
+  for await (const event of train({ ...options, checkpoint }, wide)) if (event.type === 'step' && event.step === 2) break;
+  const resumed = await train({ ...options, checkpoint, resume: true }, wide);
+  t.same(resumed.losses, whole.losses);
+  t.equal(bytesOf(resumed.folder), bytesOf(whole.folder));
+});
+
 t.test('a run that is killed goes on as if unbroken', async (t) => {
   const checkpoint = join(root, 'killed.safetensors');
   const script = `

@@ -145,3 +145,52 @@ t.test('NaN goes through, and only to its own image and tiles', async (t) => {
     }
   }
 });
+
+/** The gradients of `plain`'s inputs and filters, by their definitions. */
+function plainGradients({ batch, inputs, outputs, height, width }: Shape, x: Floats, weight: Floats, gradient: Floats): { x: Float64Array; weight: Float64Array } {
+  const out = { x: new Float64Array(x.data.length), weight: new Float64Array(weight.data.length) };
+  const at = (values: ArrayLike<number>, i: number): number => values[i] ?? NaN;
+  for (let b = 0, place = 0; b < batch; b++)
+    for (let n = 0; n < outputs; n++)
+      for (let i = 0; i < height; i++)
+        for (let j = 0; j < width; j++, place++)
+          for (let u = Math.max(0, i - 1); u <= Math.min(height - 1, i + 1); u++)
+            for (let v = Math.max(0, j - 1); v <= Math.min(width - 1, j + 1); v++)
+              for (let c = 0; c < inputs; c++) {
+                const pixel = ((b * inputs + c) * height + u) * width + v;
+                const tap = ((n * inputs + c) * 3 + u - i + 1) * 3 + v - j + 1;
+                out.x[pixel] = at(out.x, pixel) + at(gradient.data, place) * at(weight.data, tap);
+                out.weight[tap] = at(out.weight, tap) + at(gradient.data, place) * at(x.data, pixel);
+              }
+  return out;
+}
+
+t.test('gradients equal their definitions', async (t) => {
+  const cases: Shape[] = [
+    { batch: 2, inputs: 5, outputs: 7, height: 9, width: 6 },
+    { batch: 3, inputs: 64, outputs: 32, height: 4, width: 4 },
+    { batch: 1, inputs: 70, outputs: 130, height: 11, width: 5 },
+    { batch: 5, inputs: 32, outputs: 96, height: 8, width: 8 },
+    { batch: 1, inputs: 1, outputs: 1, height: 1, width: 1 },
+  ];
+  for (const shape of cases) {
+    const { x, weight, bias, residual } = tensors(shape);
+    const gradient = noise(5, [shape.batch, shape.outputs, shape.height, shape.width]);
+    const expected = plainGradients(shape, x, weight, gradient);
+    const size = (values: Float64Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
+    const name = Object.values(shape).join(' x ');
+    for (const kernel of codes) {
+      const found = native().winogradFilterGradient({ x, gradient, kernel });
+      const got = worst(found.data, expected.weight, { rtol: 0, atol: 1e-5 * size(expected.weight) });
+      t.ok(got <= 1, `${name}, filters, ${kernel} (${got.toFixed(2)})`);
+      t.ok(bytes(native().winogradFilterGradient({ x, gradient, kernel, threads: 2 }).data).equals(bytes(found.data)), `${name}, ${kernel}: the same bytes with 2 threads`);
+    }
+    const all = native().winogradConvolution({ x, weight, bias, residual, gradient });
+    const got = worst(all.gradX.data as Float32Array, expected.x, { rtol: 0, atol: 1e-5 * size(expected.x) });
+    t.ok(got <= 1, `${name}, inputs (${got.toFixed(2)})`);
+    t.ok(worst(all.gradWeight.data as Float32Array, expected.weight, { rtol: 0, atol: 1e-5 * size(expected.weight) }) <= 1, `${name}, filters through the layer`);
+    const sums = Array.from({ length: shape.outputs }, (_, n) => gradient.data.reduce((sum, value, i) => sum + (Math.floor(i / (shape.height * shape.width)) % shape.outputs === n ? value : 0), 0));
+    t.ok(worst(all.gradBias.data as Float32Array, sums, { rtol: 1e-5, atol: 1e-4 }) <= 1, `${name}, bias`);
+    t.ok(bytes(all.gradResidual.data as Float32Array).equals(bytes(gradient.data)), `${name}, residual`);
+  }
+});

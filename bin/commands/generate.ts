@@ -6,24 +6,31 @@ import { InvalidArgumentError, type Command } from 'commander';
 import type { Diffusion } from '../../lib/diffusion/diffusion.js';
 import type { GenerateOptions } from '../../lib/diffusion/generate-options.js';
 import { isHubName } from '../../lib/diffusion/hub.js';
-import type { LoadDiffusionOptions } from '../../lib/diffusion/load.js';
+import { shippedDiffusion, type LoadDiffusionOptions } from '../../lib/diffusion/load.js';
 import { readGenerationSettings, writeGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
 import { optionsFromSettings } from '../../lib/diffusion/settings-options.js';
 import { ArgumentError, CancelledError, errorFromFile, SeedbedError } from '../../lib/errors.js';
 import { writeFileWhole } from '../../lib/files.js';
-import { decodeImage, encodePng, type Image } from '../../lib/image.js';
+import { decodeImage, encodePng, scaleImage, type Image } from '../../lib/image.js';
 import { defined } from '../../lib/options.js';
 import { SAMPLER_NAMES } from '../../lib/sampler-options.js';
 import { example, integer, number, outputOf } from '../arguments.js';
 import { addLoras, loadModel, loraArgument, type LoraArgument } from '../model.js';
 import { interruptible, runTasks, withBar, type Report } from '../tasks.js';
 
+/** Models for pictures of up to so many pixels a side are quick, and their pictures small to look at. */
+const SMALL_SIDE = 128;
+const SMALL_BATCH = 8;
+const SMALL_ENLARGED = 4;
+const LONGEST_NAME = 60;
+
 interface Options {
-  out: string;
+  out?: string;
   model?: string;
   from?: string;
   count: number;
-  batchSize: number;
+  batchSize?: number;
+  enlarge?: number;
   steps?: number;
   sampler?: GenerateOptions['sampler'];
   guidance?: number;
@@ -55,7 +62,7 @@ interface Wanted {
 }
 
 interface Run {
-  options: Options;
+  options: Options & { out: string; batchSize: number; enlarge: number };
   /** Of all pictures, without prompt and seed. */
   call: Omit<GenerateOptions, 'prompt'>;
   signal: AbortSignal;
@@ -67,16 +74,17 @@ interface Run {
 export function addGenerate(program: Command): void {
   const command = program
     .command('generate')
-    .description('make pictures of prompts with a Stable Diffusion model')
+    .description('make pictures of prompts, with the small model that comes with the package or with a Stable Diffusion model')
     .argument('[prompt...]', 'what the pictures show, each prompt in quotes')
-    .requiredOption('--out <place>', 'a folder, where pictures are named by their seeds, or for one picture a file that ends in .png')
-    .option('--model <model>', "a diffusers folder, a .safetensors file, or a hub name, 'organisation/name'")
+    .option('--out <place>', 'a folder, where pictures are named by their seeds, or for one picture a file that ends in .png; default: a folder named by the prompt')
+    .option('--model <model>', "a diffusers folder, a .safetensors file, a hub name, 'organisation/name', or 'seedling'; default: seedling")
     .option('--from <picture>', 'take the settings in a PNG file; options given here win')
     .option('--count <n>', 'pictures per prompt; picture i has the seed + i', integer, 1)
-    .option('--batch-size <n>', 'pictures computed at once; they are written together', integer, 1)
-    .option('--steps <n>', 'default: 50, lcm 4', integer)
+    .option('--batch-size <n>', `pictures computed at once; they are written together; default: 1, ${SMALL_BATCH} of models for up to ${SMALL_SIDE} pixels`, integer)
+    .option('--enlarge <times>', `write each picture as many times larger too, as name@4x.png; default: ${SMALL_ENLARGED} for models for up to ${SMALL_SIDE} pixels, else 1`, integer)
+    .option('--steps <n>', "default: the model's own, else 50, lcm 4", integer)
     .option('--sampler <sampler>', `${SAMPLER_NAMES.join(', ')}, or JSON with a type and options; default: the model's own`, sampler)
-    .option('--guidance <scale>', 'how closely to follow the prompt, 1: not at all beyond it; default 7.5', number)
+    .option('--guidance <scale>', "how closely to follow the prompt, 1: not at all beyond it; default: the model's own, else 7.5", number)
     .option('--negative <prompt>', 'what the pictures do not show')
     .option('--seed <n>', 'everything random follows from it; default 0', integer)
     .option('--width <pixels>', "default: the model's own, or that of --image", integer)
@@ -95,7 +103,7 @@ export function addGenerate(program: Command): void {
     .option('--dry-run', 'load the model and say what would be written')
     .option('--json', 'print one JSON object instead of text')
     .action((prompts: string[], options: Options) => generate(prompts, options, command));
-  example(command, "npx seedbed generate 'a red fox in the snow' --model org/name --out foxes/ --count 4", 'npx seedbed generate --from foxes/2.png --model org/name --steps 80 --out fox.png');
+  example(command, "npx seedbed generate 'a 3D render of a strawberry' --count 8", "npx seedbed generate 'a red fox in the snow' --model org/name --out foxes/ --count 4", 'npx seedbed generate --from foxes/2.png --model org/name --steps 80 --out fox.png');
 }
 
 async function generate(given: string[], options: Options, command: Command): Promise<void> {
@@ -103,17 +111,18 @@ async function generate(given: string[], options: Options, command: Command): Pr
   const from = options.from === undefined ? undefined : await settingsIn(options.from);
   const { options: stored, ignored } = from === undefined ? { options: undefined, ignored: [] } : optionsFromSettings(from);
   const prompts = given.length > 0 ? given : stored === undefined ? [] : [stored.prompt as string];
-  const model = options.model ?? (from?.model !== undefined && isHubName(from.model) ? from.model : undefined);
+  const model = options.model ?? (from?.model !== undefined && isHubName(from.model) ? from.model : shippedDiffusion()[0]);
   if (prompts.length === 0) command.error('error: expected a prompt, or --from');
   if (model === undefined) command.error('error: expected --model');
-  if (options.count < 1 || options.batchSize < 1) command.error('error: expected at least 1 for --count and --batch-size');
-  if (extname(options.out) === '.png' && prompts.length * options.count > 1) command.error(`error: expected a folder for --out with ${prompts.length * options.count} pictures, received '${options.out}'`);
+  for (const [name, value] of Object.entries({ count: options.count, 'batch-size': options.batchSize ?? 1, enlarge: options.enlarge ?? 1 })) if (value < 1) command.error(`error: expected at least 1 for --${name}`);
+  const out = options.out ?? folderName(prompts[0] as string);
+  if (extname(out) === '.png' && prompts.length * options.count > 1) command.error(`error: expected a folder for --out with ${prompts.length * options.count} pictures, received '${out}'`);
   const { image, mask, provenance } = await picturesOf(options, from);
 
   const begin = performance.now();
   const { steps, sampler, seed, width, height, strength, threads } = options;
   const own = defined({ steps, sampler, guidanceScale: options.guidance, negativePrompt: options.negative, seed, width, height, strength, image, mask });
-  const run: Run = { options, call: { ...stored, ...own }, signal: interruptible(), sd: undefined, pictures: [], warnings: new Set() };
+  const run: Run = { options: { ...options, out, batchSize: options.batchSize ?? 1, enlarge: options.enlarge ?? 1 }, call: { ...stored, ...own }, signal: interruptible(), sd: undefined, pictures: [], warnings: new Set() };
   const { revision, variant, tokenizer, device } = options;
   const dtype = options.dtype ?? (from?.['dtype'] === 'float32' || from?.['dtype'] === 'bfloat16' ? from['dtype'] : undefined);
   try {
@@ -122,7 +131,8 @@ async function generate(given: string[], options: Options, command: Command): Pr
       run: async (_: Run, report: Report) => {
         run.sd = await loadModel(model, defined({ revision, variant, tokenizer, dtype, device, threads, signal: run.signal }), report);
         addLoras(run.sd, options.lora ?? []);
-        run.pictures = await wanted(run.sd, run.call, prompts, options, defined({ revision, variant, ...provenance }));
+        if (run.sd.info.imageSize <= SMALL_SIDE) Object.assign(run.options, { batchSize: options.batchSize ?? Math.min(SMALL_BATCH, prompts.length * options.count), enlarge: options.enlarge ?? SMALL_ENLARGED });
+        run.pictures = await wanted(run.sd, run.call, prompts, run.options, defined({ revision, variant, ...provenance }));
       },
     };
     const make = { title: pictureCount(prompts.length * options.count), run: (_: Run, report: Report) => makePictures(run, report) };
@@ -136,6 +146,9 @@ async function generate(given: string[], options: Options, command: Command): Pr
     run.sd?.dispose();
   }
 }
+
+/** 'A red fox!' -> a-red-fox */
+const folderName = (prompt: string): string => prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-+|-+$/g, '').slice(0, LONGEST_NAME) || 'pictures';
 
 const pictureCount = (count: number): string => `${count} picture${count === 1 ? '' : 's'}`;
 
@@ -189,7 +202,7 @@ async function pictureIn(file: string): Promise<{ picture: Image; sha256: string
 }
 
 /** Every picture with its file. Throws `ERR_FILE_WRITE` for a file that holds something else. */
-async function wanted(sd: Diffusion, call: Run['call'], prompts: readonly string[], { out, count, overwrite }: Options, provenance: Record<string, unknown>): Promise<Wanted[]> {
+async function wanted(sd: Diffusion, call: Run['call'], prompts: readonly string[], { out, count, overwrite }: Run['options'], provenance: Record<string, unknown>): Promise<Wanted[]> {
   const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], count });
   const pictures = seeds.map((seed, i) => {
     const file = extname(out) === '.png' ? out : join(out, `${seed}.png`);
@@ -230,7 +243,10 @@ async function makePictures({ sd, call, options, pictures, signal, warnings }: R
     }
     const { images } = await job;
     for (const [i, { file, settings, exists }] of batch.entries()) {
-      if (!exists) await writeFileWhole(file, writeGenerationSettings(await encodePng(images[i] as Image), settings));
+      if (exists) continue;
+      const picture = images[i] as Image;
+      if (options.enlarge > 1) await writeFileWhole(file.replace(/\.png$/, `@${options.enlarge}x.png`), await encodePng(await scaleImage(picture, picture.width * options.enlarge)));
+      await writeFileWhole(file, writeGenerationSettings(await encodePng(picture), settings));
     }
   }
 }

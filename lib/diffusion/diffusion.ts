@@ -114,7 +114,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
 
   /** Pictures from a prompt, from noise of given seeds, perhaps beginning with a picture. */
   generate(options: GenerateOptions): Job<GenerateEvent, Generated> {
-    const o = checkOptions(generateSchema, options, 'generate');
+    const o = checkOptions(generateSchema, this.#withDefaults(options), 'generate');
     const { width, height, seeds, settings, resolved, tiled } = this.#plan(o);
     const size = { width, height };
     const common = nativeCall(this.#parts, o);
@@ -148,7 +148,7 @@ export class Diffusion implements Disposable, AsyncDisposable {
 
   /** What `generate` would do with these options: sizes, seeds, and the settings it would return. Throws what it would throw. */
   plan(options: GenerateOptions): GenerationPlan {
-    const { resolved: _, tiled: __, ...plan } = this.#plan(checkOptions(generateSchema, options, 'generate'));
+    const { resolved: _, tiled: __, ...plan } = this.#plan(checkOptions(generateSchema, this.#withDefaults(options), 'generate'));
     return plan;
   }
 
@@ -240,10 +240,12 @@ export class Diffusion implements Disposable, AsyncDisposable {
    * loaded. Throws `ERR_FILE_WRITE` when the folder exists and is not empty, `ERR_DISK_FULL`.
    */
   save(folder: string, options: SaveOptions = {}): Job<SaveEvent, void> {
-    const { dtype = native().diffusionInfo(this.#parts.handle).dtype, ...o } = checkOptions(saveSchema, options, 'save');
+    const { dtype, ...o } = checkOptions(saveSchema, options, 'save');
+    const own = native().diffusionInfo(this.#parts.handle).dtype;
+    const dtypes = typeof dtype === 'string' ? { other: dtype } : { other: own, ...defined(dtype ?? {}) };
     if (typeof folder !== 'string' || folder === '') throw new ArgumentError('Expected the path of a folder for save');
     const call = nativeCall(this.#parts, o);
-    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtype, ...call }, emit, signal), o);
+    return new Job<SaveEvent, void>(({ emit, signal }) => saveFolder(this.#parts, folder, { dtypes, ...call }, emit, signal), o);
   }
 
   /** Gives the native memory back; calls that run go on. May be called twice. */
@@ -300,6 +302,11 @@ export class Diffusion implements Disposable, AsyncDisposable {
     });
     const settings = seeds.map((seed, i) => ({ prompt: promptText(o.prompt, Math.floor(i / o.count)), negativePrompt: promptText(o.negativePrompt ?? '', Math.floor(i / o.count)), seed, ...common }));
     return { steps, ...size, seeds, settings, resolved, tiled };
+  }
+
+  #withDefaults(options: GenerateOptions): GenerateOptions {
+    const given: unknown = options; // from JavaScript it may be anything
+    return typeof given === 'object' && given !== null ? { ...defined(this.#parts.defaults), ...options } : options;
   }
 
   #call<Result>(name: 'encodeText' | 'encodeVision' | 'encodePixels' | 'decodeLatents', call: Record<string, unknown>, options: CallOptions): Job<never, Result> {

@@ -131,9 +131,14 @@ export const replaySchema = z.strictObject({
 export type ReplayOptions = z.input<typeof replaySchema>;
 
 export const callSchema = z.strictObject(callFields);
+const stored = z.enum(['float32', 'float16', 'bfloat16', 'int8']);
+
 export const saveSchema = callSchema.extend({
-  /** What the weights are stored in. Default: what the nets compute in. */
-  dtype: z.enum(['float32', 'float16', 'bfloat16']).optional(),
+  /**
+   * What the weights are stored in, all or by network; `int8`, with a scale for each row, is for files of this package: save them anew for others. Default:
+   * what the nets compute in.
+   */
+  dtype: z.union([stored, z.strictObject({ unet: stored, vae: stored, textEncoder: stored, imageEncoder: stored }).partial()]).optional(),
 });
 
 export type SaveOptions = z.input<typeof saveSchema>;

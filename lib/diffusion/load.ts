@@ -1,18 +1,20 @@
 import { existsSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { ArgumentError, SeedbedError } from '../errors.js';
 import { Job, runNative } from '../job.js';
 import { missingCuda, native, type DiffusionHandle, type LoadEvent } from '../native.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
+import { packageRoot } from '../setup/find.js';
 import { checkSchedulerConfig } from '../scheduler-config.js';
 import type { Dtype } from '../tensor.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion } from './diffusion.js';
 import { fetchModel, isHubName, type FetchModelOptions, type FetchProgress } from './hub.js';
+import { parseFile, readJson } from './json-file.js';
 import { findModel, readDiffusionConfig, type DiffusersModel } from './layout.js';
-import type { DiffusionParts } from './parts.js';
+import type { DiffusionParts, GenerationDefaults } from './parts.js';
 import { recogniseSingleFile, type SingleFile } from './single-file.js';
 import { loadTokenizer } from './tokenizer.js';
 
@@ -37,11 +39,14 @@ const schema = z.strictObject({
 
 export type LoadDiffusionOptions = z.input<typeof schema>;
 
+const defaultsSchema = z.strictObject({ steps: positiveInt.optional(), guidanceScale: z.number().min(0).max(1000).optional() });
+
 interface Source {
   name: string;
   config: DiffusionConfig;
   scheduler: Record<string, unknown>;
   tokenizer: string;
+  defaults: GenerationDefaults;
   files: Record<'unet' | 'vae' | 'textEncoder', { files: string[]; originalLayout: boolean }> & { imageEncoder?: { files: string[]; originalLayout: boolean } };
 }
 
@@ -49,8 +54,11 @@ export interface FetchEvent extends FetchProgress {
   type: 'fetch';
 }
 
+/** Models that come with the package, by name; the first is the default. */
+export const shippedDiffusion = (): string[] => ['seedling'].filter((name) => existsSync(join(packageRoot, 'models', name, 'model_index.json')));
+
 /**
- * Loads a Stable Diffusion 1.x or 2.x model: a diffusers folder, a single `.safetensors` file in the original layout, or
+ * Loads a Stable Diffusion 1.x or 2.x model: `seedling`, the small one that comes with the package, a diffusers folder, a single `.safetensors` file in the original layout, or
  * the hub's name of a model ('organisation/name'), fetched into the cache that Python shares. Weights are memory-mapped and must fit exactly. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`, `ERR_WEIGHTS`,
  * `ERR_NOT_FINITE`, `ERR_NO_CUDA`, `ERR_DOWNLOAD`.
  */
@@ -60,8 +68,9 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
   return new Job<FetchEvent | LoadEvent, Diffusion>(
     async ({ emit, signal }) => {
       const placement = placementOf(o);
-      const fromHub = !existsSync(source) && isHubName(source);
-      const path = !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
+      const shipped = shippedDiffusion().includes(source) && !existsSync(source);
+      const fromHub = !shipped && !existsSync(source) && isHubName(source);
+      const path = shipped ? join(packageRoot, 'models', source) : !fromHub ? source : await fetchModel(source, { ...fetchOptions(o), signal, onProgress: (progress) => emit({ type: 'fetch', ...progress }) });
       const found = await findModel(path, { variant: o.variant });
       const model = found.kind === 'diffusers' ? await fromFolder(found) : fromSingleFile(await recogniseSingleFile(found.path), o.tokenizer);
       const tokenizer = await loadTokenizer(model.tokenizer);
@@ -74,7 +83,7 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
         threads: threads(o.threads),
       };
       const handle = await runNative<LoadEvent, DiffusionHandle>((listener) => native().loadDiffusion(call, listener), signal, emit);
-      const parts: DiffusionParts = { name: fromHub ? source : model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, threads: o.threads };
+      const parts: DiffusionParts = { name: fromHub || shipped ? source : model.name, handle, config: model.config, tokenizer, tokenizerFolder: model.tokenizer, schedulerConfig: model.scheduler, defaults: model.defaults, threads: o.threads };
       return new Diffusion(parts);
     },
     o,
@@ -102,7 +111,9 @@ async function fromFolder(found: DiffusersModel): Promise<Source> {
     throw new SeedbedError('ERR_FILE_FORMAT', `Wrong settings in '${found.components.scheduler}': ${(error as Error).message}`, { cause: error });
   }
   const files = (component: { weights: string[] }): { files: string[]; originalLayout: boolean } => ({ files: component.weights, originalLayout: false });
-  return { name: basename(found.folder), config, scheduler, tokenizer, files: { unet: files(unet), vae: files(vae), textEncoder: files(textEncoder), ...(imageEncoder && { imageEncoder: files(imageEncoder) }) } };
+  const defaultsPath = join(found.folder, 'seedbed.json');
+  const defaults = existsSync(defaultsPath) ? parseFile(defaultsSchema, await readJson(defaultsPath), defaultsPath) : {};
+  return { name: basename(found.folder), config, scheduler, tokenizer, defaults, files: { unet: files(unet), vae: files(vae), textEncoder: files(textEncoder), ...(imageEncoder && { imageEncoder: files(imageEncoder) }) } };
 }
 
 function fromSingleFile({ path, config, scheduler }: SingleFile, tokenizer: string | undefined): Source {
@@ -112,7 +123,7 @@ function fromSingleFile({ path, config, scheduler }: SingleFile, tokenizer: stri
     throw new SeedbedError('ERR_FILE_NOT_FOUND', `Expected a tokenizer (vocab.json, merges.txt) for '${path}', which holds none: put the 'tokenizer' folder of a diffusers model beside it, or name one with the option tokenizer`);
   }
   const part = { files: [path], originalLayout: true };
-  return { name: basename(path), config, scheduler, tokenizer: folder, files: { unet: part, vae: part, textEncoder: part } };
+  return { name: basename(path), config, scheduler, tokenizer: folder, defaults: {}, files: { unet: part, vae: part, textEncoder: part } };
 }
 
 let fastest: 'float32' | 'bfloat16' | undefined;

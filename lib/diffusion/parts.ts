@@ -4,6 +4,9 @@ import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import type { ClipTokenizer } from './tokenizer.js';
 
+/** `seedbed.json` in a model's folder. */
+export type GenerationDefaults = { steps?: number | undefined; guidanceScale?: number | undefined };
+
 /** What a loaded model is made of. */
 export interface DiffusionParts {
   name: string;
@@ -12,6 +15,8 @@ export interface DiffusionParts {
   tokenizer: ClipTokenizer;
   tokenizerFolder: string;
   schedulerConfig: SchedulerConfig;
+  /** What `generate` takes where it is told nothing. */
+  defaults: GenerationDefaults;
   threads: number | undefined;
 }
 

@@ -24,7 +24,7 @@ export function pictureTensor(pictures: Pictures, name: string): Tensor<'uint8'>
 const isList = (pictures: Pictures): pictures is readonly Image[] => Array.isArray(pictures);
 
 function checked(set: PictureSet, name: string): PictureSet {
-  const { data, count, width, height } = (set ?? {}) as Partial<PictureSet>; // it may come from JavaScript
+  const { data, count, width, height } = Object(set) as Partial<PictureSet>; // it may come from JavaScript
   if (!(data instanceof Uint8Array)) throw new ArgumentError(`Expected a list of images or { data, count, width, height } with a Uint8Array for ${name}, received ${show(set)}`);
   for (const [field, value] of Object.entries({ count, width, height })) if (!Number.isInteger(value) || (value as number) < 1) throw new ArgumentError(`Expected an integer of at least 1 for ${name}.${field}, received ${show(value)}`);
   const bytes = set.count * set.width * set.height * 3;

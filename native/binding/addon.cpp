@@ -74,6 +74,8 @@ constexpr Export kExports[] = {
     {"loraLayers", lora_layers},
 
     {"trainAutoencoder", train_autoencoder},
+    {"trainClip", train_clip},
+    {"trainDiffusion", train_diffusion},
 
     {"generate", generate},
     {"invert", invert},
@@ -93,6 +95,7 @@ constexpr Export kExports[] = {
     {"geglu", geglu},
     {"lowRank", low_rank},
     {"winogradConvolution", winograd_convolution},
+    {"winogradFilterGradient", winograd_filter_gradient},
 };
 
 // Calls an export; whatever it throws becomes one JavaScript error.

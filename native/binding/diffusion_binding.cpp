@@ -100,9 +100,9 @@ Napi::Value save_diffusion(const Napi::CallbackInfo& info) {
     NamedTensors weights;
     for (const auto& [name, value] : diffusion::merged_parameters(part_of(model, part), *loras)) {
       poll();
-      weights.emplace_back(name, value.to(at::kCPU, wanted));
+      weights.emplace_back(name, value);
     }
-    write_safetensors(path, weights, {{"format", "pt"}});
+    write_safetensors(path, diffusion::stored_as(weights, wanted), {{"format", "pt"}});
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }

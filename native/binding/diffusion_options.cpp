@@ -21,17 +21,6 @@ std::vector<bool> read_attention(const Fields& fields, std::string_view name) {
   return attention;
 }
 
-nn::UnetConfig parse_unet_config(const Fields& fields) {
-  nn::UnetConfig c;
-  fields.read("sample_size", c.sample_size).read("in_channels", c.in_channels).read("out_channels", c.out_channels);
-  fields.read("block_out_channels", c.block_out_channels).read("attention_heads", c.attention_heads).read("layers_per_block", c.layers_per_block);
-  fields.read("cross_attention_dim", c.cross_attention_dim).read("use_linear_projection", c.use_linear_projection);
-  fields.read("norm_groups", c.norm_groups).read("norm_eps", c.norm_eps).read("flip_sin_to_cos", c.flip_sin_to_cos).read("freq_shift", c.freq_shift);
-  c.down_attention = read_attention(fields, "down_block_types");
-  c.up_attention = read_attention(fields, "up_block_types");
-  return c;
-}
-
 void read_clip_layers(const Fields& fields, nn::ClipLayers& c) {
   fields.read("width", c.width).read("intermediate_size", c.intermediate_size).read("layers", c.layers).read("heads", c.heads);
   fields.read("activation", names(kActivation), c.activation).read("layer_norm_eps", c.layer_norm_eps).read("projection_dim", c.projection_dim);
@@ -56,6 +45,17 @@ diffusion::Guidance parse_guidance_strength(const Fields& fields) {
 }
 
 }  // namespace
+
+nn::UnetConfig parse_unet_config(const Fields& fields) {
+  nn::UnetConfig c;
+  fields.read("sample_size", c.sample_size).read("in_channels", c.in_channels).read("out_channels", c.out_channels);
+  fields.read("block_out_channels", c.block_out_channels).read("attention_heads", c.attention_heads).read("layers_per_block", c.layers_per_block);
+  fields.read("cross_attention_dim", c.cross_attention_dim).read("use_linear_projection", c.use_linear_projection);
+  fields.read("norm_groups", c.norm_groups).read("norm_eps", c.norm_eps).read("flip_sin_to_cos", c.flip_sin_to_cos).read("freq_shift", c.freq_shift);
+  c.down_attention = read_attention(fields, "down_block_types");
+  c.up_attention = read_attention(fields, "up_block_types");
+  return c;
+}
 
 nn::VaeConfig parse_vae_config(const Fields& fields) {
   nn::VaeConfig c;

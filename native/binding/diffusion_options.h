@@ -7,6 +7,7 @@
 
 namespace seedbed::binding {
 
+nn::UnetConfig parse_unet_config(const Fields& fields);
 nn::VaeConfig parse_vae_config(const Fields& fields);
 nn::ClipTextConfig parse_text_config(const Fields& fields);
 nn::ClipVisionConfig parse_vision_config(const Fields& fields);

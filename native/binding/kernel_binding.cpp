@@ -136,12 +136,21 @@ Napi::Value low_rank(const Napi::CallbackInfo& info) {
   return emit_list(info.Env(), outputs, [&](const at::Tensor& y) { return emit_tensor(info.Env(), y); });
 }
 
+Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  return emit_tensor(info.Env(), nn::winograd_filter_gradient(required_tensor(fields, "x"), required_tensor(fields, "gradient"), run.kernel));
+}
+
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   const Run run(fields);
   const at::Tensor x = required_tensor(fields, "x"), weight = required_tensor(fields, "weight");
-  const at::Tensor bias = optional_tensor(fields, "bias"), residual = optional_tensor(fields, "residual");
-  return emit_tensor(info.Env(), nn::winograd_conv3x3(x, nn::pack_winograd(weight), weight.size(0), bias, residual, run.kernel));
+  const at::Tensor bias = optional_tensor(fields, "bias"), residual = optional_tensor(fields, "residual"), packed = nn::pack_winograd(weight);
+  if (optional_tensor(fields, "gradient").defined())
+    return with_gradients(info.Env(), fields, {{"X", x}, {"Weight", weight}, {"Bias", bias}, {"Residual", residual}},
+                          [&](const at::Tensor& input) { return nn::winograd_conv3x3_trained(input, weight, packed, {}, bias, residual); });
+  return emit_tensor(info.Env(), nn::winograd_conv3x3(x, packed, weight.size(0), bias, residual, run.kernel));
 }
 
 }  // namespace seedbed::binding

@@ -12,6 +12,7 @@ Napi::Value attention(const Napi::CallbackInfo& info);
 Napi::Value group_norm(const Napi::CallbackInfo& info);  // ({ x, groups, weight?, bias?, eps, silu?, channelsLast?, kind?, kernel?, threads? }) -> tensor
 Napi::Value geglu(const Napi::CallbackInfo& info);       // ({ x, kind?, kernel?, threads? }) -> tensor
 Napi::Value low_rank(const Napi::CallbackInfo& info);    // ({ x, outputs, terms: [{ down, up, scale, output, first? }], kind?, kernel?, threads? }) -> outputs with what was added
-Napi::Value winograd_convolution(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, kernel?, threads? }) -> tensor, contiguous
+Napi::Value winograd_convolution(const Napi::CallbackInfo& info);
+Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, kernel?, threads? }) -> tensor, contiguous
 
 }  // namespace seedbed::binding

@@ -37,9 +37,7 @@ train::LoraCallbacks report_to(JobContext& context, int64_t steps) {
       return emit_object(env, {{"type", std::string("sample")}, {"step", step}, {"steps", steps}, {"images", emit_list(env, images, [env](const image::Image& image) { return emit_image(env, image); })}});
     });
   };
-  callbacks.on_encode = [&context](int64_t done, int64_t total) {
-    context.progress([=](Napi::Env env) { return emit_object(env, {{"type", std::string("encode")}, {"done", done}, {"total", total}}); });
-  };
+  callbacks.on_encode = [&context](int64_t done, int64_t total) { context.progress(encode_event(done, total)); };
   return callbacks;
 }
 

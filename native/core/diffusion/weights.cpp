@@ -8,6 +8,7 @@
 #include <charconv>
 #include <optional>
 #include <string_view>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -16,6 +17,9 @@
 namespace seedbed::diffusion {
 
 namespace {
+
+constexpr std::string_view kScale = ".scale";  // behind the name of an int8 weight
+constexpr double kLargestInt8 = 127;
 
 using Renames = std::vector<std::pair<std::string_view, std::string_view>>;
 
@@ -104,6 +108,30 @@ bool may_be_left(std::string_view name, int64_t text_layers) {
   return layer && layer->first >= text_layers;
 }
 
+NamedTensors dequantised(const NamedTensors& tensors) {
+  std::unordered_map<std::string, at::Tensor> scales;
+  for (const auto& [name, value] : tensors)
+    if (name.ends_with(kScale)) scales[name.substr(0, name.size() - kScale.size())] = value;
+  if (scales.empty()) return tensors;
+  NamedTensors out;
+  for (const auto& [name, value] : tensors) {
+    if (name.ends_with(kScale)) continue;
+    const auto found = scales.find(name);
+    if (found == scales.end() && value.scalar_type() != at::kChar) {
+      out.emplace_back(name, value);
+      continue;
+    }
+    const bool fits = found != scales.end() && value.scalar_type() == at::kChar && value.dim() > 0 && found->second.sizes() == at::IntArrayRef({value.size(0)}) && found->second.is_floating_point();
+    if (!fits) fail(ErrorCode::weights, "Expected int8 for '{}' and a scale for each of its rows in '{}{}'", name, name, kScale);
+    std::vector<int64_t> rows(value.dim(), 1);
+    rows[0] = value.size(0);
+    out.emplace_back(name, value.to(at::kFloat) * found->second.to(at::kFloat).view(rows));
+    scales.erase(found);
+  }
+  if (!scales.empty()) fail(ErrorCode::weights, "Expected int8 weights '{}' beside their scales, found none", scales.begin()->first);
+  return out;
+}
+
 }  // namespace
 
 NamedTensors read_weights(const std::vector<std::string>& files) {
@@ -116,7 +144,22 @@ NamedTensors read_weights(const std::vector<std::string>& files) {
       tensors.emplace_back(name, file.tensor(name));
     }
   }
-  return tensors;
+  return dequantised(tensors);
+}
+
+NamedTensors stored_as(const NamedTensors& tensors, at::ScalarType dtype) {
+  NamedTensors out;
+  for (const auto& [name, given] : tensors) {
+    const at::Tensor value = given.to(at::kCPU);
+    if (dtype != at::kChar || value.dim() < 2) {
+      out.emplace_back(name, value.to(dtype == at::kChar ? at::kFloat : dtype));
+      continue;
+    }
+    const at::Tensor rows = value.to(at::kFloat).flatten(1), scale = (rows.abs().amax(1) / kLargestInt8).clamp_min(std::numeric_limits<float>::min());
+    out.emplace_back(name, (rows / scale.unsqueeze(1)).round().to(at::kChar).view(value.sizes()));
+    out.emplace_back(name + std::string(kScale), scale);
+  }
+  return out;
 }
 
 NamedTensors from_diffusers(const NamedTensors& file, const NamedTensors& wanted) {

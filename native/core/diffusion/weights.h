@@ -10,7 +10,12 @@
 namespace seedbed::diffusion {
 
 // All tensors of one or more safetensors files, memory-mapped. Throws ERR_WEIGHTS when a name stands in two files.
+// int8 tensors come as float32, times the scale of each row, `<name>.scale` [rows].
 NamedTensors read_weights(const std::vector<std::string>& files);
+
+// Tensors as a file of this type holds them. int8: those of two dimensions and more as whole numbers up to 127 with a scale for each
+// row, the largest of its magnitudes over 127; others float32.
+NamedTensors stored_as(const NamedTensors& tensors, at::ScalarType dtype);
 
 // A diffusers component as older releases saved it, under the names of today: the autoencoder's attention was called
 // query, key, value, proj_attn, and the text encoder stored its position ids. Transformers since 5.6 leaves out the first

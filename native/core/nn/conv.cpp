@@ -29,13 +29,17 @@ void Conv2d::prepare(const Placement& placement, const std::string& name) {
   if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
 
-bool Conv2d::by_winograd(const at::Tensor& x) const {
-  const bool fits = options_.kernel == 3 && options_.stride == 1 && options_.padding == 1 && x.scalar_type() == at::kFloat;
-  return fits && winograd_pays(x.size(1), weight.size(0), x.size(2), x.size(3));
-}
+bool Conv2d::fits_winograd(const at::Tensor& x) const { return options_.kernel == 3 && options_.stride == 1 && options_.padding == 1 && x.scalar_type() == at::kFloat; }
+
+bool Conv2d::by_winograd(const at::Tensor& x) const { return fits_winograd(x) && winograd_pays(x.size(1), weight.size(0), x.size(2), x.size(3)); }
 
 bool Conv2d::frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const {
   return (c10::GradMode::is_enabled() || plain_weights()) && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
+}
+
+bool Conv2d::trained_by_winograd(const at::Tensor& x) const {
+  return c10::GradMode::is_enabled() && weight.requires_grad() && weight.is_cpu() && fits_winograd(x) &&
+         trained_winograd_pays(x.size(0), x.size(1), weight.size(0), x.size(2), x.size(3));
 }
 
 at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
@@ -50,6 +54,12 @@ at::Tensor Conv2d::run_with(const MergedWeight* merged, const at::Tensor& x, con
     const at::Tensor packed = winograd_.get(weight, pack_winograd);
     const auto turn = [&](const at::Tensor&) { return turn_winograd(packed, out_channels); };
     return winograd_conv3x3_frozen(x, packed, weight.numel() > kMostKeptTurned ? at::Tensor() : turned_.get(weight, turn), out_channels, bias, residual);
+  }
+  if (trained_by_winograd(x) && merged == nullptr) {
+    const bool keeps = weight.numel() <= kMostKeptTurned;
+    const at::Tensor packed = keeps ? trained_.get(weight, pack_winograd) : pack_winograd(weight);
+    const auto turn = [&](const at::Tensor&) { return turn_winograd(packed, weight.size(0)); };
+    return winograd_conv3x3_trained(x, weight, packed, keeps && x.requires_grad() ? trained_turned_.get(weight, turn) : at::Tensor(), bias, residual);
   }
   if (!packed_.active()) {
     const at::Tensor w = merged == nullptr ? weight : merged->of(weight);

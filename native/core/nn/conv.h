@@ -28,7 +28,9 @@ class Conv2d : public Module {
   at::Tensor bias;    // [out], undefined without
 
  private:
+  bool fits_winograd(const at::Tensor& x) const;
   bool by_winograd(const at::Tensor& x) const;
+  bool trained_by_winograd(const at::Tensor& x) const;
   bool frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const;  // while gradients are recorded
   ConvShape shape() const { return {options_.stride, options_.padding}; }
   at::Tensor run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const;
@@ -39,6 +41,7 @@ class Conv2d : public Module {
   PackedWeight packed_;    // for the direct method
   PackedWeight winograd_;  // for large maps in float32
   PackedWeight turned_;    // for their gradients
+  TrainedPack trained_, trained_turned_;  // the same of a weight that changes
 };
 
 class GroupNorm : public Module {

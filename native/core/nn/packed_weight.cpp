@@ -45,6 +45,16 @@ at::Tensor PackedWeight::get(const at::Tensor& weight, const Pack& pack) const {
   return packed_;
 }
 
+at::Tensor TrainedPack::get(const at::Tensor& weight, const PackedWeight::Pack& pack) const {
+  const std::lock_guard lock(mutex_);
+  if (const int64_t version = weight._version(); version != version_) {
+    const c10::NoGradGuard no_grad;
+    packed_ = pack(weight.detach());
+    version_ = version;
+  }
+  return packed_;
+}
+
 at::Tensor pack_linear(const at::Tensor& weight) {
   static const auto op = find<at::Tensor(const at::Tensor&, std::optional<int64_t>)>("mkldnn::_reorder_linear_weight");
   return op.call(weight.contiguous(), std::nullopt);

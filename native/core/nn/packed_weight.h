@@ -31,6 +31,17 @@ class PackedWeight {
   mutable at::Tensor packed_;
 };
 
+// A form of a weight that is being trained: made anew after each change of it, once for all threads.
+class TrainedPack {
+ public:
+  at::Tensor get(const at::Tensor& weight, const PackedWeight::Pack& pack) const;
+
+ private:
+  mutable std::mutex mutex_;
+  mutable int64_t version_ = -1;
+  mutable at::Tensor packed_;
+};
+
 // oneDNN's layers with packed weights, reached through libtorch's dispatcher; `residual`, if defined, is added.
 at::Tensor pack_linear(const at::Tensor& weight);                                   // [out, in]
 at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& bias, const at::Tensor& residual);  // [*, in] -> [*, out]

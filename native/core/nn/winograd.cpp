@@ -46,6 +46,19 @@ struct Convolution {
   int64_t in_blocks() const { return divide_up(in_channels, kWinogradBlock); }
   int64_t out_blocks() const { return divide_up(out_channels, kWinogradBlock); }
 
+  // Addresses of the Side x Side pixels from (y, x) on of an image of maps; `zeros` outside.
+  template <int64_t Side>
+  std::array<const float*, Side * Side> square(const float* maps, int64_t channels, int64_t image, int64_t y, int64_t x, const float* zeros) const {
+    std::array<const float*, Side * Side> pixels;
+    for (int64_t i = 0; i < Side; ++i)
+      for (int64_t j = 0; j < Side; ++j) {
+        const int64_t row = y + i, column = x + j;
+        const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+        pixels[i * Side + j] = inside ? maps + ((image * height + row) * width + column) * channels : zeros;
+      }
+    return pixels;
+  }
+
   // Where a tile begins.
   struct Place {
     int64_t image, y, x;
@@ -73,13 +86,7 @@ struct Memory {
 void transform_inputs(const Convolution& conv, int64_t first, int64_t count, const Memory& memory) {
   for (int64_t t = 0; t < count; ++t) {
     const auto [image, y, x] = conv.place_of(first + t);
-    std::array<const float*, kWinogradPlaces> pixels;
-    for (int64_t i = 0; i < 6; ++i)
-      for (int64_t j = 0; j < 6; ++j) {
-        const int64_t row = y + i - 1, column = x + j - 1;
-        const bool inside = row >= 0 && row < conv.height && column >= 0 && column < conv.width;
-        pixels[i * 6 + j] = inside ? conv.x + ((image * conv.height + row) * conv.width + column) * conv.in_channels : memory.zeros;
-      }
+    const auto pixels = conv.square<6>(conv.x, conv.in_channels, image, y - 1, x - 1, memory.zeros);
     conv.kernel.input(pixels.data(), conv.in_channels, memory.inputs + t * kWinogradBlock, winograd_stride(count));
   }
 }
@@ -124,6 +131,62 @@ void convolve(const Convolution& conv) {
   });
 }
 
+// Tiles of a task's piece of the filters' gradient. Their parts are added in order; their number depends on that of the tiles alone.
+constexpr int64_t kTilesPerPart = 2048;
+constexpr int64_t kMostParts = 4;
+
+// Gradient of the filters [out, in, 3, 3] of conv from that of its outputs [B, H, W, out]. One task for each part of the tiles and block of
+// output channels, which transforms the inputs anew: a few percent of what it multiplies.
+at::Tensor filter_gradient(const Convolution& conv, const float* grad_out) {
+  const int64_t in = conv.in_channels, out = conv.out_channels, in_blocks = conv.in_blocks(), out_blocks = conv.out_blocks();
+  const int64_t parts = std::clamp<int64_t>(conv.tiles / kTilesPerPart, 1, kMostParts), most = std::min(kMostTiles, divide_up(conv.tiles, parts));
+  constexpr int64_t square = kWinogradBlock * kWinogradBlock;
+  const int64_t matrices = kWinogradPlaces * winograd_stride(most), sum_matrices = kWinogradPlaces * winograd_stride(kWinogradBlock);
+  const at::Tensor pieces = at::empty({parts, out_blocks, in_blocks, kFilter, square});  // [.., input channel, output channel]
+  float* const piece_data = pieces.mutable_data_ptr<float>();
+  at::parallel_for(0, parts * out_blocks, 1, [&](int64_t begin, int64_t end) {
+    float* const inputs = scratch(0, (in_blocks + 1) * matrices + in_blocks * sum_matrices + std::max(in, kWinogradBlock));
+    float* const outputs = inputs + in_blocks * matrices;
+    float* const sums = outputs + matrices;
+    float* const zeros = sums + in_blocks * sum_matrices;
+    std::fill_n(zeros, std::max(in, kWinogradBlock), 0.0F);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t part = task / out_blocks, block = task % out_blocks, n = block * kWinogradBlock, channels = std::min(kWinogradBlock, out - n);
+      const int64_t columns = divide_up(channels, conv.kernel.columns) * conv.kernel.columns;
+      std::fill_n(sums, in_blocks * sum_matrices, 0.0F);
+      if (channels < columns) std::fill_n(outputs, matrices, 0.0F);
+      for (int64_t first = part * conv.tiles / parts, last = (part + 1) * conv.tiles / parts; first < last; first += most) {
+        const int64_t count = std::min(most, last - first), stride = winograd_stride(count);
+        for (int64_t t = 0; t < count; ++t) {
+          const auto [image, y, x] = conv.place_of(first + t);
+          const auto pixels = conv.square<6>(conv.x, in, image, y - 1, x - 1, zeros);
+          conv.kernel.input(pixels.data(), in, inputs + t * kWinogradBlock, stride);
+          auto gradients = conv.square<4>(grad_out, out, image, y, x, nullptr);
+          for (const float*& pixel : gradients) pixel = pixel == nullptr ? zeros : pixel + n;
+          conv.kernel.output_gradient(gradients.data(), channels, outputs + t * kWinogradBlock, stride);
+        }
+        for (int64_t b = 0; b < in_blocks; ++b)
+          conv.kernel.add_filter_sums({inputs + b * kWinogradPlaces * stride, outputs, sums + b * sum_matrices, count, std::min(kWinogradBlock, in - b * kWinogradBlock), columns});
+      }
+      for (int64_t b = 0; b < in_blocks; ++b)
+        conv.kernel.filter_gradient(sums + b * sum_matrices, std::min(kWinogradBlock, in - b * kWinogradBlock), columns, piece_data + (task * in_blocks + b) * kFilter * square);
+    }
+  });
+  const at::Tensor gradient = at::empty({out, in, 3, 3});
+  float* const target = gradient.mutable_data_ptr<float>();
+  at::parallel_for(0, out, kWinogradBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      for (int64_t c = 0; c < in; ++c)
+        for (int64_t k = 0; k < kFilter; ++k) {
+          float sum = 0;
+          for (int64_t part = 0; part < parts; ++part)
+            sum += piece_data[(((part * out_blocks + n / kWinogradBlock) * in_blocks + c / kWinogradBlock) * kFilter + k) * square + c % kWinogradBlock * kWinogradBlock + n % kWinogradBlock];
+          target[(n * in + c) * kFilter + k] = sum;
+        }
+  });
+  return gradient;
+}
+
 class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed,
@@ -140,6 +203,33 @@ class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
     const at::Tensor packed = saved["packed"].toTensor();
     const at::Tensor turned = saved["turned"].isNone() ? turn_winograd(packed, saved["out_channels"].toInt()) : saved["turned"].toTensor();
     return {winograd_conv3x3(grads[0], turned, packed.size(1), {}, {}), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
+  }
+};
+
+class TrainedConvolution : public torch::autograd::Function<TrainedConvolution> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                            const std::optional<at::Tensor>& residual, const at::Tensor& packed, const std::optional<at::Tensor>& turned) {
+    const at::Tensor input = x.contiguous(at::MemoryFormat::ChannelsLast);
+    ctx->save_for_backward({input});
+    ctx->saved_data["packed"] = packed;
+    ctx->saved_data["turned"] = turned;
+    ctx->saved_data["out_channels"] = weight.size(0);
+    ctx->saved_data["x_gradient"] = x.requires_grad();
+    ctx->saved_data["bias"] = bias.has_value();
+    ctx->saved_data["residual"] = residual.has_value();
+    return winograd_conv3x3(input, packed, weight.size(0), bias.value_or(at::Tensor()), residual.value_or(at::Tensor()));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
+    auto& saved = ctx->saved_data;
+    const at::Tensor x = ctx->get_saved_variables()[0], grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast), packed = saved["packed"].toTensor();
+    at::Tensor grad_x;
+    if (saved["x_gradient"].toBool()) {
+      const at::Tensor turned = saved["turned"].isNone() ? turn_winograd(packed, saved["out_channels"].toInt()) : saved["turned"].toTensor();
+      grad_x = winograd_conv3x3(grad, turned, packed.size(1), {}, {});
+    }
+    return {grad_x, winograd_filter_gradient(x, grad), saved["bias"].toBool() ? grad.sum({0, 2, 3}) : at::Tensor(), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}};
   }
 };
 
@@ -189,6 +279,24 @@ at::Tensor turn_winograd(const at::Tensor& packed, int64_t out_channels) {
   return turned;
 }
 
+at::Tensor winograd_filter_gradient(const at::Tensor& x, const at::Tensor& grad_out, std::string_view kernel) {
+  check_shape(x, "winograd_filter_gradient: x", {-1, -1, -1, -1});
+  const int64_t batch = x.size(0), in = x.size(1), height = x.size(2), width = x.size(3), out = grad_out.size(1);
+  check_shape(grad_out, "winograd_filter_gradient: grad_out", {batch, -1, height, width});
+  check_dtype(x, "winograd_filter_gradient: x", at::kFloat);
+  check_dtype(grad_out, "winograd_filter_gradient: grad_out", at::kFloat);
+  const at::Tensor input = x.contiguous(at::MemoryFormat::ChannelsLast), grads = grad_out.contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t down = divide_up(height, kWinogradTile), across = divide_up(width, kWinogradTile);
+  return filter_gradient({.kernel = kernel_of(kernel), .x = input.const_data_ptr<float>(), .in_channels = in, .out_channels = out, .height = height, .width = width,
+                          .tiles_down = down, .tiles_across = across, .tiles = batch * down * across},
+                         grads.const_data_ptr<float>());
+}
+
+at::Tensor winograd_conv3x3_trained(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& packed, const at::Tensor& turned, const at::Tensor& bias, const at::Tensor& residual) {
+  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+  return TrainedConvolution::apply(x, weight, optional(bias), optional(residual), packed, optional(turned));
+}
+
 at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual, std::string_view kernel) {
   check_shape(x, "winograd_conv3x3: x", {-1, -1, -1, -1});
   check_dtype(x, "winograd_conv3x3: x", at::kFloat);
@@ -217,6 +325,11 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
 at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& turned, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual) {
   const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
   return FrozenConvolution::apply(x, optional(residual), packed, optional(turned), out_channels, bias);
+}
+
+bool trained_winograd_pays(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width) {
+  constexpr int64_t fewest_channels = 32;
+  return in >= fewest_channels && out >= fewest_channels && images * divide_up(height, kWinogradTile) * divide_up(width, kWinogradTile) >= kFewestTiles;
 }
 
 bool winograd_pays(int64_t in, int64_t out, int64_t height, int64_t width) {

@@ -29,4 +29,14 @@ at::Tensor turn_winograd(const at::Tensor& packed, int64_t out_channels);
 // convolution too; `turned` is its packed weight, made for each backward pass when undefined.
 at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& turned, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual);
 
+// The gradient of the filters [out, in, 3, 3] for inputs x [B, in, H, W] and the gradient of the outputs [B, out, H, W], by the same
+// transforms: a quarter of the multiplications. The result does not depend on the number of threads.
+at::Tensor winograd_filter_gradient(const at::Tensor& x, const at::Tensor& grad_out, std::string_view kernel = {});
+
+// A convolution with gradients for all. `packed` is weight's; `turned`, for the gradient of x, is made for each backward pass when undefined.
+at::Tensor winograd_conv3x3_trained(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& packed, const at::Tensor& turned, const at::Tensor& bias, const at::Tensor& residual);
+
+// Whether that is faster than the direct method for a batch of `images`: unlike an answer for one of them, that of the gradient is of all together.
+bool trained_winograd_pays(int64_t images, int64_t in, int64_t out, int64_t height, int64_t width);
+
 }  // namespace seedbed::nn

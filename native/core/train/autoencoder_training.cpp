@@ -28,7 +28,7 @@ void check_options(const AutoencoderOptions& o, const nn::VaeConfig& c, const at
   check_range(o.edge_weight, "edgeWeight", 0.0, 1e3);
   check_range(o.kl_weight, "klWeight", 0.0, 1e3);
   check_range(o.whole_steps, "wholeSteps", 0, o.updates.steps);
-  check_range(o.evaluate_every, "evaluateEvery", 0, o.updates.steps);
+  check_range(o.evaluate_every, "evaluateEvery", 0, 100'000'000);
   check_range(o.crop, "crop", 0, std::min(pictures.size(1), pictures.size(2)));
   expect(o.crop % c.factor() == 0, "Expected a multiple of {} for crop, received {}", c.factor(), o.crop);
   expect(!o.normalise || (c.use_quant_conv && c.use_post_quant_conv), "Expected quant convolutions to fold the normalisation into");

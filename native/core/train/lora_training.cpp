@@ -195,7 +195,7 @@ class Run {
 
   at::Tensor loss_of(const Batch& batch) {
     const nn::LoraScope scope(&active_);
-    const NoisyBatch noisy = make_noisy(o_.noise, batch.latents, batch.noise, batch.timesteps, o_.min_snr_gamma);
+    const NoisyBatch noisy = make_noisy(o_.noise, batch.latents, batch.noise, batch.timesteps, {.highest = o_.min_snr_gamma});
     const at::Tensor output = model_.unet(noisy.x, batch.timesteps.to(at::kFloat), prompt_states(batch), {.poll = callbacks_.poll, .recompute = o_.recompute});
     return (row_losses(noisy, output) * batch.share).sum() / static_cast<double>(o_.accumulation);
   }

@@ -40,6 +40,7 @@ void Optimizer::update(size_t i, const at::Tensor& given, double lr) {
       at::_fused_sgd_({value}, {gradient}, {first_[i]}, decay, options_.momentum, lr, 0, true, false, steps_ == 1);
       break;
   }
+  value.unsafeGetTensorImpl()->bump_version();  // which the fused kernels leave out; packed forms of the weight go by it
 }
 
 NamedTensors Optimizer::state() const {

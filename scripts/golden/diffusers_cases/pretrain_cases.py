@@ -4,6 +4,7 @@ import math
 import torch
 from diffusers import AutoencoderKL
 
+from . import nets
 from .formula import fill, fill_model, integers, stored, stored_model
 
 STEPS, BATCH, LR, CLIP = 3, 4, 2e-3, 1.0
@@ -30,15 +31,16 @@ def update(net, losses, lr=LR):
     return seen
 
 
-def weights_of(net, rename=lambda name: name):
-    ordered = sorted((rename(name), value) for name, value in net.named_parameters())
+def weights_of(net):
+    """Without the keys' biases: softmax takes them out, so that their gradient is rounding, which AdamW makes as large as any other."""
+    ordered = sorted((name, value) for name, value in net.named_parameters() if not name.endswith("k_proj.bias"))
     return stored(torch.cat([value.detach().flatten() for _, value in ordered]), SHOWN)
 
 
 def autoencoder():
     levels = 2
     net = fill_model(AutoencoderKL(
-        block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=16, scaling_factor=1.0, mid_block_add_attention=False,
+        block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=16, scaling_factor=1.0, mid_block_add_attention=False,
         down_block_types=["DownEncoderBlock2D"] * levels, up_block_types=["UpDecoderBlock2D"] * levels,
     ))
     model = stored_model(net)
@@ -67,5 +69,38 @@ def autoencoder():
     }
 
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+LENGTH, GROUPS, PLACES = 12, [0, 1, 2, 0, 3, 4], [[0, 1, 2, 3], [4, 5, 0, 4], [2, 3, 1, 5]]
+
+
+def captions(count):
+    """Begin, 3 to 7 tokens, end, and more ends."""
+    words, lengths = integers("input.pretrain.words", (count, LENGTH), nets.START), integers("input.pretrain.lengths", (count,), 5) + 3
+    ids = torch.full((count, LENGTH), nets.END)
+    for row in range(count):
+        ids[row, 0] = nets.START
+        ids[row, 1 : 1 + lengths[row]] = words[row, : lengths[row]]
+    return ids
+
+
+def clip():
+    net = nets.both_towers()
+    model = stored_model(net)
+    pictures, ids, groups = integers("input.pretrain.faces", (6, 32, 32, 3), 256), captions(6), torch.tensor(GROUPS)
+
+    def loss(step):
+        places = torch.tensor(PLACES[step])
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+        pixels = (pictures[places].permute(0, 3, 1, 2).float() / 255 - mean) / std
+        logits = net(input_ids=ids[places], pixel_values=pixels).logits_per_text
+        other = (groups[places][:, None] == groups[places][None]) & ~torch.eye(len(places), dtype=torch.bool)
+        logits = logits.masked_fill(other, -torch.inf)
+        own = torch.arange(len(places))
+        return (torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)) / 2
+
+    losses = update(net, [lambda step=step: loss(step) for step in range(STEPS)])
+    return {"model": model, "ids": ids.tolist(), "groups": GROUPS, "places": PLACES, "lr": LR, "losses": losses, "logitScale": net.logit_scale.exp().item(), "weights": weights_of(net)}
+
+
 def pretrain():
-    return {"autoencoder": autoencoder()}
+    return {"autoencoder": autoencoder(), "clip": clip()}

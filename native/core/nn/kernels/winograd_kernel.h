@@ -30,6 +30,14 @@ struct WinogradOutput {
   int64_t lines, pixels, channels;  // of the tile that lie in the image, at most 4, 4 and kWinogradBlock
 };
 
+// Gradient of the filters of one block of input channels and one of output channels: products of both sides' transforms, summed over tiles.
+struct WinogradFilterSums {
+  const float* inputs;   // 36 x [tiles, kWinogradBlock], transformed
+  const float* outputs;  // 36 x [tiles, kWinogradBlock], gradients of the outputs, transformed
+  float* sums;           // 36 x [kWinogradBlock, kWinogradBlock], input by output channels
+  int64_t tiles, channels, columns;  // channels, columns: of the inputs and of the outputs
+};
+
 struct WinogradKernel {
   const char* name;
   int64_t rows;     // tiles that one product in registers takes
@@ -39,6 +47,11 @@ struct WinogradKernel {
   void (*weights)(const float* packed, int64_t channels, int64_t columns, float* out);  // [channels, 9, kWinogradBlock] -> 36 x [kWinogradBlock, kWinogradBlock]
   void (*multiply)(const WinogradProduct&);
   void (*output)(const WinogradOutput&);
+  // For the gradient of the filters G^T [sum over tiles (B^T d B) . (A Y A^T)] G, Y now being the gradient of an output tile. The tile's 16 pixels,
+  // each [channels] -> its row of 36 matrices per block of channels.
+  void (*output_gradient)(const float* const* pixels, int64_t channels, float* out, int64_t stride);
+  void (*add_filter_sums)(const WinogradFilterSums&);
+  void (*filter_gradient)(const float* sums, int64_t channels, int64_t columns, float* out);  // 36 x [kWinogradBlock, kWinogradBlock] -> 9 x the same
 };
 
 extern const WinogradKernel kWinogradPortable;
@@ -95,36 +108,81 @@ void transform_output_line(const Lanes (&m)[6], Lanes (&out)[4]) {
   out[3] = fma(Lanes::all(2 * kB), odd_b, fma(Lanes::all(kA / 2), odd_a, m[5]));
 }
 
+// A row of A y.
+template <typename Lanes>
+void transform_output_gradient_line(const Lanes (&y)[4], Lanes (&out)[6]) {
+  const Lanes even_a = fma(Lanes::all(0.5F), y[2], y[0]), odd_a = fma(Lanes::all(kA / 2), y[3], Lanes::all(kA) * y[1]);
+  const Lanes even_b = fma(Lanes::all(2), y[2], y[0]), odd_b = fma(Lanes::all(2 * kB), y[3], Lanes::all(kB) * y[1]);
+  out[0] = y[0];
+  out[1] = even_a + odd_a;
+  out[2] = even_a - odd_a;
+  out[3] = even_b + odd_b;
+  out[4] = even_b - odd_b;
+  out[5] = y[3];
+}
+
+// A row of G^T u.
+template <typename Lanes>
+void transform_filter_gradient_line(const Lanes (&u)[6], Lanes (&out)[3]) {
+  const Lanes sum_a = u[1] + u[2], odd_a = u[1] - u[2], sum_b = u[3] + u[4], odd_b = u[3] - u[4];
+  out[0] = fma(Lanes::all(1.0F / 6), sum_b, fma(Lanes::all(-2.0F / 3), sum_a, u[0]));
+  out[1] = fma(Lanes::all(kB / 6), odd_b, Lanes::all(-2 * kA / 3) * odd_a);
+  out[2] = fma(Lanes::all(1.0F / 3), sum_b - sum_a, u[5]);
+}
+
 template <typename Lanes>
 struct Winograd {
   static constexpr int W = Lanes::kWidth;
   static constexpr int R = 6, N = W == 16 ? 4 : 2, Half = 2;  // a product in registers: R tiles, N or Half vectors of output channels
 
-  // load(p) of each of the 36 pixels -> 36 vectors, `stride` apart.
-  template <typename Load>
-  static void input_vector(const float* const* pixels, float* out, int64_t stride, Load load) {
-    Lanes columns[6][6];  // [pixel, place along the lines]
+  // A line's transform along both sides: load(i * In + j) of a square of In -> Out squared vectors, `stride` apart.
+  template <int In, int Out, typename Line, typename Load>
+  static void transform_square(float* out, int64_t stride, Line line, Load load) {
+    Lanes columns[In][Out];  // [pixel, place along the lines]
 #pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) {
-      const Lanes x[6] = {load(pixels[j]), load(pixels[6 + j]), load(pixels[12 + j]), load(pixels[18 + j]), load(pixels[24 + j]), load(pixels[30 + j])};
-      transform_input_line(x, columns[j]);
+    for (int j = 0; j < In; ++j) {
+      Lanes x[In];
+#pragma GCC unroll 6
+      for (int i = 0; i < In; ++i) x[i] = load(i * In + j);
+      line(x, columns[j]);
     }
 #pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i) {
-      const Lanes x[6] = {columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i]};
-      Lanes line[6];
-      transform_input_line(x, line);
+    for (int i = 0; i < Out; ++i) {
+      Lanes x[In], y[Out];
 #pragma GCC unroll 6
-      for (int j = 0; j < 6; ++j) line[j].store(out + (i * 6 + j) * stride);
+      for (int j = 0; j < In; ++j) x[j] = columns[j][i];
+      line(x, y);
+#pragma GCC unroll 6
+      for (int j = 0; j < Out; ++j) y[j].store(out + (i * Out + j) * stride);
+    }
+  }
+
+  // Of In squared pixels, each [channels], to 36 matrices per block of channels.
+  template <int In, typename Line>
+  static void transform_pixels(const float* const* pixels, int64_t channels, float* out, int64_t stride, Line line) {
+    for (int64_t c = 0; c < channels; c += W) {
+      float* place = out + c / kWinogradBlock * kWinogradPlaces * stride + c % kWinogradBlock;
+      if (const int64_t rest = channels - c; rest >= W) transform_square<In, 6>(place, stride, line, [=](int i) { return Lanes::load(pixels[i] + c); });
+      else transform_square<In, 6>(place, stride, line, [=](int i) { return load_part<Lanes>(pixels[i] + c, rest); });
     }
   }
 
   static void input(const float* const* pixels, int64_t channels, float* out, int64_t stride) {
-    for (int64_t c = 0; c < channels; c += W) {
-      float* place = out + c / kWinogradBlock * kWinogradPlaces * stride + c % kWinogradBlock;
-      if (const int64_t rest = channels - c; rest >= W) input_vector(pixels, place, stride, [c](const float* p) { return Lanes::load(p + c); });
-      else input_vector(pixels, place, stride, [c, rest](const float* p) { return load_part<Lanes>(p + c, rest); });
-    }
+    transform_pixels<6>(pixels, channels, out, stride, [](const Lanes(&x)[6], Lanes(&y)[6]) { transform_input_line(x, y); });
+  }
+
+  static void output_gradient(const float* const* pixels, int64_t channels, float* out, int64_t stride) {
+    transform_pixels<4>(pixels, channels, out, stride, [](const Lanes(&x)[4], Lanes(&y)[6]) { transform_output_gradient_line(x, y); });
+  }
+
+  static void filter_gradient(const float* sums, int64_t channels, int64_t columns, float* out) {
+    constexpr int64_t stride = winograd_stride(kWinogradBlock);
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t n = 0; n < columns; n += W) {
+        const float* const from = sums + c * kWinogradBlock + n;
+        transform_square<6, 3>(out + c * kWinogradBlock + n, kWinogradBlock * kWinogradBlock, [](const Lanes(&x)[6], Lanes(&y)[3]) { transform_filter_gradient_line(x, y); },
+                               [=](int i) { return Lanes::load(from + i * stride); });
+      }
   }
 
   static void weights(const float* packed, int64_t channels, int64_t columns, float* out) {
@@ -148,9 +206,9 @@ struct Winograd {
       }
   }
 
-  // sums [Rows, Vectors] += inputs [Rows, length] weights [length, Vectors], rows kWinogradBlock apart. The old sums are
-  // fetched meanwhile and added last, which also rounds less.
-  template <int Rows, int Vectors>
+  // sums [Rows, Vectors] += inputs [Rows, length] weights [length, Vectors], rows kWinogradBlock apart; inputs [length, Rows] when
+  // Turned. The old sums are fetched meanwhile and added last, which also rounds less.
+  template <int Rows, int Vectors, bool Turned>
   static void product(const float* inputs, const float* weights, float* out, int64_t length, bool first) {
     Lanes sums[Rows][Vectors];
 #pragma GCC unroll 16
@@ -160,13 +218,13 @@ struct Winograd {
 #pragma GCC unroll 16
       for (int j = 0; j < Vectors; ++j) sums[r][j] = Lanes::all(0);
     }
-    for (int64_t c = 0; c < length; ++c, ++inputs, weights += kWinogradBlock) {
+    for (int64_t c = 0; c < length; ++c, inputs += Turned ? kWinogradBlock : 1, weights += kWinogradBlock) {
       Lanes right[Vectors];
 #pragma GCC unroll 16
       for (int j = 0; j < Vectors; ++j) right[j] = Lanes::load(weights + j * W);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
-        const Lanes left = Lanes::all(inputs[r * kWinogradBlock]);
+        const Lanes left = Lanes::all(inputs[Turned ? r : r * kWinogradBlock]);
 #pragma GCC unroll 16
         for (int j = 0; j < Vectors; ++j) sums[r][j] = fma(left, right[j], sums[r][j]);
       }
@@ -180,27 +238,36 @@ struct Winograd {
       }
   }
 
-  template <int Vectors, int Rows = R>
+  template <int Vectors, bool Turned, int Rows = R>
   static void product_of(int64_t rows, const float* inputs, const float* weights, float* out, int64_t length, bool first) {
-    if (rows == Rows) product<Rows, Vectors>(inputs, weights, out, length, first);
-    else if constexpr (Rows > 1) product_of<Vectors, Rows - 1>(rows, inputs, weights, out, length, first);
+    if (rows == Rows) product<Rows, Vectors, Turned>(inputs, weights, out, length, first);
+    else if constexpr (Rows > 1) product_of<Vectors, Turned, Rows - 1>(rows, inputs, weights, out, length, first);
+  }
+
+  // All rows [all, columns] of one of the 36 products.
+  template <bool Turned>
+  static void multiply_place(const float* inputs, const float* weights, float* sums, int64_t all, int64_t length, int64_t columns, bool first) {
+    const int64_t groups = (all + R - 1) / R, least = all / groups, larger = all % groups;  // of nearly equal size
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t rows = least + (g < larger ? 1 : 0);
+      int64_t n = 0;
+      for (; n + N * W <= columns; n += N * W) product_of<N, Turned>(rows, inputs, weights + n, sums + n, length, first);
+      for (; n < columns; n += Half * W) product_of<Half, Turned>(rows, inputs, weights + n, sums + n, length, first);
+      inputs += Turned ? rows : rows * kWinogradBlock;
+      sums += rows * kWinogradBlock;
+    }
   }
 
   static void multiply(const WinogradProduct& p) {
     const int64_t stride = winograd_stride(p.tiles), weight_stride = winograd_stride(kWinogradBlock);
-    const int64_t groups = (p.tiles + R - 1) / R, least = p.tiles / groups, larger = p.tiles % groups;  // of nearly equal size
-    for (int64_t place = 0; place < kWinogradPlaces; ++place) {
-      const float *inputs = p.inputs + place * stride, *weights = p.weights + place * weight_stride;
-      float* sums = p.sums + place * stride;
-      for (int64_t g = 0; g < groups; ++g) {
-        const int64_t rows = least + (g < larger ? 1 : 0);
-        int64_t n = 0;
-        for (; n + N * W <= p.columns; n += N * W) product_of<N>(rows, inputs, weights + n, sums + n, p.channels, p.first);
-        for (; n < p.columns; n += Half * W) product_of<Half>(rows, inputs, weights + n, sums + n, p.channels, p.first);
-        inputs += rows * kWinogradBlock;
-        sums += rows * kWinogradBlock;
-      }
-    }
+    for (int64_t place = 0; place < kWinogradPlaces; ++place)
+      multiply_place<false>(p.inputs + place * stride, p.weights + place * weight_stride, p.sums + place * stride, p.tiles, p.channels, p.columns, p.first);
+  }
+
+  static void add_filter_sums(const WinogradFilterSums& p) {
+    const int64_t stride = winograd_stride(p.tiles), sum_stride = winograd_stride(kWinogradBlock);
+    for (int64_t place = 0; place < kWinogradPlaces; ++place)
+      multiply_place<true>(p.inputs + place * stride, p.outputs + place * stride, p.sums + place * sum_stride, p.channels, p.tiles, p.columns, false);
   }
 
   // The tile's 4 x 4 vectors of the output channels from n, without bias.
@@ -254,7 +321,7 @@ struct Winograd {
 template <typename Lanes>
 constexpr WinogradKernel make_winograd_kernel(const char* name) {
   using K = Winograd<Lanes>;
-  return {name, K::R, K::Half * K::W, K::input, K::weights, K::multiply, K::output};
+  return {name, K::R, K::Half * K::W, K::input, K::weights, K::multiply, K::output, K::output_gradient, K::add_filter_sums, K::filter_gradient};
 }
 
 }  // namespace

@@ -1,0 +1,241 @@
+#include "train/clip_training.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tensor/check.h"
+#include "tensor/error.h"
+#include "tensor/rng.h"
+#include "train/identity.h"
+#include "train/initialise.h"
+#include "train/pictures.h"
+#include "train/sample_order.h"
+
+namespace seedbed::train {
+
+namespace {
+
+constexpr double kFirstScale = 1 / 0.07, kLargestScale = 100;
+constexpr double kEmbeddingDeviation = 0.5, kBranchGain = 0.4;
+constexpr int64_t kLegacyEos = 2;  // of configurations that do not name the true one
+constexpr int64_t kMostSpread = 512;  // texts
+constexpr float kMean[] = {0.48145466F, 0.4578275F, 0.40821073F}, kDeviation[] = {0.26862954F, 0.26130258F, 0.27577711F};
+
+void check_data(const CaptionedPictures& d, const char* name, const nn::ClipTextConfig& text, const nn::ClipVisionConfig& vision) {
+  check_captioned_pictures(d, name, 1, text);
+  const int64_t side = vision.image_size;
+  expect(d.pictures.size(1) == side && d.pictures.size(2) == side, "Expected {} of {} x {}, the vision tower's image size, received {} x {}", name, side, side, d.pictures.size(2), d.pictures.size(1));
+}
+
+// Pixels in [-1, 1] as CLIP takes them.
+at::Tensor normalised(const at::Tensor& pixels) {
+  const auto channels = [](const float* values) { return at::tensor(at::ArrayRef<float>(values, 3)).view({1, 3, 1, 1}); };
+  return ((pixels + 1) * 0.5 - channels(kMean)) / channels(kDeviation);
+}
+
+at::Tensor unit(const at::Tensor& x) { return x / at::linalg_vector_norm(x, 2, at::IntArrayRef({-1}), true); }  // [N, P]
+
+// Rows without the padding that all of them have; a causal tower's state at the end token is the same.
+at::Tensor without_padding(const at::Tensor& ids, int64_t eos) {
+  if (eos == kLegacyEos) return ids;
+  return ids.slice(1, 0, (ids == eos).to(at::kInt).argmax(1).max().item<int64_t>() + 1);
+}
+
+// [a, b] true where a picture or text of `a` is no wrong answer to one of `b`.
+at::Tensor same_group(const at::Tensor& a, const at::Tensor& b) { return a.unsqueeze(1) == b.unsqueeze(0); }
+
+// Shares of rows of `similarity` [n, m] whose best, and one of whose five best columns is of the row's group.
+Retrieval retrieval(const at::Tensor& similarity, const at::Tensor& row_groups, const at::Tensor& column_groups) {
+  const at::Tensor best = std::get<1>(similarity.topk(std::min<int64_t>(5, similarity.size(1)), 1));  // [n, 5]
+  const at::Tensor right = column_groups.index({best}) == row_groups.unsqueeze(1);
+  return {right.select(1, 0).to(at::kDouble).mean().item<double>(), right.any(1).to(at::kDouble).mean().item<double>()};
+}
+
+class Run {
+ public:
+  Run(const nn::ClipTextConfig& text, const nn::ClipVisionConfig& vision, const CaptionedPictures& data, const CaptionedPictures* validation, const ClipOptions& options, WorkerPool& pool,
+      const TrainCallbacks& callbacks)
+      : data_(data), validation_(validation), o_(options), pool_(pool), callbacks_(callbacks), model_(text, vision), averaged_(text, vision), order_(data.size(), options.seed) {
+    initialise_clip(model_, o_.seed);
+    if (!o_.initial.empty()) load(model_.named_parameters(), o_.initial);
+    trainer_.emplace(model_.named_parameters(), o_.updates, [this] { return make_identity(); }, pool_);
+    if (o_.updates.average_decay == 0) return;
+    const NamedTensors& averages = trainer_->progress().averages;
+    const NamedTensors kept = averaged_.named_parameters();
+    for (size_t i = 0; i < kept.size(); ++i) kept[i].second.requires_grad_(false).set_data(averages[i].second);
+  }
+
+  ClipResult train() {
+    TrainCallbacks callbacks = callbacks_;
+    callbacks.on_step = [this](const StepReport& report) {
+      if (evaluated_ && callbacks_.on_evaluation) callbacks_.on_evaluation(trainer_->progress().result.evaluations.back());
+      if (callbacks_.on_step) callbacks_.on_step(report);
+    };
+    ClipResult result{.train = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks, [this] { after_update(); })};
+    const c10::NoGradGuard no_grad;
+    for (const auto& [name, value] : best().named_parameters()) result.weights.emplace_back(name, value.detach().clone());
+    result.logit_scale = best().logit_scale.exp().item<double>();
+    const CaptionedPictures& shown = validation_ != nullptr ? *validation_ : data_;
+    const at::Tensor texts = shown.captions.slice(0, 0, std::min(kMostSpread, shown.captions.size(0)));
+    result.spread = text_spread(best().text, shown.ids.index_select(0, std::get<0>(at::_unique(texts))));
+    if (validation_ != nullptr) std::tie(result.picture_to_text, result.text_to_picture) = measure();
+    return result;
+  }
+
+ private:
+  static void load(const NamedTensors& parameters, const NamedTensors& given) {
+    const c10::NoGradGuard no_grad;
+    for (const auto& [name, value] : parameters) {
+      const auto found = std::ranges::find(given, name, &std::pair<std::string, at::Tensor>::first);
+      if (found == given.end() || found->second.sizes() != value.sizes()) fail(ErrorCode::weights, "Expected {} of shape [{}] to begin with, found {}", name, fmt::join(value.sizes(), ", "), found == given.end() ? "none" : "another shape");
+      check_finite(found->second, name);
+      value.copy_(found->second);
+    }
+  }
+
+  const ClipModel& best() const { return o_.updates.average_decay > 0 ? averaged_ : model_; }
+
+  static at::Tensor embed_texts(const ClipModel& model, const at::Tensor& ids) { return unit(model.text(without_padding(ids, model.text.config().eos_token_id)).projected); }
+  static at::Tensor embed_pictures(const ClipModel& model, const at::Tensor& pictures, const std::vector<int64_t>& places) { return unit(model.vision(normalised(pixels_of(pictures, places))).projected); }
+
+  // A picture's caption at a position of the run: a row of `ids`.
+  int64_t caption_of(int64_t place, int64_t position) const {
+    Rng rng(derive_seed(o_.seed, "caption", {static_cast<uint64_t>(position)}));
+    return o_.fixed ? data_.first_caption(place) : data_.draw_caption(place, rng);
+  }
+
+  BatchGradient one_gradient(int64_t step) {
+    const int64_t B = o_.batch_size, shards = (B + o_.shard_size - 1) / o_.shard_size;
+    std::vector<int64_t> places, texts;
+    for (int64_t i = 0; i < B; ++i) {
+      places.push_back(o_.fixed ? o_.fixed->places[step][i].item<int64_t>() : order_[step * B + i]);
+      texts.push_back(caption_of(places.back(), step * B + i));
+    }
+    const at::Tensor ids = data_.ids.index_select(0, at::tensor(texts, at::kLong)), where = at::tensor(places, at::kLong);
+    const at::Tensor groups = data_.groups.defined() ? data_.groups.index_select(0, where) : where;  // a picture that comes twice is no wrong answer either
+    const auto forward = [&](int64_t shard) -> std::vector<at::Tensor> {
+      const int64_t begin = shard * B / shards, end = (shard + 1) * B / shards;
+      return {embed_texts(model_, ids.slice(0, begin, end)), embed_pictures(model_, data_.pictures, {places.begin() + begin, places.begin() + end})};
+    };
+    const auto loss = [&](const std::vector<std::vector<at::Tensor>>& outputs) {
+      std::vector<at::Tensor> text, vision;
+      for (const auto& shard : outputs) {
+        text.push_back(shard[0]);
+        vision.push_back(shard[1]);
+      }
+      at::Tensor other = same_group(groups, groups);
+      other.fill_diagonal_(false);
+      const at::Tensor logits = (model_.logit_scale.exp() * at::cat(text).matmul(at::cat(vision).t())).masked_fill(other, -std::numeric_limits<float>::infinity());  // [texts, pictures]
+      const at::Tensor own = at::arange(B, at::kLong);
+      return (at::cross_entropy_loss(logits, own) + at::cross_entropy_loss(logits.t(), own)) / 2;
+    };
+    BatchGradient gradient = joint_gradient(trainer_->parameters(), shards, pool_, forward, loss);
+    gradient.samples = B;
+    return gradient;
+  }
+
+  void after_update() {
+    const c10::NoGradGuard no_grad;
+    model_.logit_scale.clamp_(0, std::log(kLargestScale));
+    TrainResult& result = trainer_->progress().result;
+    evaluated_ = validation_ != nullptr && (result.steps == o_.updates.steps || (o_.evaluate_every > 0 && result.steps % o_.evaluate_every == 0));
+    if (!evaluated_) return;
+    const Retrieval found = measure().first;
+    result.evaluations.push_back({result.steps, 1 - found.top5, found.top1});
+  }
+
+  // Picture to text, text to picture.
+  std::pair<Retrieval, Retrieval> measure() {
+    const c10::NoGradGuard no_grad;
+    const CaptionedPictures& v = *validation_;
+    const int64_t N = v.size(), width = best().text.config().projection_dim, batches = (N + o_.shard_size - 1) / o_.shard_size;
+    const at::Tensor texts = at::empty({N, width}), pictures = at::empty({N, width});
+    const at::Tensor ids = v.ids.index_select(0, v.captions.index_select(0, v.starts.slice(0, 0, N)));  // of the first captions
+    pool_.run(batches, [&](int64_t batch, int) {
+      const c10::NoGradGuard no_grad;
+      const int64_t begin = batch * o_.shard_size, end = std::min(N, begin + o_.shard_size);
+      std::vector<int64_t> places;
+      for (int64_t i = begin; i < end; ++i) places.push_back(i);
+      texts.slice(0, begin, end).copy_(embed_texts(best(), ids.slice(0, begin, end)));
+      pictures.slice(0, begin, end).copy_(embed_pictures(best(), v.pictures, places));
+    });
+    const at::Tensor similarity = pictures.matmul(texts.t()), groups = v.groups.defined() ? v.groups : at::arange(N, at::kLong);
+    return {retrieval(similarity, groups, groups), retrieval(similarity.t(), groups, groups)};
+  }
+
+  std::string make_identity() const {
+    const auto tower = [](const nn::ClipLayers& c) {
+      return fmt::format("{} {} {} {} {} {} {}", c.width, c.intermediate_size, c.layers, c.heads, static_cast<int>(c.activation), c.layer_norm_eps, c.projection_dim);
+    };
+    const auto data = [](const CaptionedPictures& d) {
+      return fmt::format("{:x} {:x} {:x} {:x} {:x}", fingerprint(d.pictures), fingerprint(d.ids), fingerprint(d.captions), fingerprint(d.starts), fingerprint(d.groups));
+    };
+    const nn::ClipTextConfig& t = model_.text.config();
+    const nn::ClipVisionConfig& v = model_.vision.config();
+    return fmt::format("clip text {} {} {} {} vision {} {} {} | {} | batch {} in {} evaluate {} seed {} start {:x} | data {} | {}", tower(t), t.vocab_size, t.max_positions, t.eos_token_id, tower(v),
+                       v.image_size, v.patch_size, describe(o_.updates), o_.batch_size, o_.shard_size, o_.evaluate_every, o_.seed, fingerprint(o_.initial), data(data_),
+                       validation_ == nullptr ? "" : data(*validation_));
+  }
+
+  const CaptionedPictures& data_;
+  const CaptionedPictures* const validation_;
+  const ClipOptions& o_;
+  WorkerPool& pool_;
+  const TrainCallbacks& callbacks_;
+  ClipModel model_, averaged_;
+  SampleOrder order_;
+  std::optional<Trainer> trainer_;
+  bool evaluated_ = false;  // at the last step
+};
+
+}  // namespace
+
+ClipModel::ClipModel(const nn::ClipTextConfig& text_config, const nn::ClipVisionConfig& vision_config)
+    : text(text_config), vision(vision_config), logit_scale(at::full({}, std::log(kFirstScale), at::kFloat)) {
+  logit_scale.requires_grad_(true);
+}
+
+NamedTensors ClipModel::named_parameters() const {
+  NamedTensors all = text.named_parameters();
+  for (auto& one : vision.named_parameters()) all.push_back(std::move(one));
+  all.emplace_back("logit_scale", logit_scale);
+  return all;
+}
+
+void initialise_clip(const ClipModel& model, uint64_t seed) {
+  const c10::NoGradGuard no_grad;
+  initialise_layers(model.text, derive_seed(seed, "text tower"));
+  initialise_layers(model.vision, derive_seed(seed, "vision tower"));
+  for (const auto& [name, value] : model.named_parameters()) {
+    if (name.find("embedding") != std::string::npos && name.find("patch_embedding") == std::string::npos)
+      value.normal_(0, kEmbeddingDeviation, make_generator(derive_seed(seed, "initial " + name)));
+    if (name.find("out_proj.") != std::string::npos || name.find("fc2.") != std::string::npos) value.mul_(kBranchGain);
+  }
+  model.logit_scale.fill_(std::log(kFirstScale));
+}
+
+std::vector<double> text_spread(const nn::ClipText& text, const at::Tensor& ids) {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor states = text(ids).states;                                          // [M, L, D]
+  const at::Tensor spread = states.var(0, /*unbiased=*/false).mean(-1).sqrt(), length = states.square().mean(at::IntArrayRef({0, 2})).sqrt();  // [L]
+  const at::Tensor shares = (spread / length).to(at::kDouble).contiguous();
+  return {shares.const_data_ptr<double>(), shares.const_data_ptr<double>() + shares.numel()};
+}
+
+ClipResult train_clip(const nn::ClipTextConfig& text, const nn::ClipVisionConfig& vision, const CaptionedPictures& data, const CaptionedPictures* validation, const ClipOptions& options,
+                      WorkerPool& pool, const TrainCallbacks& callbacks) {
+  check_range(options.batch_size, "batchSize", 2, 65536);
+  check_range(options.shard_size, "shardSize", 1, 65536);
+  check_range(options.evaluate_every, "evaluateEvery", 0, 100'000'000);
+  expect(text.projection_dim > 0 && text.projection_dim == vision.projection_dim, "Expected towers with projections of one size, received {} and {}", text.projection_dim, vision.projection_dim);
+  check_data(data, "pictures", text, vision);
+  if (validation != nullptr) check_data(*validation, "validation pictures", text, vision);
+  return Run(text, vision, data, validation, options, pool, callbacks).train();
+}
+
+}  // namespace seedbed::train

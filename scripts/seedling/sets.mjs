@@ -1,0 +1,28 @@
+// Reads a set of the corpus as it lies on the disk (README.md says what is in it).
+
+import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { PIXELS } from './variations.mjs';
+
+const PICTURE_BYTES = PIXELS * PIXELS * 3;
+const MOST_BYTES = 1 << 30; // of one call
+
+/** All pictures as one block of bytes. */
+export function readPictures(corpus, set) {
+  const path = join(corpus, set, 'pictures.u8');
+  const { size } = statSync(path);
+  const data = new Uint8Array(size);
+  const file = openSync(path);
+  for (let at = 0; at < size; ) at += readSync(file, data, at, Math.min(MOST_BYTES, size - at), at);
+  closeSync(file);
+  return { data, count: size / PICTURE_BYTES, width: PIXELS, height: PIXELS };
+}
+
+export const readEntries = (corpus, set) => readFileSync(join(corpus, set, 'entries.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+
+export const readSet = (corpus, set) => ({ pictures: readPictures(corpus, set), entries: readEntries(corpus, set) });
+
+const VARIATIONS = ['size', 'place', 'tilt', 'mirrored', 'upsideDown', 'background'];
+
+/** One thing in the middle, as it is. */
+export const isPlain = (entry) => (entry.count ?? 1) === 1 && VARIATIONS.every((name) => entry[name] === undefined) && entry.ground !== 'white';

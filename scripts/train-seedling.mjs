@@ -1,0 +1,88 @@
+// Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
+//
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|unet] [--threads N]
+//
+// Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
+// says goes to FOLDER/log.jsonl too.
+
+import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.js';
+import { preview } from './seedling/preview.mjs';
+import { isPlain, readSet } from './seedling/sets.mjs';
+
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' } } });
+if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
+mkdirSync(values.work, { recursive: true });
+const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
+const SAY_EVERY = 20;
+const PREVIEW_EVERY = 500;
+const PLAIN_REPEATS = 5; // plain drawings are a twentieth of the corpus and most of what people ask for
+
+const tell = (fields) => {
+  const line = JSON.stringify({ time: new Date().toISOString(), ...fields });
+  appendFileSync(join(values.work, 'log.jsonl'), `${line}\n`);
+  console.log(line);
+};
+
+const STAGES = {
+  // Squares of 32 pixels first, four times as many for the time; whole pictures last.
+  vae: () => {
+    const { pictures } = readSet(values.corpus, 'train');
+    const validation = readSet(values.corpus, 'heldout-concepts').pictures;
+    return trainAutoencoder(pictures, { ...common('vae'), steps: 3000, crop: 32, wholeSteps: 600, shardSize: 32, lr: 2e-3, validation, evaluateEvery: 200, checkpointEvery: 100 });
+  },
+  // The plain caption of the unseen style, in words of a seen one, says how well pictures and words have met.
+  clip: () => {
+    const { pictures, entries } = readSet(values.corpus, 'train');
+    const unseen = readSet(values.corpus, 'twemoji');
+    const validation = { pictures: unseen.pictures, captions: unseen.entries.map(({ captions }) => captions[0].replace('a sticker of', 'a flat drawing of')) };
+    return trainClip(pictures, captionsOf(entries), {
+      ...common('clip'), tokenizer: join('models', 'seedling', 'tokenizer'), steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation, evaluateEvery: 200, checkpointEvery: 50,
+    });
+  },
+  unet: () => {
+    const { pictures, entries } = readSet(values.corpus, 'train');
+    const held = readSet(values.corpus, 'heldout-pairs');
+    const count = 128;
+    const checked = { pictures: { ...held.pictures, data: held.pictures.data.subarray(0, count * 64 * 64 * 3), count }, captions: captionsOf(held.entries.slice(0, count)) };
+    return trainDiffusion(pictures, captionsOf(entries), {
+      ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), steps: 24_000, batchSize: 64, shardSize: 32, lr: 8e-4, averageDecay: 0.9995,
+      repeats: entries.map((entry) => (isPlain(entry) && entry.style !== 'photo' ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
+    });
+  },
+};
+
+const captionsOf = (entries) => entries.map(({ captions }) => captions);
+
+/** Pictures with one caption are no wrong answers to each other's: hundreds of photos are 'a grey photo of a dress'. */
+function sameCaption(entries) {
+  const numbers = new Map();
+  return entries.map(({ captions: [first] }) => {
+    if (!numbers.has(first)) numbers.set(first, numbers.size);
+    return numbers.get(first);
+  });
+}
+
+function common(stage) {
+  return { out: join(values.work, stage), checkpoint: join(values.work, `${stage}.checkpoint.safetensors`), resume: true, ...threads };
+}
+
+for (const [stage, start] of Object.entries(STAGES)) {
+  if ((values.stage ?? stage) !== stage || existsSync(join(values.work, stage))) continue;
+  let losses = [];
+  let since = performance.now();
+  for await (const event of start()) {
+    if (event.type === 'evaluation' || event.type === 'check') tell({ stage, ...event });
+    if (event.type === 'checkpoint' && stage === 'unet' && event.step % PREVIEW_EVERY === 0)
+      await preview(common(stage).checkpoint, { vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), out: join(values.work, 'preview.png'), ...threads });
+    if (event.type !== 'step') continue;
+    losses.push(event.loss);
+    if (event.step % SAY_EVERY !== 0 && event.step !== event.steps) continue;
+    const seconds = (performance.now() - since) / 1000;
+    tell({ stage, step: event.step, loss: Number((losses.reduce((a, b) => a + b) / losses.length).toFixed(5)), lr: Number(event.lr.toPrecision(4)), secondsPerStep: Number((seconds / losses.length).toFixed(3)) });
+    losses = [];
+    since = performance.now();
+  }
+}
