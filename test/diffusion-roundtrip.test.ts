@@ -37,7 +37,7 @@ t.test('a folder that cannot be saved', async (t) => {
   using sd = await load(folder);
   const cases: [string, () => unknown, string, RegExp][] = [
     ['no path', () => sd.save(''), 'ERR_INVALID_ARGUMENT', /path of a folder/],
-    ['an unknown dtype', () => sd.save(join(root, 'x'), { dtype: 'int8' as never }), 'ERR_INVALID_ARGUMENT', /for dtype, received 'int8'/],
+    ['an unknown dtype', () => sd.save(join(root, 'x'), { dtype: 'int4' as never }), 'ERR_INVALID_ARGUMENT', /for dtype, received 'int4'/],
     ['an unknown option', () => sd.save(join(root, 'x'), { dtpye: 'float32' } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'dtype'/],
     ['a folder with content', () => sd.save(folder), 'ERR_FILE_WRITE', /new or empty/],
     ['no folder above', () => sd.save(join(root, 'none', 'x')), 'ERR_FILE_NOT_FOUND', /none/],
