@@ -19,8 +19,9 @@ export async function preview(checkpoint, { vae, clip, out, threads }) {
   const scratch = mkdtempSync(join(tmpdir(), 'seedling-'));
   try {
     await exportDiffusion(checkpoint, { vae, clip, side: PIXELS, out: join(scratch, 'model') });
-    using sd = await loadDiffusion(join(scratch, 'model'), { dtype: 'float32', device: 'cpu', ...(threads && { threads }) });
+    const sd = await loadDiffusion(join(scratch, 'model'), { dtype: 'float32', device: 'cpu', ...(threads && { threads }) });
     const { images } = await sd.generate({ prompt: PROMPTS, steps: 25, guidanceScale: 3, seed: 1 });
+    sd.dispose();
     await sheet(images).toFile(out);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
