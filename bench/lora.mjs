@@ -56,14 +56,14 @@ for (const [size, rounds] of [['small', 15], ['sd15', 3]]) {
   for (const name of ['seedbed float32', 'PEFT float32']) {
     const peer = start(name, folder, 'infer', 2, name.startsWith('seedbed') ? ['float32'] : []);
     await peer.ready();
-    const all = { plain: [], adapter: [], switch: [] };
+    const all = { plain: [], adapter: [], merged: [], switch: [] };
     for (let round = 0; round < rounds + 1; round++) for (const kind of Object.keys(all)) all[kind].push(await peer.round(kind));
     times[name] = Object.fromEntries(Object.entries(all).map(([kind, list]) => [kind, median(list.slice(1))]));
     await peer.close();
   }
   say(`\nInference, ${size === 'small' ? 'small net' : 'Stable Diffusion 1.5'}, batch 2`);
-  for (const [name, { plain, adapter, switch: change }] of Object.entries(times))
-    say(`  ${name.padEnd(18)} call ${(plain * 1000).toFixed(1)} ms, with an adapter ${(adapter * 1000).toFixed(1)} ms (+${(100 * (adapter / plain - 1)).toFixed(1)} %), switching ${(change * 1000).toFixed(3)} ms`);
+  for (const [name, { plain, adapter, merged, switch: change }] of Object.entries(times))
+    say(`  ${name.padEnd(18)} call ${(plain * 1000).toFixed(1)} ms, with an adapter ${(adapter * 1000).toFixed(1)} ms (+${(100 * (adapter / plain - 1)).toFixed(1)} %), merged ${(merged * 1000).toFixed(1)} ms (+${(100 * (merged / plain - 1)).toFixed(1)} %), switching ${(change * 1000).toFixed(3)} ms`);
   ratios[`switching adapters, ${size}`] = Number((times['PEFT float32'].switch / times['seedbed float32'].switch).toFixed(1));
   ratios[`price of an adapter, ${size}`] = Number((times['seedbed float32'].adapter / times['seedbed float32'].plain - 1).toFixed(4));
 }

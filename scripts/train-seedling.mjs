@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.js';
 import { preview } from './seedling/preview.mjs';
-import { isPlain, readSet } from './seedling/sets.mjs';
+import { firstPictures, isPlain, readSet } from './seedling/sets.mjs';
 
 const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
@@ -18,6 +18,7 @@ mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 const SAY_EVERY = 20;
 const PREVIEW_EVERY = 500;
+const CHECKED = 128; // pictures
 const PLAIN_REPEATS = 5; // plain drawings are a twentieth of the corpus and most of what people ask for
 
 const tell = (fields) => {
@@ -45,8 +46,7 @@ const STAGES = {
   unet: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
     const held = readSet(values.corpus, 'heldout-pairs');
-    const count = 128;
-    const checked = { pictures: { ...held.pictures, data: held.pictures.data.subarray(0, count * 64 * 64 * 3), count }, captions: captionsOf(held.entries.slice(0, count)) };
+    const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
       ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), steps: 24_000, batchSize: 64, shardSize: 32, lr: 8e-4, averageDecay: 0.9995,
       repeats: entries.map((entry) => (isPlain(entry) && entry.style !== 'photo' ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,

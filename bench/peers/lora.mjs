@@ -69,13 +69,21 @@ const infer = (loras) => sd.predictNoise({ latents, timestep: 41, context, loras
 await infer({ a: 0, b: 0 });
 say({ engine: `seedbed ${dtype}` });
 for await (const line of createInterface(process.stdin)) {
+  if (line === 'merged') {
+    sd.loras.setScale('a', 1);
+    sd.loras.setScale('b', 0);
+    sd.loras.merge('a');
+    await infer();
+  }
   const begin = performance.now();
   if (line === 'switch') {
     for (const name of ['a', 'b']) {
       sd.loras.setScale(name, 0.7);
       sd.loras.setScale(name === 'a' ? 'b' : 'a', 0);
     }
-  } else await infer(line === 'plain' ? { a: 0, b: 0 } : { a: 1, b: 0 });
+  } else if (line === 'merged') await infer();
+  else await infer(line === 'plain' ? { a: 0, b: 0 } : { a: 1, b: 0 });
   say({ seconds: (performance.now() - begin) / 1000 / (line === 'switch' ? 2 : 1) });
+  if (line === 'merged') sd.loras.unmerge('a');
 }
 process.exit();

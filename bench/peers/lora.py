@@ -3,7 +3,7 @@
 python3 lora.py FOLDER train|infer BATCH THREADS [--recompute]
 
 train: rank 16 on the projections of UNet and text encoder, AdamW, fixed draws. A line about itself when ready, then a step per line on standard
-input: { seconds, loss, peakMb }. infer: a line "plain", "adapter" or "switch" (between two adapters, with set_adapters) for each round: { seconds }.
+input: { seconds, loss, peakMb }. infer: a line "plain", "adapter", "merged" or "switch" (between two adapters, with set_adapters) for each round: { seconds }.
 """
 import argparse
 import pathlib
@@ -69,9 +69,14 @@ def main():
                     unet.set_adapters([name], [0.7])
             else:
                 (unet.disable_adapters if line.strip() == "plain" else unet.enable_adapters)()
+                if line.strip() == "merged":
+                    unet.fuse_lora(adapter_names=["a"])
+                    unet.disable_lora()
                 began = time.perf_counter()
                 infer()
             say(seconds=(time.perf_counter() - began) / (2 if line.strip() == "switch" else 1))
+            if line.strip() == "merged":
+                unet.unfuse_lora()
         return
 
     unet.train()

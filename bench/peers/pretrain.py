@@ -2,12 +2,11 @@
 
 python3 pretrain.py autoencoder|unet SIDE BATCH STEPS float32|bfloat16 THREADS      a round per line on standard input
 """
-import json
 import sys
-import time
 
 import torch
 from diffusion import diffusers_classes
+from rounds import serve_rounds
 
 kind = sys.argv[1]
 side, batch, steps = map(int, sys.argv[2:5])
@@ -68,10 +67,4 @@ def step():
     optimiser.zero_grad(set_to_none=True)
 
 
-step()
-print(json.dumps({"torch": torch.__version__}), flush=True)
-for _ in sys.stdin:
-    begin = time.perf_counter()
-    for _ in range(steps):
-        step()
-    print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+serve_rounds(step, steps)

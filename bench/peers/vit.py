@@ -2,11 +2,10 @@
 
 python3 vit.py SIZE PATCH WIDTH DEPTH HEADS CLASSES BATCH STEPS float32|bfloat16 THREADS      a round per line on standard input
 """
-import json
 import sys
-import time
 
 import torch
+from rounds import serve_rounds
 from torch.nn import functional as F
 
 library = torch.library.Library("torchvision", "DEF")
@@ -30,10 +29,4 @@ def step():
     optimiser.zero_grad(set_to_none=True)
 
 
-step()
-print(json.dumps({"torch": torch.__version__}), flush=True)
-for _ in sys.stdin:
-    begin = time.perf_counter()
-    for _ in range(steps):
-        step()
-    print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+serve_rounds(step, steps)

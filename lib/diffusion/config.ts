@@ -3,7 +3,7 @@ import { unetJson, type UnetConfig } from './unet-config.js';
 import { vaeJson, type VaeConfig } from './vae-config.js';
 
 export { parseClipTextConfig, parseClipVisionConfig, type ClipTextConfig, type ClipVisionConfig } from './clip-config.js';
-export { parseUnetConfig, type UnetConfig } from './unet-config.js';
+export { parseUnetConfig, usualUnet, type UnetConfig } from './unet-config.js';
 export { parseVaeConfig, type VaeConfig } from './vae-config.js';
 
 /** The sizes of a model's nets. */

@@ -1,6 +1,6 @@
 import { SeedbedError } from '../errors.js';
 import { checkInputChannels, otherArchitecture } from './architectures.js';
-import type { ClipTextConfig, DiffusionConfig, UnetConfig, VaeConfig } from './config.js';
+import { usualUnet, type ClipTextConfig, type DiffusionConfig, type UnetConfig, type VaeConfig } from './config.js';
 import { readSafetensorsHeader, readSmallTensor, type SafetensorsHeader } from './safetensors-header.js';
 
 /** What a single file in the original key layout holds. */
@@ -121,26 +121,17 @@ function unetConfig(shapes: Shapes, family: 'sd1' | 'sd2', predictionType: Singl
   }
   if (first === undefined) throw new SeedbedError('ERR_WEIGHTS', `Expected attention to the prompt in the UNet of '${shapes.path}', found none`);
   return {
+    ...usualUnet(levels.map((level) => level.attends)),
     sampleSize: predictionType === 'v_prediction' && family === 'sd2' ? 96 : 64,
     inChannels: shapes.at(`${UNET}input_blocks.0.0.weight`, 1),
     outChannels: shapes.at(`${UNET}out.2.weight`, 0),
-    downBlockTypes: levels.map(({ attends }) => (attends ? 'CrossAttnDownBlock2D' : 'DownBlock2D')),
-    upBlockTypes: levels.map(({ attends }): UnetConfig['upBlockTypes'][number] => (attends ? 'CrossAttnUpBlock2D' : 'UpBlock2D')).reverse(),
-    midBlockType: 'UNetMidBlock2DCrossAttn',
     blockOutChannels: levels.map(({ channels }) => channels),
     layersPerBlock: levels[0]?.layers ?? 0,
     crossAttentionDim: shapes.at(first + crossAttention, 1),
     attentionHeads: levels.map(({ channels }) => (family === 'sd1' ? 8 : Math.max(1, channels / HEAD_WIDTH))),
     useLinearProjection: shapes.of(`${first}1.proj_in.weight`).length === 2,
     upcastAttention: family === 'sd2',
-    onlyCrossAttention: false,
     normGroups: 32,
-    normEps: 1e-5,
-    actFn: 'silu',
-    flipSinToCos: true,
-    freqShift: 0,
-    downsamplePadding: 1,
-    midBlockScaleFactor: 1,
   };
 }
 

@@ -33,6 +33,24 @@ export interface UnetConfig {
   midBlockScaleFactor: number;
 }
 
+/** What UNets of Stable Diffusion's layout have in common. `attends`: which levels look at the prompt, from the largest picture to the smallest. */
+export function usualUnet(
+  attends: readonly boolean[],
+): Pick<UnetConfig, 'downBlockTypes' | 'upBlockTypes' | 'midBlockType' | 'onlyCrossAttention' | 'normEps' | 'actFn' | 'flipSinToCos' | 'freqShift' | 'downsamplePadding' | 'midBlockScaleFactor'> {
+  return {
+    downBlockTypes: attends.map((looks) => (looks ? 'CrossAttnDownBlock2D' : 'DownBlock2D')),
+    upBlockTypes: attends.map((looks) => (looks ? ('CrossAttnUpBlock2D' as const) : 'UpBlock2D')).reverse(),
+    midBlockType: 'UNetMidBlock2DCrossAttn',
+    onlyCrossAttention: false,
+    normEps: 1e-5,
+    actFn: 'silu',
+    flipSinToCos: true,
+    freqShift: 0,
+    downsamplePadding: 1,
+    midBlockScaleFactor: 1,
+  };
+}
+
 /** A number, or a list of one number for every level. */
 const sameNumber = z.union([
   positiveInt,

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { parseClipTextConfig, parseUnetConfig, parseVaeConfig, toDiffusersConfig, type ClipTextConfig, type UnetConfig, type VaeConfig } from '../diffusion/config.js';
+import { parseClipTextConfig, parseUnetConfig, parseVaeConfig, toDiffusersConfig, usualUnet, type ClipTextConfig, type UnetConfig, type VaeConfig } from '../diffusion/config.js';
 import { readComponent } from '../diffusion/layout.js';
 import { TOKENIZER_FILES } from '../diffusion/save.js';
 import { ArgumentError } from '../errors.js';
@@ -110,25 +110,16 @@ function newConfig(config: z.output<typeof configSchema>, latentChannels: number
     for (const [name, divisor] of Object.entries({ headSize, normGroups }))
       if (channels % divisor !== 0) throw new ArgumentError(`Expected widths that are multiples of ${name} ${divisor} for config.blockOutChannels, received ${channels}`);
   return {
+    ...usualUnet(attention),
     sampleSize,
     inChannels: latentChannels,
     outChannels: latentChannels,
-    downBlockTypes: attention.map((attends) => (attends ? 'CrossAttnDownBlock2D' : 'DownBlock2D')),
-    upBlockTypes: attention.map((attends) => (attends ? ('CrossAttnUpBlock2D' as const) : ('UpBlock2D' as const))).reverse(),
-    midBlockType: 'UNetMidBlock2DCrossAttn',
     blockOutChannels,
     layersPerBlock,
     crossAttentionDim: promptWidth,
     attentionHeads: blockOutChannels.map((channels) => channels / headSize),
     useLinearProjection: true,
     upcastAttention: false,
-    onlyCrossAttention: false,
     normGroups,
-    normEps: 1e-5,
-    actFn: 'silu',
-    flipSinToCos: true,
-    freqShift: 0,
-    downsamplePadding: 1,
-    midBlockScaleFactor: 1,
   };
 }

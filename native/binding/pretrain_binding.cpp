@@ -13,27 +13,6 @@ namespace seedbed::binding {
 
 namespace {
 
-using EmitEvaluation = Napi::Value (*)(Napi::Env, const train::EvaluationReport&);
-
-// Events of a training run, and its cancellation.
-train::TrainCallbacks report_to(JobContext& context, int64_t steps, EmitEvaluation emit_evaluation) {
-  train::TrainCallbacks callbacks;
-  callbacks.on_step = [&context, steps](const train::StepReport& report) {
-    context.progress(step_event(report, steps));
-    context.throw_if_cancelled();
-  };
-  callbacks.on_evaluation = [&context, emit_evaluation](const train::EvaluationReport& report) { context.progress([=](Napi::Env env) { return emit_evaluation(env, report); }); };
-  callbacks.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
-  return callbacks;
-}
-
-Napi::Value emit_result(Napi::Env env, const train::TrainResult& result, EmitEvaluation emit_evaluation) {
-  return emit_object(env, {{"steps", result.steps},
-                           {"samples", result.samples},
-                           {"losses", emit_losses(env, result)},
-                           {"evaluations", emit_list(env, result.evaluations, [&](const auto& r) { return emit_evaluation(env, r); })}});
-}
-
 Napi::Value emit_quality(Napi::Env env, const train::EvaluationReport& r) {
   return emit_object(env, {{"type", std::string("evaluation")}, {"step", r.step}, {"error", r.loss}, {"psnr", r.accuracy}});
 }

@@ -37,29 +37,6 @@ Napi::Value emit_evaluation(Napi::Env env, const train::EvaluationReport& r) {
   return emit_object(env, {{"type", std::string("evaluation")}, {"step", r.step}, {"loss", r.loss}, {"accuracy", r.accuracy}});
 }
 
-Napi::Value emit_result(Napi::Env env, const train::TrainResult& result) {
-  Napi::Object out = emit_object(env, {{"steps", result.steps},
-                                       {"samples", result.samples},
-                                       {"losses", emit_losses(env, result)},
-                                       {"evaluations", emit_list(env, result.evaluations, [env](const auto& r) { return emit_evaluation(env, r); })}});
-  if (result.best) out.Set("best", emit_evaluation(env, *result.best));
-  return out;
-}
-
-// Events of a training run, and its cancellation.
-train::TrainCallbacks report_to(JobContext& context, int64_t steps) {
-  train::TrainCallbacks callbacks;
-  callbacks.on_step = [&context, steps](const train::StepReport& report) {
-    context.progress(step_event(report, steps));
-    context.throw_if_cancelled();
-  };
-  callbacks.on_evaluation = [&context](const train::EvaluationReport& report) {
-    context.progress([report](Napi::Env env) { return emit_evaluation(env, report); });
-  };
-  callbacks.on_checkpoint = [&context](int64_t step) { context.progress(checkpoint_event(step)); };
-  return callbacks;
-}
-
 NamedTensors tensors_of(const SafetensorsFile& file) {
   NamedTensors tensors;
   for (const std::string& name : file.names()) tensors.emplace_back(name, file.tensor(name));
@@ -169,9 +146,13 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const auto [result, factors] = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool, report_to(context, options.updates.steps));
+    const auto [result, factors] = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool, report_to(context, options.updates.steps, emit_evaluation));
     if (!factors.empty()) classifier->adapter = std::make_shared<const nn::NetworkAdapter>(classifier->model, factors, nn::AdapterUse::inference);
-    return [result = result](Napi::Env env) { return emit_result(env, result); };
+    return [result = result](Napi::Env env) {
+      Napi::Object out = emit_result(env, result, emit_evaluation);
+      if (result.best) out.Set("best", emit_evaluation(env, *result.best));
+      return out;
+    };
   });
 }
 

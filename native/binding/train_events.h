@@ -13,4 +13,10 @@ Emit checkpoint_event(int64_t step);
 Emit encode_event(int64_t done, int64_t total);
 Napi::Value emit_losses(Napi::Env env, const train::TrainResult& result);
 
+// An evaluation under the names of its stage.
+using EmitEvaluation = Napi::Value (*)(Napi::Env, const train::EvaluationReport&);
+// Events of a training run, and its cancellation. `emit_evaluation` may be null where nothing is evaluated.
+train::TrainCallbacks report_to(JobContext& context, int64_t steps, EmitEvaluation emit_evaluation);
+Napi::Object emit_result(Napi::Env env, const train::TrainResult& result, EmitEvaluation emit_evaluation);
+
 }  // namespace seedbed::binding

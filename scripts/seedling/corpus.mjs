@@ -22,7 +22,7 @@ import { planSets } from './plan.mjs';
 import { hash } from './random.mjs';
 import { heldOutConcepts, splitOf } from './splits.mjs';
 import { makeTextures, TEXTURES } from './textures.mjs';
-import { PIXELS } from './variations.mjs';
+import { PICTURE_BYTES, PIXELS } from './variations.mjs';
 
 const TRAINED = ['3d', 'flat', 'noto', 'blob'];
 const NICE = 10;
@@ -73,7 +73,7 @@ async function loadDrawings(packages, concepts) {
 async function paintSet(folder, entries, data) {
   const path = join(folder, 'pictures.u8');
   const file = openSync(path, 'w');
-  ftruncateSync(file, entries.length * PIXELS * PIXELS * 3);
+  ftruncateSync(file, entries.length * PICTURE_BYTES);
   closeSync(file);
   const jobs = entries.map(({ drawing, photo, captions: _captions, ...variation }, index) => ({ index, drawing, photo, variation }));
   const workers = Array.from({ length: threads }, (_, t) => new Worker(new URL('painter.mjs', import.meta.url), { workerData: { ...data, path, jobs: jobs.filter(({ index }) => index % threads === t) } }));

@@ -5,10 +5,9 @@ import { workerData } from 'node:worker_threads';
 import { DRAWING } from './drawings.mjs';
 import { SIDE } from './fashion.mjs';
 import { paintPicture } from './painting.mjs';
-import { PIXELS } from './variations.mjs';
+import { PICTURE_BYTES, PIXELS } from './variations.mjs';
 
 const { path, jobs, drawings, textures, photos } = workerData;
-const BYTES = PIXELS * PIXELS * 3;
 
 /** A grey photo as an opaque drawing; its ground is black, and white when inverted. */
 function photo(index, ground) {
@@ -26,6 +25,6 @@ for (const { index, variation, drawing, photo: photoIndex } of jobs) {
   const source = photoIndex === undefined ? { pixels: drawings.subarray(drawing * size, (drawing + 1) * size), side: DRAWING } : photo(photoIndex, variation.ground);
   const texture = variation.background?.texture;
   const picture = paintPicture(variation, source, texture === undefined ? undefined : textures.subarray(texture * PIXELS * PIXELS, (texture + 1) * PIXELS * PIXELS));
-  writeSync(file, picture, 0, BYTES, index * BYTES);
+  writeSync(file, picture, 0, PICTURE_BYTES, index * PICTURE_BYTES);
 }
 closeSync(file);

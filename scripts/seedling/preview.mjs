@@ -1,10 +1,9 @@
 // Pictures of a seedling in training, on one sheet.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import sharp from 'sharp';
-import { exportDiffusion, loadDiffusion } from '../../dist/lib/index.js';
+import { contactSheet, encodePng, exportDiffusion, loadDiffusion } from '../../dist/lib/index.js';
 import { PIXELS } from './variations.mjs';
 
 export const PROMPTS = [
@@ -13,6 +12,7 @@ export const PROMPTS = [
 ];
 const COLUMNS = 8;
 const GAP = 2;
+const GREY = 128;
 
 /** Draws PROMPTS with the weights of a checkpoint as it stands. */
 export async function preview(checkpoint, { vae, clip, out, threads }) {
@@ -22,15 +22,8 @@ export async function preview(checkpoint, { vae, clip, out, threads }) {
     const sd = await loadDiffusion(join(scratch, 'model'), { dtype: 'float32', device: 'cpu', ...(threads && { threads }) });
     const { images } = await sd.generate({ prompt: PROMPTS, steps: 25, guidanceScale: 3, seed: 1 });
     sd.dispose();
-    await sheet(images).toFile(out);
+    writeFileSync(out, await encodePng(contactSheet(images, COLUMNS, GAP, GREY)));
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
-}
-
-/** Pictures of one size side by side. */
-export function sheet(images, columns = COLUMNS) {
-  const cell = PIXELS + GAP;
-  const layers = images.map(({ data, width, height, channels }, i) => ({ input: Buffer.from(data), raw: { width, height, channels }, left: (i % columns) * cell, top: Math.floor(i / columns) * cell }));
-  return sharp({ create: { width: columns * cell - GAP, height: Math.ceil(images.length / columns) * cell - GAP, channels: 3, background: 'grey' } }).composite(layers);
 }

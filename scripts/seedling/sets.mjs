@@ -2,9 +2,8 @@
 
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { PIXELS } from './variations.mjs';
+import { PICTURE_BYTES, PIXELS } from './variations.mjs';
 
-const PICTURE_BYTES = PIXELS * PIXELS * 3;
 const MOST_BYTES = 1 << 30; // of one call
 
 /** All pictures as one block of bytes. */
@@ -17,6 +16,9 @@ export function readPictures(corpus, set) {
   closeSync(file);
   return { data, count: size / PICTURE_BYTES, width: PIXELS, height: PIXELS };
 }
+
+/** The first `count` pictures of a set. */
+export const firstPictures = (pictures, count) => ({ ...pictures, data: pictures.data.subarray(0, count * PICTURE_BYTES), count });
 
 export const readEntries = (corpus, set) => readFileSync(join(corpus, set, 'entries.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { randomOf, shuffle } from './random.mjs';
-import { PIXELS } from './variations.mjs';
+import { PICTURE_BYTES, PIXELS } from './variations.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -34,7 +34,7 @@ const chosen = shuffle(randomOf(`sheet/${values.seed}`), suited).slice(0, column
 const file = openSync(join(folder, 'pictures.u8'), 'r');
 const cell = PIXELS + GAP;
 const tiles = chosen.map(({ index }, i) => {
-  const input = Buffer.alloc(PIXELS * PIXELS * 3);
+  const input = Buffer.alloc(PICTURE_BYTES);
   readSync(file, input, 0, input.length, index * input.length);
   return { input, raw: { width: PIXELS, height: PIXELS, channels: 3 }, left: (i % columns) * cell, top: Math.floor(i / columns) * cell };
 });

@@ -4,6 +4,7 @@ import { COLOURS, WANDER } from './tables/colours.mjs';
 import { pick, pickWeighted, shuffle, uniform } from './random.mjs';
 
 export const PIXELS = 64;
+export const PICTURE_BYTES = PIXELS * PIXELS * 3;
 const CENTRE = PIXELS / 2;
 
 /** Pixels of a drawing's longer side. A large one is cut by the frame. */

@@ -187,6 +187,14 @@ at::Tensor filter_gradient(const Convolution& conv, const float* grad_out) {
   return gradient;
 }
 
+// Of the map that went in, from that of the map that came out, by the filter turned round.
+at::Tensor input_gradient(torch::autograd::AutogradContext& ctx, const at::Tensor& grad) {
+  auto& saved = ctx.saved_data;
+  const at::Tensor packed = saved["packed"].toTensor();
+  const at::Tensor turned = saved["turned"].isNone() ? turn_winograd(packed, saved["out_channels"].toInt()) : saved["turned"].toTensor();
+  return winograd_conv3x3(grad, turned, packed.size(1), {}, {});
+}
+
 class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed,
@@ -199,10 +207,7 @@ class FrozenConvolution : public torch::autograd::Function<FrozenConvolution> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
-    auto& saved = ctx->saved_data;
-    const at::Tensor packed = saved["packed"].toTensor();
-    const at::Tensor turned = saved["turned"].isNone() ? turn_winograd(packed, saved["out_channels"].toInt()) : saved["turned"].toTensor();
-    return {winograd_conv3x3(grads[0], turned, packed.size(1), {}, {}), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
+    return {input_gradient(*ctx, grads[0]), ctx->saved_data["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
   }
 };
 
@@ -223,13 +228,8 @@ class TrainedConvolution : public torch::autograd::Function<TrainedConvolution> 
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
     auto& saved = ctx->saved_data;
-    const at::Tensor x = ctx->get_saved_variables()[0], grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast), packed = saved["packed"].toTensor();
-    at::Tensor grad_x;
-    if (saved["x_gradient"].toBool()) {
-      const at::Tensor turned = saved["turned"].isNone() ? turn_winograd(packed, saved["out_channels"].toInt()) : saved["turned"].toTensor();
-      grad_x = winograd_conv3x3(grad, turned, packed.size(1), {}, {});
-    }
-    return {grad_x, winograd_filter_gradient(x, grad), saved["bias"].toBool() ? grad.sum({0, 2, 3}) : at::Tensor(), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}};
+    const at::Tensor x = ctx->get_saved_variables()[0], grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
+    return {saved["x_gradient"].toBool() ? input_gradient(*ctx, grad) : at::Tensor(), winograd_filter_gradient(x, grad), saved["bias"].toBool() ? grad.sum({0, 2, 3}) : at::Tensor(), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}};
   }
 };
 

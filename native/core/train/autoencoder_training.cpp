@@ -40,11 +40,11 @@ at::Tensor mean_of(const at::Tensor& sum, const at::Tensor& counted, double shar
 class Run {
  public:
   Run(const nn::VaeConfig& config, const at::Tensor& pictures, const at::Tensor& validation, const AutoencoderOptions& options, WorkerPool& pool, const TrainCallbacks& callbacks)
-      : pictures_(pictures), validation_(validation), o_(options), pool_(pool), callbacks_(callbacks), model_(config), averaged_(config), order_(pictures.size(0), options.seed) {
+      : pictures_(pictures), validation_(validation), o_(options), pool_(pool), callbacks_(callbacks), model_(config), kept_(config), order_(pictures.size(0), options.seed) {
     if (o_.initial.empty()) initialise_layers(model_, o_.seed);
     else nn::load_parameters(model_, o_.initial);
     trainer_.emplace(model_.named_parameters(), o_.updates, [this] { return make_identity(); }, pool_);
-    if (o_.updates.average_decay > 0) nn::adopt_parameters(averaged_, trainer_->progress().averages);
+    nn::adopt_parameters(kept_, trainer_->kept());
   }
 
   AutoencoderResult train() {
@@ -54,8 +54,7 @@ class Run {
       if (callbacks_.on_step) callbacks_.on_step(report);
     };
     AutoencoderResult result{.train = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks, [this] { evaluate_when_due(); })};
-    const c10::NoGradGuard no_grad;
-    for (const auto& [name, value] : best().named_parameters()) result.weights.emplace_back(name, value.detach().clone());
+    result.weights = trainer_->copy_of_kept();
     const auto [mean, deviation] = latent_statistics();
     if (o_.normalise) fold_normalisation(result.weights, mean, deviation);
     for (int64_t i = 0; i < mean.numel(); ++i) {
@@ -66,24 +65,21 @@ class Run {
   }
 
  private:
-  // The network that is kept.
-  const nn::AutoencoderKl& best() const { return o_.updates.average_decay > 0 ? averaged_ : model_; }
-
   // Rows of a batch, and what is drawn for them.
   struct Rows {
     at::Tensor pixels;  // [b, 3, H, W]
     at::Tensor noise;   // [b, latent, h, w]
   };
 
-  Rows draw_rows(int64_t step, const std::vector<int64_t>& places, int64_t begin, int64_t end) const {
+  Rows draw_rows(int64_t step, const std::vector<int64_t>& places, const Shard& shard) const {
     const c10::NoGradGuard no_grad;
-    const std::vector<int64_t> own(places.begin() + begin, places.begin() + end);
-    if (o_.fixed) return {pixels_of(pictures_, own), o_.fixed->noise[step].slice(0, begin, end)};
-    const int64_t first = step * o_.batch_size + begin, crop = step < o_.updates.steps - o_.whole_steps ? o_.crop : 0;
+    const std::vector<int64_t> own(places.begin() + shard.begin, places.begin() + shard.end);
+    if (o_.fixed) return {pixels_of(pictures_, own), o_.fixed->noise[step].slice(0, shard.begin, shard.end)};
+    const int64_t first = step * o_.batch_size + shard.begin, crop = step < o_.updates.steps - o_.whole_steps ? o_.crop : 0;
     Rows rows{.pixels = crops_of(pictures_, own, crop, o_.seed, first)};
     const nn::VaeConfig& c = model_.config();
-    rows.noise = at::empty({end - begin, c.latent_channels, rows.pixels.size(2) / c.factor(), rows.pixels.size(3) / c.factor()});
-    for (int64_t i = 0; i < end - begin; ++i) rows.noise[i].normal_(0, 1, make_generator(derive_seed(o_.seed, "latent", {static_cast<uint64_t>(first + i)})));
+    rows.noise = at::empty({shard.size(), c.latent_channels, rows.pixels.size(2) / c.factor(), rows.pixels.size(3) / c.factor()});
+    for (int64_t i = 0; i < shard.size(); ++i) rows.noise[i].normal_(0, 1, make_generator(derive_seed(o_.seed, "latent", {static_cast<uint64_t>(first + i)})));
     return rows;
   }
 
@@ -103,23 +99,19 @@ class Run {
   BatchGradient one_gradient(int64_t step) {
     std::vector<int64_t> places;
     for (int64_t i = 0; i < o_.batch_size; ++i) places.push_back(o_.fixed ? o_.fixed->places[step][i].item<int64_t>() : order_[step * o_.batch_size + i]);
-    const int64_t B = o_.batch_size, shards = (B + o_.shard_size - 1) / o_.shard_size;
-    BatchGradient gradient = sharded_gradient(trainer_->parameters(), shards, pool_, [&](int64_t shard) {
-      const int64_t begin = shard * B / shards, end = (shard + 1) * B / shards;
-      return loss_of(draw_rows(step, places, begin, end), static_cast<double>(end - begin) / static_cast<double>(B));
+    return sharded_gradient(trainer_->parameters(), Shards::of_size(o_.batch_size, o_.shard_size), pool_, [&](const Shard& shard) {
+      return loss_of(draw_rows(step, places, shard), static_cast<double>(shard.size()) / static_cast<double>(o_.batch_size));
     });
-    gradient.samples = B;
-    return gradient;
   }
 
   void evaluate_when_due() {
     TrainResult& result = trainer_->progress().result;
-    evaluated_ = validation_.defined() && (result.steps == o_.updates.steps || (o_.evaluate_every > 0 && result.steps % o_.evaluate_every == 0));
+    evaluated_ = validation_.defined() && trainer_->due(o_.evaluate_every);
     if (!evaluated_) return;
     const int64_t count = validation_.size(0);
     const at::Tensor quality = at::empty({count}, at::kDouble), error = at::empty({count}, at::kDouble);
     in_batches(validation_, count, [&](int64_t begin, const at::Tensor& pixels) {
-      const at::Tensor decoded = best().decode(best().encode(pixels).first);
+      const at::Tensor decoded = kept_.decode(kept_.encode(pixels).first);
       quality.slice(0, begin, begin + pixels.size(0)).copy_(psnr(decoded, pixels));
       error.slice(0, begin, begin + pixels.size(0)).copy_((decoded - pixels).abs().flatten(1).mean(1));
     });
@@ -131,7 +123,7 @@ class Run {
     const int64_t count = std::min(kStatisticsPictures, pictures_.size(0)), batches = (count + kEvaluationBatch - 1) / kEvaluationBatch;
     at::Tensor moments = at::empty({batches, 2, model_.config().latent_channels}, at::kDouble);
     in_batches(pictures_, count, [&](int64_t begin, const at::Tensor& pixels) {
-      const auto [mean, log_variance] = best().encode(pixels);
+      const auto [mean, log_variance] = kept_.encode(pixels);
       const auto sum = [](const at::Tensor& x) { return x.sum({0, 2, 3}, false, at::kDouble); };
       moments[begin / kEvaluationBatch].copy_(at::stack({sum(mean), sum(mean.square() + log_variance.exp())}));
     });
@@ -162,7 +154,7 @@ class Run {
   const AutoencoderOptions& o_;
   WorkerPool& pool_;
   const TrainCallbacks& callbacks_;
-  nn::AutoencoderKl model_, averaged_;
+  nn::AutoencoderKl model_, kept_;  // trained, and what is measured and given back
   SampleOrder order_;
   std::optional<Trainer> trainer_;
   bool evaluated_ = false;  // at the last step

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -60,14 +61,12 @@ class Run {
  public:
   Run(const nn::ClipTextConfig& text, const nn::ClipVisionConfig& vision, const CaptionedPictures& data, const CaptionedPictures* validation, const ClipOptions& options, WorkerPool& pool,
       const TrainCallbacks& callbacks)
-      : data_(data), validation_(validation), o_(options), pool_(pool), callbacks_(callbacks), model_(text, vision), averaged_(text, vision), order_(data.size(), options.seed) {
+      : data_(data), validation_(validation), o_(options), pool_(pool), callbacks_(callbacks), model_(text, vision), kept_(text, vision), order_(data.size(), options.seed) {
     initialise_clip(model_, o_.seed);
     if (!o_.initial.empty()) load(model_.named_parameters(), o_.initial);
     trainer_.emplace(model_.named_parameters(), o_.updates, [this] { return make_identity(); }, pool_);
-    if (o_.updates.average_decay == 0) return;
-    const NamedTensors& averages = trainer_->progress().averages;
-    const NamedTensors kept = averaged_.named_parameters();
-    for (size_t i = 0; i < kept.size(); ++i) kept[i].second.requires_grad_(false).set_data(averages[i].second);
+    const NamedTensors kept = kept_.named_parameters();
+    for (size_t i = 0; i < kept.size(); ++i) kept[i].second.requires_grad_(false).set_data(trainer_->kept()[i].second.detach());
   }
 
   ClipResult train() {
@@ -78,11 +77,11 @@ class Run {
     };
     ClipResult result{.train = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks, [this] { after_update(); })};
     const c10::NoGradGuard no_grad;
-    for (const auto& [name, value] : best().named_parameters()) result.weights.emplace_back(name, value.detach().clone());
-    result.logit_scale = best().logit_scale.exp().item<double>();
+    result.weights = trainer_->copy_of_kept();
+    result.logit_scale = kept_.logit_scale.exp().item<double>();
     const CaptionedPictures& shown = validation_ != nullptr ? *validation_ : data_;
     const at::Tensor texts = shown.captions.slice(0, 0, std::min(kMostSpread, shown.captions.size(0)));
-    result.spread = text_spread(best().text, shown.ids.index_select(0, std::get<0>(at::_unique(texts))));
+    result.spread = text_spread(kept_.text, shown.ids.index_select(0, std::get<0>(at::_unique(texts))));
     if (validation_ != nullptr) std::tie(result.picture_to_text, result.text_to_picture) = measure();
     return result;
   }
@@ -98,8 +97,6 @@ class Run {
     }
   }
 
-  const ClipModel& best() const { return o_.updates.average_decay > 0 ? averaged_ : model_; }
-
   static at::Tensor embed_texts(const ClipModel& model, const at::Tensor& ids) { return unit(model.text(without_padding(ids, model.text.config().eos_token_id)).projected); }
   static at::Tensor embed_pictures(const ClipModel& model, const at::Tensor& pictures, const std::vector<int64_t>& places) { return unit(model.vision(normalised(pixels_of(pictures, places))).projected); }
 
@@ -110,7 +107,7 @@ class Run {
   }
 
   BatchGradient one_gradient(int64_t step) {
-    const int64_t B = o_.batch_size, shards = (B + o_.shard_size - 1) / o_.shard_size;
+    const int64_t B = o_.batch_size;
     std::vector<int64_t> places, texts;
     for (int64_t i = 0; i < B; ++i) {
       places.push_back(o_.fixed ? o_.fixed->places[step][i].item<int64_t>() : order_[step * B + i]);
@@ -118,9 +115,8 @@ class Run {
     }
     const at::Tensor ids = data_.ids.index_select(0, at::tensor(texts, at::kLong)), where = at::tensor(places, at::kLong);
     const at::Tensor groups = data_.groups.defined() ? data_.groups.index_select(0, where) : where;  // a picture that comes twice is no wrong answer either
-    const auto forward = [&](int64_t shard) -> std::vector<at::Tensor> {
-      const int64_t begin = shard * B / shards, end = (shard + 1) * B / shards;
-      return {embed_texts(model_, ids.slice(0, begin, end)), embed_pictures(model_, data_.pictures, {places.begin() + begin, places.begin() + end})};
+    const auto forward = [&](const Shard& shard) -> std::vector<at::Tensor> {
+      return {embed_texts(model_, ids.slice(0, shard.begin, shard.end)), embed_pictures(model_, data_.pictures, {places.begin() + shard.begin, places.begin() + shard.end})};
     };
     const auto loss = [&](const std::vector<std::vector<at::Tensor>>& outputs) {
       std::vector<at::Tensor> text, vision;
@@ -134,17 +130,15 @@ class Run {
       const at::Tensor own = at::arange(B, at::kLong);
       return (at::cross_entropy_loss(logits, own) + at::cross_entropy_loss(logits.t(), own)) / 2;
     };
-    BatchGradient gradient = joint_gradient(trainer_->parameters(), shards, pool_, forward, loss);
-    gradient.samples = B;
-    return gradient;
+    return joint_gradient(trainer_->parameters(), Shards::of_size(B, o_.shard_size), pool_, forward, loss);
   }
 
   void after_update() {
     const c10::NoGradGuard no_grad;
     model_.logit_scale.clamp_(0, std::log(kLargestScale));
-    TrainResult& result = trainer_->progress().result;
-    evaluated_ = validation_ != nullptr && (result.steps == o_.updates.steps || (o_.evaluate_every > 0 && result.steps % o_.evaluate_every == 0));
+    evaluated_ = validation_ != nullptr && trainer_->due(o_.evaluate_every);
     if (!evaluated_) return;
+    TrainResult& result = trainer_->progress().result;
     const Retrieval found = measure().first;
     result.evaluations.push_back({result.steps, 1 - found.top5, found.top1});
   }
@@ -153,16 +147,17 @@ class Run {
   std::pair<Retrieval, Retrieval> measure() {
     const c10::NoGradGuard no_grad;
     const CaptionedPictures& v = *validation_;
-    const int64_t N = v.size(), width = best().text.config().projection_dim, batches = (N + o_.shard_size - 1) / o_.shard_size;
+    const int64_t N = v.size(), width = kept_.text.config().projection_dim;
+    const Shards batches = Shards::of_size(N, o_.shard_size);
     const at::Tensor texts = at::empty({N, width}), pictures = at::empty({N, width});
     const at::Tensor ids = v.ids.index_select(0, v.captions.index_select(0, v.starts.slice(0, 0, N)));  // of the first captions
-    pool_.run(batches, [&](int64_t batch, int) {
+    pool_.run(batches.count, [&](int64_t batch, int) {
       const c10::NoGradGuard no_grad;
-      const int64_t begin = batch * o_.shard_size, end = std::min(N, begin + o_.shard_size);
-      std::vector<int64_t> places;
-      for (int64_t i = begin; i < end; ++i) places.push_back(i);
-      texts.slice(0, begin, end).copy_(embed_texts(best(), ids.slice(0, begin, end)));
-      pictures.slice(0, begin, end).copy_(embed_pictures(best(), v.pictures, places));
+      const Shard rows = batches[batch];
+      std::vector<int64_t> places(rows.size());
+      std::iota(places.begin(), places.end(), rows.begin);
+      texts.slice(0, rows.begin, rows.end).copy_(embed_texts(kept_, ids.slice(0, rows.begin, rows.end)));
+      pictures.slice(0, rows.begin, rows.end).copy_(embed_pictures(kept_, v.pictures, places));
     });
     const at::Tensor similarity = pictures.matmul(texts.t()), groups = v.groups.defined() ? v.groups : at::arange(N, at::kLong);
     return {retrieval(similarity, groups, groups), retrieval(similarity.t(), groups, groups)};
@@ -187,7 +182,7 @@ class Run {
   const ClipOptions& o_;
   WorkerPool& pool_;
   const TrainCallbacks& callbacks_;
-  ClipModel model_, averaged_;
+  ClipModel model_, kept_;  // trained, and what is measured and given back
   SampleOrder order_;
   std::optional<Trainer> trainer_;
   bool evaluated_ = false;  // at the last step

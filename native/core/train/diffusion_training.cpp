@@ -49,10 +49,10 @@ class Run {
   Run(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& data, const CaptionedPictures* checked,
       const DiffusionTrainOptions& options, WorkerPool& pool, const DiffusionCallbacks& callbacks)
       : vae_(vae), text_encoder_(text_encoder), data_(data), checked_(checked != nullptr ? *checked : data), o_(options), pool_(pool), callbacks_(callbacks), unet_(config),
-        averaged_(config), pass_(data.pass()), order_(static_cast<int64_t>(pass_.size()), options.seed) {
+        kept_(config), pass_(data.pass()), order_(static_cast<int64_t>(pass_.size()), options.seed) {
     start_unet();
     trainer_.emplace(unet_.named_parameters(), o_.updates, [this] { return make_identity(); }, pool_);
-    if (o_.updates.average_decay > 0) nn::adopt_parameters(averaged_, trainer_->progress().averages);
+    nn::adopt_parameters(kept_, trainer_->kept());
   }
 
   DiffusionResult train() {
@@ -61,8 +61,8 @@ class Run {
     checked_latents_ = encode(checked_.pictures, count, {});
     DiffusionResult result;
     result.train = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks_.train, [this] { check_when_due(); });
-    for (const auto& [name, value] : best().named_parameters()) result.weights.emplace_back(name, value.detach().clone());
-    result.check = check(result.train.steps);
+    result.weights = trainer_->copy_of_kept();
+    result.check = check_ && check_->step == result.train.steps ? *check_ : check(result.train.steps);
     return result;
   }
 
@@ -75,17 +75,24 @@ class Run {
       if (name.starts_with("conv_out.")) at::Tensor(value).zero_();
   }
 
-  const nn::Unet2dCondition& best() const { return o_.updates.average_decay > 0 ? averaged_ : unet_; }
+  Latents encode_all() const { return encode(data_.pictures, data_.pictures.size(0), callbacks_.on_encode); }
 
-  Latents latents_of_all() const {
-    const std::string identity = fmt::format("{:x} {:x}", fingerprint(data_.pictures), fingerprint(vae_.named_parameters()));
-    if (!o_.latents.empty() && std::filesystem::exists(o_.latents)) {
+  // Those of the file `latents` where they are of the same pictures and autoencoder.
+  Latents latents_of_all() {
+    if (o_.latents.empty()) return encode_all();
+    if (std::filesystem::exists(o_.latents)) {
       const SafetensorsFile file(o_.latents);
-      if (file.metadata().contains("identity") && file.metadata().at("identity") == identity) return {file.tensor("mean"), file.tensor("deviation")};
+      if (file.metadata().contains("identity") && file.metadata().at("identity") == sources()) return {file.tensor("mean"), file.tensor("deviation")};
     }
-    const Latents all = encode(data_.pictures, data_.pictures.size(0), callbacks_.on_encode);
-    if (!o_.latents.empty()) write_safetensors(o_.latents, {{"mean", all.mean}, {"deviation", all.deviation}}, {{"identity", identity}});
+    const Latents all = encode_all();
+    write_safetensors(o_.latents, {{"mean", all.mean}, {"deviation", all.deviation}}, {{"identity", sources()}});
     return all;
+  }
+
+  // What latents depend on.
+  const std::string& sources() {
+    if (sources_.empty()) sources_ = fmt::format("{:x} {:x}", fingerprint(data_.pictures), fingerprint(vae_.named_parameters()));
+    return sources_;
   }
 
   // Of the first `count` pictures. `on_done` is called between rounds, on this thread.
@@ -132,9 +139,10 @@ class Run {
     return data_.ids[data_.draw_caption(place, rng)];
   }
 
-  Rows draw_rows(int64_t step, const std::vector<int64_t>& places, const std::vector<int64_t>& timesteps, int64_t begin, int64_t end) const {
+  Rows draw_rows(int64_t step, const std::vector<int64_t>& places, const std::vector<int64_t>& timesteps, const Shard& shard) const {
+    const c10::NoGradGuard no_grad;
     std::vector<at::Tensor> latents, noise, ids;
-    for (int64_t i = begin; i < end; ++i) {
+    for (int64_t i = shard.begin; i < shard.end; ++i) {
       const auto position = static_cast<uint64_t>(step * o_.batch_size + i);
       at::Generator generator = make_generator(derive_seed(o_.seed, "noise", {position}));
       Rng rng(derive_seed(o_.seed, "caption", {position}));
@@ -143,7 +151,7 @@ class Run {
       if (o_.noise_offset > 0) noise.back() += o_.noise_offset * at::randn({latents.back().size(0), 1, 1}, generator);
       ids.push_back(draw_caption(places[static_cast<size_t>(i)], rng));
     }
-    return {at::stack(latents), at::stack(noise), at::tensor(std::vector<int64_t>(timesteps.begin() + begin, timesteps.begin() + end), at::kLong), at::stack(ids)};
+    return {at::stack(latents), at::stack(noise), at::tensor(std::vector<int64_t>(timesteps.begin() + shard.begin, timesteps.begin() + shard.end), at::kLong), at::stack(ids)};
   }
 
   at::Tensor loss_of(const Rows& rows) const {
@@ -159,26 +167,17 @@ class Run {
   }
 
   BatchGradient one_gradient(int64_t step) {
-    const int64_t B = o_.batch_size, shards = (B + o_.shard_size - 1) / o_.shard_size;
+    const int64_t B = o_.batch_size;
     std::vector<int64_t> places;
     for (int64_t i = 0; i < B; ++i) places.push_back(pass_[static_cast<size_t>(order_[step * B + i])]);
     const std::vector<int64_t> timesteps = draw_timesteps(step);
-    BatchGradient gradient = sharded_gradient(trainer_->parameters(), shards, pool_, [&](int64_t shard) {
-      const c10::AutoGradMode grad(true);
-      Rows rows;
-      {
-        const c10::NoGradGuard no_grad;
-        rows = draw_rows(step, places, timesteps, shard * B / shards, (shard + 1) * B / shards);
-      }
-      return loss_of(rows);
-    });
-    gradient.samples = B;
-    return gradient;
+    return sharded_gradient(trainer_->parameters(), Shards::of_size(B, o_.shard_size), pool_, [&](const Shard& shard) { return loss_of(draw_rows(step, places, timesteps, shard)); });
   }
 
   void check_when_due() {
-    const int64_t step = trainer_->progress().result.steps;
-    if (o_.check_every > 0 && step % o_.check_every == 0 && callbacks_.on_check) callbacks_.on_check(check(step));
+    if (o_.check_every == 0 || !trainer_->due(o_.check_every)) return;
+    check_ = check(trainer_->progress().result.steps);
+    if (callbacks_.on_check) callbacks_.on_check(*check_);
   }
 
   // Mean square error of x0 over pictures [begin, end) at timesteps spread over [from, to) of the schedule; captions of the pictures `shift` places on.
@@ -195,7 +194,7 @@ class Run {
     }
     const at::Tensor t = at::tensor(timesteps, at::kLong), latents = checked_latents_.mean.slice(0, begin, end).to(at::kFloat);
     const NoisyBatch noisy = make_noisy(o_.noise, latents, at::stack(noise), t, {});
-    const at::Tensor output = best()(noisy.x, t.to(at::kFloat), text_encoder_(at::stack(ids)).states);
+    const at::Tensor output = kept_(noisy.x, t.to(at::kFloat), text_encoder_(at::stack(ids)).states);
     return (latents_from(o_.noise, noisy.x, output, t) - latents).square().mean({1, 2, 3}).sum().item<double>() / static_cast<double>(count);
   }
 
@@ -216,14 +215,14 @@ class Run {
     return {.step = step, .error = {sum(0), sum(1), sum(2), sum(3)}, .right = sum(4), .shuffled = sum(5)};
   }
 
-  std::string make_identity() const {
+  std::string make_identity() {
     const nn::UnetConfig& c = unet_.config();
     const diffusion::NoiseScheduleOptions& n = o_.noise.options;
-    return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {:x} {:x} {:x} {:x} text {:x} vae {:x}",
+    return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {} {:x} {:x} {:x} text {:x}",
                        fmt::join(c.block_out_channels, ","), c.layers_per_block, fmt::join(c.attention_heads, ","), c.cross_attention_dim, describe(o_.updates), o_.batch_size, o_.shard_size,
                        o_.caption_dropout, o_.weight.lowest, o_.weight.highest, o_.noise_offset, o_.seed, n.train_timesteps, n.beta_start, n.beta_end, static_cast<int>(n.beta_schedule),
-                       n.rescale_betas_zero_snr, static_cast<int>(n.prediction), fingerprint(o_.initial), fingerprint(data_.pictures), fingerprint(data_.ids),
-                       fingerprint(data_.captions), fingerprint(data_.repeats), fingerprint(text_encoder_.named_parameters()), fingerprint(vae_.named_parameters()));
+                       n.rescale_betas_zero_snr, static_cast<int>(n.prediction), fingerprint(o_.initial), sources(), fingerprint(data_.ids),
+                       fingerprint(data_.captions), fingerprint(data_.repeats), fingerprint(text_encoder_.named_parameters()));
   }
 
   const nn::AutoencoderKl& vae_;
@@ -232,11 +231,13 @@ class Run {
   const DiffusionTrainOptions& o_;
   WorkerPool& pool_;
   const DiffusionCallbacks& callbacks_;
-  nn::Unet2dCondition unet_, averaged_;
+  nn::Unet2dCondition unet_, kept_;  // trained, and what is measured and given back
   std::vector<int64_t> pass_;  // pictures of one pass, those that are shown more often more than once
   SampleOrder order_;
   std::optional<Trainer> trainer_;
+  std::string sources_;
   Latents latents_, checked_latents_;
+  std::optional<CaptionCheck> check_;  // the last one
 };
 
 }  // namespace

@@ -31,13 +31,12 @@ class Autocast {
 BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const at::Tensor& pixels, const at::Tensor& labels,
                              const Mix& mix, const TrainOptions& options, int64_t step, WorkerPool& pool,
                              const nn::ActiveLoras* loras) {
-  const int64_t B = pixels.size(0), shards = (B + options.shard_size - 1) / options.shard_size;
-  BatchGradient total = sharded_gradient(parameters, shards, pool, [&](int64_t shard) {
+  const int64_t B = pixels.size(0);
+  return sharded_gradient(parameters, Shards::of_size(B, options.shard_size), pool, [&](const Shard& shard) {
     const nn::LoraScope scope(loras);
-    const int64_t begin = shard * options.shard_size, end = std::min(begin + options.shard_size, B);
-    at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard)}));
-    const at::Tensor x = mix_rows(pixels, mix, begin, end);
-    const at::Tensor targets = mix_targets(labels, mix, options.label_smoothing, model.config().classes, begin, end);
+    at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard.index)}));
+    const at::Tensor x = mix_rows(pixels, mix, shard.begin, shard.end);
+    const at::Tensor targets = mix_targets(labels, mix, options.label_smoothing, model.config().classes, shard.begin, shard.end);
     at::Tensor logits;
     {
       const Autocast autocast(options.precision == Precision::bfloat16);
@@ -45,8 +44,6 @@ BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vect
     }
     return -(targets * logits.to(at::kFloat).log_softmax(1)).sum() / B;  // this shard's part of the mean
   });
-  total.samples = B;
-  return total;
 }
 
 }  // namespace seedbed::train

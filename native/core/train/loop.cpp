@@ -92,7 +92,7 @@ class Run {
 
   void evaluate_when_due() {
     const int64_t step = result().steps;
-    evaluated_ = validation_ != nullptr && (step == options_.updates.steps || (options_.evaluate_every > 0 && step % options_.evaluate_every == 0));
+    evaluated_ = validation_ != nullptr && trainer_.due(options_.evaluate_every);
     if (!evaluated_) return;
     const Evaluation evaluation = evaluate(model_, *validation_, options_.view, pool_, {}, active());
     result().evaluations.push_back({step, evaluation.loss, evaluation.accuracy});

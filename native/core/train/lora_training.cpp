@@ -11,6 +11,7 @@
 #include "tensor/error.h"
 #include "tensor/rng.h"
 #include "train/diffusion_loss.h"
+#include "train/identity.h"
 #include "train/sample_order.h"
 
 namespace seedbed::train {
@@ -187,10 +188,10 @@ class Run {
     return at::cat(rows);
   }
 
-  // Rows [begin, end) of a batch as one of their own.
-  static Batch rows_of(const Batch& batch, int64_t begin, int64_t end) {
-    const auto rows = [&](const at::Tensor& x) { return x.slice(0, begin, end); };
-    return {rows(batch.latents), rows(batch.noise), rows(batch.timesteps), rows(batch.ids), rows(batch.share), {batch.places.begin() + begin, batch.places.begin() + end}};
+  // A shard of a batch as one of its own.
+  static Batch rows_of(const Batch& batch, const Shard& shard) {
+    const auto rows = [&](const at::Tensor& x) { return x.slice(0, shard.begin, shard.end); };
+    return {rows(batch.latents), rows(batch.noise), rows(batch.timesteps), rows(batch.ids), rows(batch.share), {batch.places.begin() + shard.begin, batch.places.begin() + shard.end}};
   }
 
   at::Tensor loss_of(const Batch& batch) {
@@ -204,9 +205,9 @@ class Run {
     BatchGradient total;
     for (int64_t i = 0; i < o_.accumulation; ++i) {
       const Batch batch = draw_batch(step * o_.accumulation + i);
-      const int64_t rows = batch.latents.size(0), shards = std::min(o_.shards, rows);
-      BatchGradient part = sharded_gradient(trainer_->parameters(), shards, pool_, [&](int64_t shard) { return loss_of(rows_of(batch, shard * rows / shards, (shard + 1) * rows / shards)); });
-      part.samples = o_.batch_size;
+      const int64_t rows = batch.latents.size(0);
+      BatchGradient part = sharded_gradient(trainer_->parameters(), {rows, std::min(o_.shards, rows)}, pool_, [&](const Shard& shard) { return loss_of(rows_of(batch, shard)); });
+      part.samples = o_.batch_size;  // without those of the prior
       total = i == 0 ? std::move(part) : sum_of(total, part);
     }
     return total;
@@ -216,11 +217,9 @@ class Run {
     uint64_t data = 0;
     for (const LoraExample& e : examples_) data = derive_seed(data, std::string_view(reinterpret_cast<const char*>(e.image.pixels.data()), e.image.pixels.size()), {static_cast<uint64_t>(e.prior)});
     for (const LoraExample& e : examples_) data = derive_seed(data, std::string_view(static_cast<const char*>(e.ids.const_data_ptr()), e.ids.nbytes()));
-    const UpdateOptions& u = o_.updates;
-    return fmt::format("lora {} {} {} | {} {} | steps {} batch {} x {} in {} size {} flip {} | optimizer {} {} {} {} {} | lr {} {} {} {} | clip {} snr {} offset {} prior {} seed {} | model {} {} data {:x}",
-                       o_.lora.rank, o_.lora.alpha, static_cast<int>(o_.lora.init), fmt::join(o_.lora.unet_targets, ","), fmt::join(o_.lora.text_encoder_targets, ","), u.steps, o_.batch_size,
-                       o_.accumulation, o_.shards, o_.size, o_.flip, static_cast<int>(u.optimizer.kind), u.optimizer.weight_decay, u.optimizer.beta1, u.optimizer.beta2, u.optimizer.eps,
-                       u.schedule.base, u.schedule.warmup_steps, u.schedule.min, u.schedule.constant, u.clip_norm, o_.min_snr_gamma, o_.noise_offset, o_.prior_weight, o_.seed,
+    return fmt::format("lora {} {} {} | {} {} | {} | batch {} x {} in {} size {} flip {} | snr {} offset {} prior {} seed {} | model {} {} data {:x}",
+                       o_.lora.rank, o_.lora.alpha, static_cast<int>(o_.lora.init), fmt::join(o_.lora.unet_targets, ","), fmt::join(o_.lora.text_encoder_targets, ","), describe(o_.updates),
+                       o_.batch_size, o_.accumulation, o_.shards, o_.size, o_.flip, o_.min_snr_gamma, o_.noise_offset, o_.prior_weight, o_.seed,
                        model_.parameter_count(), c10::toString(model_.placement.dtype), data);
   }
 

@@ -34,8 +34,8 @@ void for_shards(int64_t shards, WorkerPool& pool, const std::function<void(int64
   else pool.run(shards, [&](int64_t shard, int) { body(shard); });
 }
 
-BatchGradient add_up(const std::vector<at::Tensor>& parameters, const std::vector<ShardGradient>& parts, WorkerPool& pool) {
-  BatchGradient total;
+BatchGradient add_up(const std::vector<at::Tensor>& parameters, const std::vector<ShardGradient>& parts, int64_t rows, WorkerPool& pool) {
+  BatchGradient total{.samples = rows};
   for (const ShardGradient& part : parts) total.loss += part.loss;
   total.gradients.resize(parameters.size());
   std::vector<double> squares(parameters.size());
@@ -68,26 +68,26 @@ BatchGradient sum_of(const BatchGradient& a, const BatchGradient& b) {
   return sum;
 }
 
-BatchGradient sharded_gradient(const std::vector<at::Tensor>& parameters, int64_t shards, WorkerPool& pool, const ShardLoss& loss) {
-  std::vector<ShardGradient> parts(shards);
-  for_shards(shards, pool, [&](int64_t shard) {
+BatchGradient sharded_gradient(const std::vector<at::Tensor>& parameters, const Shards& shards, WorkerPool& pool, const ShardLoss& loss) {
+  std::vector<ShardGradient> parts(shards.count);
+  for_shards(shards.count, pool, [&](int64_t shard) {
     const c10::AutoGradMode grad(true);
-    const at::Tensor part = loss(shard);
+    const at::Tensor part = loss(shards[shard]);
     parts[shard] = {part.item<double>(), gradient_of({part}, parameters, {})};
   });
-  return add_up(parameters, parts, pool);
+  return add_up(parameters, parts, shards.rows, pool);
 }
 
-BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, int64_t shards, WorkerPool& pool, const ShardOutputs& forward, const JointLoss& loss) {
-  std::vector<std::vector<at::Tensor>> outputs(shards), leaves(shards);
-  for_shards(shards, pool, [&](int64_t shard) {
+BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Shards& shards, WorkerPool& pool, const ShardOutputs& forward, const JointLoss& loss) {
+  std::vector<std::vector<at::Tensor>> outputs(shards.count), leaves(shards.count);
+  for_shards(shards.count, pool, [&](int64_t shard) {
     const c10::AutoGradMode grad(true);
-    outputs[shard] = forward(shard);
+    outputs[shard] = forward(shards[shard]);
     for (const at::Tensor& output : outputs[shard]) leaves[shard].push_back(output.detach().requires_grad_(true));
   });
   std::vector<at::Tensor> trained = parameters;  // and what the loss reads itself
   for (const auto& shard : leaves) trained.insert(trained.end(), shard.begin(), shard.end());
-  std::vector<ShardGradient> parts(shards + 1);
+  std::vector<ShardGradient> parts(shards.count + 1);
   std::vector<at::Tensor> gradients;
   {
     const c10::AutoGradMode grad(true);
@@ -96,7 +96,7 @@ BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, int64_t 
     parts.back() = {joint.item<double>(), {gradients.begin(), gradients.begin() + static_cast<int64_t>(parameters.size())}};
   }
   const size_t per_shard = leaves.empty() ? 0 : leaves[0].size();
-  for_shards(shards, pool, [&](int64_t shard) {
+  for_shards(shards.count, pool, [&](int64_t shard) {
     std::vector<at::Tensor> used, grads;
     for (size_t i = 0; i < per_shard; ++i) {
       const at::Tensor& grad = gradients[parameters.size() + shard * per_shard + i];
@@ -107,7 +107,7 @@ BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, int64_t 
     parts[shard].gradients = gradient_of(used, parameters, grads);
     outputs[shard].clear();
   });
-  return add_up(parameters, parts, pool);
+  return add_up(parameters, parts, shards.rows, pool);
 }
 
 }  // namespace seedbed::train

@@ -52,17 +52,27 @@ TrainResult Trainer::run(const std::function<BatchGradient(int64_t)>& gradient, 
       saved = false;
       update(gradient(result.steps));
       if (after_update) after_update();
-      const bool due = result.steps == options_.steps || result.steps % options_.checkpoint_every == 0;
-      if (due) save();
-      saved = due;
+      saved = due(options_.checkpoint_every);
+      if (saved) save();
       if (callbacks.on_step) callbacks.on_step(result.history.back());
-      if (due && !options_.checkpoint.empty() && callbacks.on_checkpoint) callbacks.on_checkpoint(result.steps);
+      if (saved && !options_.checkpoint.empty() && callbacks.on_checkpoint) callbacks.on_checkpoint(result.steps);
     }
   } catch (const Cancelled&) {
     if (!saved) save();
     throw;
   }
   return result;
+}
+
+NamedTensors Trainer::copy_of_kept() const {
+  NamedTensors copies;
+  for (const auto& [name, value] : kept()) copies.emplace_back(name, value.detach().clone());
+  return copies;
+}
+
+bool Trainer::due(int64_t every) const {
+  const int64_t step = progress_.result.steps;
+  return step == options_.steps || (every > 0 && step % every == 0);
 }
 
 void Trainer::update(BatchGradient batch) {

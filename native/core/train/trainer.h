@@ -74,6 +74,13 @@ class Trainer {
   const std::vector<at::Tensor>& parameters() const { return tensors_; }
   Progress& progress() { return progress_; }
 
+  // What a run keeps, to be used in a network of the same layout: the averages where there are any, else the parameters themselves.
+  const NamedTensors& kept() const { return progress_.averages.empty() ? parameters_ : progress_.averages; }
+  NamedTensors copy_of_kept() const;
+
+  // Whether something that happens every so many steps (0: never) and after the last one is due after the step just done.
+  bool due(int64_t every) const;
+
  private:
   void update(BatchGradient batch);
   void average();

@@ -5,8 +5,9 @@ import { join, resolve } from 'node:path';
 import { Dataset, loadClassifier, loadDiffusion, metrics, nearest, retrieval, trainClassifier } from '../../../dist/lib/index.js';
 import { baseCaption } from '../captions.mjs';
 import { isPlain } from '../sets.mjs';
+import { PICTURE_BYTES } from '../variations.mjs';
 import { percent } from './measures.mjs';
-import { BYTES, halved, imagesOf, pictureAt } from './pictures.mjs';
+import { halved, imagesOf, pictureAt } from './pictures.mjs';
 
 const SMALL = 32; // pixels of the classifier's pictures
 const QUARTER = 16; // pixels of those that are compared with everything that was learnt from
@@ -61,9 +62,9 @@ const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
 
 function normalised(block) {
-  const area = BYTES / 3;
+  const area = PICTURE_BYTES / 3;
   const data = new Float32Array(block.data.length);
-  for (let i = 0; i < block.count; i++) for (let j = 0; j < area; j++) for (let c = 0; c < 3; c++) data[(i * 3 + c) * area + j] = (block.data[i * BYTES + j * 3 + c] / 255 - CLIP_MEAN[c]) / CLIP_STD[c];
+  for (let i = 0; i < block.count; i++) for (let j = 0; j < area; j++) for (let c = 0; c < 3; c++) data[(i * 3 + c) * area + j] = (block.data[i * PICTURE_BYTES + j * 3 + c] / 255 - CLIP_MEAN[c]) / CLIP_STD[c];
   return { data, shape: [block.count, 3, block.height, block.width], dtype: 'float32' };
 }
 

@@ -3,15 +3,13 @@
 import { openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPlain, readEntries } from '../sets.mjs';
-import { PIXELS } from '../variations.mjs';
+import { PICTURE_BYTES, PIXELS } from '../variations.mjs';
 
-export const BYTES = PIXELS * PIXELS * 3;
-
-export const blockOf = (data) => ({ data, count: data.length / BYTES, width: PIXELS, height: PIXELS });
-export const pictureAt = ({ data }, i) => data.subarray(i * BYTES, (i + 1) * BYTES);
+export const blockOf = (data) => ({ data, count: data.length / PICTURE_BYTES, width: PIXELS, height: PIXELS });
+export const pictureAt = ({ data }, i) => data.subarray(i * PICTURE_BYTES, (i + 1) * PICTURE_BYTES);
 export const joined = (pictures) => {
-  const data = new Uint8Array(pictures.length * BYTES);
-  for (const [i, picture] of pictures.entries()) data.set(picture, i * BYTES);
+  const data = new Uint8Array(pictures.length * PICTURE_BYTES);
+  for (const [i, picture] of pictures.entries()) data.set(picture, i * PICTURE_BYTES);
   return blockOf(data);
 };
 export const imagesOf = (block) => Array.from({ length: block.count }, (_, i) => ({ data: pictureAt(block, i), width: PIXELS, height: PIXELS, channels: 3 }));
@@ -35,8 +33,8 @@ const PLAIN_SETS = ['train', 'heldout-pairs', 'heldout-concepts', 'twemoji'];
 function openSet(corpus, name) {
   const file = openSync(join(corpus, name, 'pictures.u8'));
   const read = (first, count) => {
-    const data = new Uint8Array(count * BYTES);
-    for (let at = 0; at < data.length; ) at += readSync(file, data, at, data.length - at, first * BYTES + at);
+    const data = new Uint8Array(count * PICTURE_BYTES);
+    for (let at = 0; at < data.length; ) at += readSync(file, data, at, data.length - at, first * PICTURE_BYTES + at);
     return blockOf(data);
   };
   return { name, entries: readEntries(corpus, name), read, picture: (i) => read(i, 1).data };

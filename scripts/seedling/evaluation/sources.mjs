@@ -3,8 +3,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadDiffusion } from '../../../dist/lib/index.js';
-import { PIXELS } from '../variations.mjs';
-import { blockOf, BYTES, joined } from './pictures.mjs';
+import { PICTURE_BYTES, PIXELS } from '../variations.mjs';
+import { blockOf, joined } from './pictures.mjs';
 import { digest, writeWhole } from './judging.mjs';
 
 const CHUNK = 64; // requests that are drawn and kept together
@@ -38,11 +38,11 @@ export async function openModel(folder, { work, settings, threads, dtype, say })
   }
 
   async function pictures(requests, name = 'pictures') {
-    const out = new Uint8Array(requests.length * BYTES);
+    const out = new Uint8Array(requests.length * PICTURE_BYTES);
     for (let first = 0; first < requests.length; first += CHUNK) {
       const part = requests.slice(first, first + CHUNK);
       if (part.some(({ seed }, i) => seed !== part[0].seed + i)) throw new Error('Expected seeds one after the other');
-      out.set(await chunk(part), first * BYTES);
+      out.set(await chunk(part), first * PICTURE_BYTES);
       say(`${name}: ${Math.min(requests.length, first + CHUNK)} of ${requests.length}`);
     }
     return blockOf(out);
@@ -53,7 +53,7 @@ export async function openModel(folder, { work, settings, threads, dtype, say })
     const images = [];
     for (let first = 0; first < block.count; first += CHUNK) {
       const count = Math.min(CHUNK, block.count - first);
-      const part = Array.from({ length: count }, (_, i) => ({ data: block.data.subarray((first + i) * BYTES, (first + i + 1) * BYTES), width: PIXELS, height: PIXELS, channels: 3 }));
+      const part = Array.from({ length: count }, (_, i) => ({ data: block.data.subarray((first + i) * PICTURE_BYTES, (first + i + 1) * PICTURE_BYTES), width: PIXELS, height: PIXELS, channels: 3 }));
       images.push(...(await sd.decodeLatents(await sd.encodeImage(part, threads), threads)));
     }
     return joined(images.map(({ data }) => data));
