@@ -7,6 +7,7 @@ import { addDoctor } from './commands/doctor.js';
 import { addEvaluate } from './commands/evaluate.js';
 import { addFractal } from './commands/fractal.js';
 import { addGenerate } from './commands/generate.js';
+import { addGrow } from './commands/grow.js';
 import { addLora } from './commands/lora.js';
 import { addReport } from './commands/report.js';
 import { addSetup } from './commands/setup.js';
@@ -28,7 +29,7 @@ function createProgram(): Command {
     .option('--json', 'print one JSON object instead of text')
     .option('--verbose', 'print stack traces of errors')
     .showHelpAfterError('(add --help for the options)');
-  for (const add of [addDemo, addSetup, addDoctor, addGenerate, addLora, addFractal, addTrain, addEvaluate, addReport]) add(program);
+  for (const add of [addDemo, addSetup, addDoctor, addGrow, addGenerate, addLora, addFractal, addTrain, addEvaluate, addReport]) add(program);
   throwOnExit(program);
   return program;
 }

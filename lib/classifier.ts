@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { adaptersSchema, readAdapter, writeAdapter, type AdapterInfo, type ClassifierAdapters } from './classifier-adapter.js';
 import type { Dataset, Sample } from './data/dataset.js';
+import { checkNoOverlap } from './data/overlap.js';
 import { ArgumentError, errorFromFile, SeedbedError } from './errors.js';
 import { writeFileWhole } from './files.js';
 import type { Image } from './image.js';
 import { Job, runNative, type JobContext } from './job.js';
 import { wilson, type Interval } from './metrics.js';
 import { native, type ClassifierHandle, type ImageSetHandle, type NativeClassifierInfo, type NativeTrainResult, type TrainEvent } from './native.js';
-import { checkOptions, defined } from './options.js';
+import { checkOptions, defined, share } from './options.js';
 import { readSaved, toConfig, type Head } from './saved-classifier.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
@@ -25,6 +26,10 @@ const trainSchema = z.strictObject({
   train: z.custom<Dataset>((value) => isDataset(value), { error: 'a dataset' }),
   /** Data to watch the training on and to choose by; never the test part. */
   validate: z.custom<Dataset>((value) => isDataset(value), { error: 'a dataset' }).optional(),
+  /** Generated pictures of the same classes: half of each batch is of them. Not with mixup. Default none. */
+  synthetic: z.custom<Dataset>((value) => isDataset(value), { error: 'a dataset' }).optional(),
+  /** With `synthetic`: weight of the real half in the loss, lambda (DataDream, arXiv 2407.10910); the other half has the rest. Default 0.8. */
+  realWeight: share.optional(),
   ...trainFields,
 });
 
@@ -198,9 +203,7 @@ function labelsFor(data: Dataset, classes: readonly string[]): number[] {
 }
 
 async function toImageSet(data: Dataset, classes: readonly string[]): Promise<ImageSetHandle> {
-  const labels = labelsFor(data, classes);
-  const samples = await data.load();
-  return native().createImageSet({ images: samples.map((sample) => sample.image), labels, classes: classes.length });
+  return toSet(await data.load(), labelsFor(data, classes), classes.length);
 }
 
 const loadSchema = z.strictObject({
@@ -238,14 +241,6 @@ function checkParts(train: Dataset, validate: Dataset | undefined): void {
   if (train.classes.length < 2) throw new SeedbedError('ERR_DATASET', `Expected at least 2 classes for train, received ${train.classes.length}`);
 }
 
-/** The pictures themselves decide: the same pixels under two names are found too. */
-function checkNoOverlap(train: readonly Sample[], validation: readonly Sample[]): void {
-  const digest = ({ image }: Sample): string => `${image.width}x${image.height}:${Buffer.from(image.data.buffer, image.data.byteOffset, image.data.byteLength).toString('latin1')}`;
-  const seen = new Map(train.map((sample) => [digest(sample), sample.key]));
-  const twin = validation.find((sample) => seen.has(digest(sample)));
-  if (twin !== undefined) throw new SeedbedError('ERR_DATA_LEAK', `Expected no picture in both train and validate, found '${twin.key}' and '${seen.get(digest(twin))}'`);
-}
-
 function toSet(samples: readonly Sample[], labels: readonly number[], classes: number): ImageSetHandle {
   return native().createImageSet({ images: samples.map((sample) => sample.image), labels, classes });
 }
@@ -269,15 +264,15 @@ async function createNetwork(options: NetworkOptions, extra: Record<string, unkn
 export async function trainOnImageSet(
   set: ImageSetHandle,
   classes: readonly string[],
-  options: TrainFields & NetworkOptions & { adapters?: ClassifierAdapters | undefined },
+  options: TrainFields & NetworkOptions & { adapters?: ClassifierAdapters | undefined; realWeight?: number | undefined },
   context: JobContext<TrainEvent>,
-  validation?: ImageSetHandle,
+  others: { synthetic?: ImageSetHandle | undefined; validation?: ImageSetHandle | undefined } = {},
 ): Promise<Classifier> {
-  const { model, init, adapters: given, ...fields } = options;
+  const { model, init, adapters: given, realWeight, ...fields } = options;
   const adapters = given && { ...given, alpha: given.alpha ?? given.rank };
   const { handle, name } = await createNetwork({ model, init }, defined({ classes: classes.length, dropPath: fields.dropPath ?? 0, seed: fields.seed }));
   try {
-    const call = { ...nativeTrainOptions(fields), train: set, ...(validation && { validation }), ...(adapters && { adapters }) };
+    const call = { ...nativeTrainOptions(fields), train: set, ...defined({ ...others, adapters, realWeight }) };
     const record = await runNative<TrainEvent, NativeTrainResult>((listener) => native().trainClassifier(handle, call, listener), context.signal, context.emit);
     return new Classifier(handle, { name, classes, mean: fields.mean ?? HALF, std: fields.std ?? HALF, cropShare: fields.cropShare ?? 1 }, record, adapters);
   } catch (error) {
@@ -294,20 +289,26 @@ export async function trainOnImageSet(
  * using classifier = await trainClassifier({ init: 'fractal-vit-nano', train: data.train, validate: data.validation, steps: 500 });
  */
 export function trainClassifier(options: TrainClassifierOptions): Job<TrainEvent, Classifier> {
-  const { train, validate, ...rest } = checkOptions(trainSchema, options, 'trainClassifier');
+  const { train, synthetic, validate, ...rest } = checkOptions(trainSchema, options, 'trainClassifier');
   checkParts(train, validate);
+  if (synthetic?.role === 'test') throw new SeedbedError('ERR_DATA_LEAK', `Expected generated pictures for synthetic, received the test part of ${synthetic.name}`);
+  if (rest.realWeight !== undefined && synthetic === undefined) throw new ArgumentError('Expected synthetic pictures with realWeight');
   if (rest.adapters !== undefined && rest.init === undefined) throw new ArgumentError('Expected init, a trained classifier, with adapters');
   if (rest.adapters?.alpha !== undefined && options.adapters?.rank === undefined) throw new ArgumentError(`Expected adapters.rank with adapters.alpha, whose quotient is the strength, received alpha ${rest.adapters.alpha} alone`);
   if (rest.keep === 'best' && validate === undefined) throw new ArgumentError("Expected validation data for keep: 'best', received none");
   return new Job<TrainEvent, Classifier>(async (context) => {
-    const trainSamples = await train.load();
-    const validationSamples = validate === undefined ? undefined : await validate.load();
-    if (validationSamples !== undefined) checkNoOverlap(trainSamples, validationSamples);
+    const parts = { train: await train.load(), synthetic: await synthetic?.load(), validation: await validate?.load() };
+    if (parts.validation !== undefined) checkNoOverlap([...parts.train, ...(parts.synthetic ?? [])], parts.validation, 'train and validate');
     const sets: ImageSetHandle[] = [];
+    const setOf = (data: Dataset | undefined, samples: readonly Sample[] | undefined): ImageSetHandle | undefined => {
+      if (data === undefined || samples === undefined) return undefined;
+      const set = toSet(samples, labelsFor(data, train.classes), train.classes.length);
+      sets.push(set);
+      return set;
+    };
     try {
-      sets.push(toSet(trainSamples, train.labels, train.classes.length));
-      if (validate !== undefined && validationSamples !== undefined) sets.push(toSet(validationSamples, labelsFor(validate, train.classes), train.classes.length));
-      return await trainOnImageSet(sets[0] as ImageSetHandle, train.classes, rest, context, sets[1]);
+      const set = setOf(train, parts.train) as ImageSetHandle;
+      return await trainOnImageSet(set, train.classes, rest, context, { synthetic: setOf(synthetic, parts.synthetic), validation: setOf(validate, parts.validation) });
     } finally {
       for (const set of sets) native().dispose(set);
     }

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Dataset } from './data/dataset.js';
 import { openDataset } from './data/open.js';
-import { fewShotStudy, type FewShotResult } from './experiment/few-shot.js';
+import { confusionOf, fewShotStudy, type FewShotResult } from './experiment/few-shot.js';
 import { fractals } from './fractal.js';
 import type { FractalFamily } from './ifs.js';
-import { contactSheet, encodePng, framed, scaleImage, type Image } from './image.js';
+import { contactSheet, dataUri, framed, scaleImage } from './image.js';
 import { follow, Job } from './job.js';
 import { onePFrac } from './methods/one-p-frac.js';
 import { abortSignal, checkOptions, positiveInt } from './options.js';
@@ -116,7 +116,7 @@ export function demo(options: DemoOptions = {}): Job<DemoEvent, DemoRecord> {
         live: { samples: live.samples, copies: live.family.copies.length, losses: live.losses, sigmaFactor: fractals.describe(live.family.base).sigmaFactor, delta: FRACTAL.delta },
         shipped: await shippedRecord(),
         pictures,
-        confusion: confusionOf(test, study),
+        confusion: confusionOf(test, study.arms.at(-1)),
         parts,
       };
     },
@@ -127,10 +127,6 @@ export function demo(options: DemoOptions = {}): Job<DemoEvent, DemoRecord> {
 async function shippedRecord(): Promise<DemoRecord['shipped']> {
   const { stages } = JSON.parse(await readFile(join(packageRoot, 'models', BACKBONE, 'training.json'), 'utf8')) as { stages: DemoRecord['shipped']['stages'] };
   return { samples: stages.reduce((sum, stage) => sum + stage.samples, 0), stages };
-}
-
-async function dataUri(image: Image): Promise<string> {
-  return `data:image/png;base64,${(await encodePng(image)).toString('base64')}`;
 }
 
 async function fractalStrip(family: FractalFamily): Promise<string> {
@@ -153,15 +149,3 @@ async function answerSheet(test: Dataset, study: FewShotResult): Promise<string>
   const images = await Promise.all(shown.map(async ({ image, right }) => framed(await scaleImage(image, 56), 4, right ? [0, 158, 115] : [213, 94, 0])));
   return dataUri(contactSheet(images, SHOWN_ANSWERS, 4));
 }
-
-function confusionOf(test: Dataset, study: FewShotResult): number[][] {
-  const confusion = test.classes.map(() => test.classes.map(() => 0));
-  const labels = test.labels;
-  for (const { predictions } of study.arms.at(-1)?.runs ?? [])
-    for (const [i, answer] of predictions.entries()) {
-      const line = confusion[labels[i] ?? 0];
-      if (line !== undefined) line[answer] = (line[answer] ?? 0) + 1;
-    }
-  return confusion;
-}
-

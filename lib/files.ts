@@ -1,6 +1,8 @@
 import { mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { errorFromFile, SeedbedError } from './errors.js';
+import { ArgumentError, errorFromFile, SeedbedError } from './errors.js';
+
+const LONGEST_NAME = 200; // file systems take 255 bytes, and endings come behind it
 
 let written = 0; // so that two writers of one file in this process have names of their own
 
@@ -56,4 +58,11 @@ export async function kindOf(path: string): Promise<'file' | 'folder'> {
   } catch (error) {
     throw errorFromFile(error, 'read', path);
   }
+}
+
+/** A file name that says any text, reversibly (`decodeURIComponent`), on any system. Throws `ERR_INVALID_ARGUMENT` when it would be too long. */
+export function fileNameOf(text: string): string {
+  const name = encodeURIComponent(text).replace(/[*'().!~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  if (name === '' || name.length > LONGEST_NAME) throw new ArgumentError(`Expected a name that makes a file name of 1 to ${LONGEST_NAME} characters, received '${text.slice(0, 40)}', which makes ${name.length}`);
+  return name;
 }

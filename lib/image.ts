@@ -37,6 +37,15 @@ export async function scaleImage(image: Image, width: number, kernel: 'nearest' 
   return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width: info.width, height: info.height, channels: info.channels };
 }
 
+/** The square in the middle. */
+export function squared({ data, width, height, channels }: Image): Image {
+  const side = Math.min(width, height);
+  const [left, top] = [(width - side) >> 1, (height - side) >> 1];
+  const out = new Uint8Array(side * side * channels);
+  for (let y = 0; y < side; y++) out.set(data.subarray(((y + top) * width + left) * channels, ((y + top) * width + left + side) * channels), y * side * channels);
+  return { data: out, width: side, height: side, channels };
+}
+
 /** Places equal-sized images in a grid, `columns` wide, with `gap` pixels of `background` between and around. */
 export function contactSheet(images: readonly Image[], columns: number, gap = 4, background = 255): Image {
   const first = images[0];
@@ -81,4 +90,9 @@ export function framed(image: Image, width: number, colour: readonly [number, nu
         data[(y * size.width + x) * 3 + c] = inside ? (image.data[(inY * image.width + inX) * image.channels + (image.channels === 1 ? 0 : c)] ?? 0) : (colour[c] ?? 0);
       }
   return { data, ...size };
+}
+
+/** A picture as the source of an HTML image. */
+export async function dataUri(image: Image): Promise<string> {
+  return `data:image/png;base64,${(await encodePng(image)).toString('base64')}`;
 }

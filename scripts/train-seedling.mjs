@@ -7,6 +7,7 @@
 
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.js';
 import { preview } from './seedling/preview.mjs';
@@ -16,6 +17,7 @@ const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { ty
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
+const TOKENIZER = fileURLToPath(new URL('../models/seedling/tokenizer', import.meta.url));
 const SAY_EVERY = 20;
 const PREVIEW_EVERY = 500;
 const CHECKED = 128; // pictures
@@ -40,7 +42,7 @@ const STAGES = {
     const unseen = readSet(values.corpus, 'twemoji');
     const validation = { pictures: unseen.pictures, captions: unseen.entries.map(({ captions }) => captions[0].replace('a sticker of', 'a flat drawing of')) };
     return trainClip(pictures, captionsOf(entries), {
-      ...common('clip'), tokenizer: join('models', 'seedling', 'tokenizer'), steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation, evaluateEvery: 200, checkpointEvery: 50,
+      ...common('clip'), tokenizer: TOKENIZER, steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation, evaluateEvery: 200, checkpointEvery: 50,
     });
   },
   unet: () => {

@@ -4,11 +4,10 @@ import type { Command } from 'commander';
 import { demo, type DemoOptions } from '../../lib/demo.js';
 import { writeFileWhole } from '../../lib/files.js';
 import { writeRecord, type DemoRecord } from '../../lib/report/record.js';
-import { renderReport, verdict } from '../../lib/report/report.js';
+import { percent, verdict } from '../../lib/report/parts.js';
+import { renderReport } from '../../lib/report/report.js';
 import { example, integer, outputOf } from '../arguments.js';
 import { interruptible } from '../tasks.js';
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function summary({ study }: DemoRecord): string {
   const rows = study.arms.map(({ name, accuracy, runs }) => `  ${name.padEnd(30)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);

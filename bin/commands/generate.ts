@@ -1,17 +1,16 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import { InvalidArgumentError, type Command } from 'commander';
 import type { Diffusion } from '../../lib/diffusion/diffusion.js';
 import type { GenerateOptions } from '../../lib/diffusion/generate-options.js';
 import { isHubName } from '../../lib/diffusion/hub.js';
 import { shippedDiffusion, type LoadDiffusionOptions } from '../../lib/diffusion/load.js';
-import { readGenerationSettings, writeGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
+import { makePictureFiles, planPictureFiles, type PictureCall, type PictureFile } from '../../lib/diffusion/picture-files.js';
+import { readGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
 import { optionsFromSettings } from '../../lib/diffusion/settings-options.js';
 import { ArgumentError, CancelledError, errorFromFile, SeedbedError } from '../../lib/errors.js';
-import { writeFileWhole } from '../../lib/files.js';
-import { decodeImage, encodePng, scaleImage, type Image } from '../../lib/image.js';
+import { decodeImage, type Image } from '../../lib/image.js';
 import { defined } from '../../lib/options.js';
 import { SAMPLER_NAMES } from '../../lib/sampler-options.js';
 import { example, integer, number, outputOf } from '../arguments.js';
@@ -52,22 +51,13 @@ interface Options {
   dryRun?: boolean;
 }
 
-/** A picture that the command stands for. */
-interface Wanted {
-  file: string;
-  seed: number;
-  prompt: string;
-  settings: GenerationSettings;
-  exists: boolean;
-}
-
 interface Run {
   options: Options & { out: string; batchSize: number; enlarge: number };
   /** Of all pictures, without prompt and seed. */
-  call: Omit<GenerateOptions, 'prompt'>;
+  call: PictureCall;
   signal: AbortSignal;
   sd: Diffusion | undefined;
-  pictures: Wanted[];
+  pictures: PictureFile[];
   warnings: Set<string>;
 }
 
@@ -132,7 +122,9 @@ async function generate(given: string[], options: Options, command: Command): Pr
         run.sd = await loadModel(model, defined({ revision, variant, tokenizer, dtype, device, threads, signal: run.signal }), report);
         addLoras(run.sd, options.lora ?? []);
         if (run.sd.info.imageSize <= SMALL_SIDE) Object.assign(run.options, { batchSize: options.batchSize ?? Math.min(SMALL_BATCH, prompts.length * options.count), enlarge: options.enlarge ?? SMALL_ENLARGED });
-        run.pictures = await wanted(run.sd, run.call, prompts, run.options, defined({ revision, variant, ...provenance }));
+        const all = prompts.flatMap((prompt) => Array<string>(options.count).fill(prompt));
+        const fileOf = (number: number): string => (extname(out) === '.png' ? out : join(out, `${number}.png`));
+        run.pictures = await planPictureFiles(run.sd, run.call, all, { fileOf, provenance: defined({ revision, variant, ...provenance }), overwrite: options.overwrite ?? false });
       },
     };
     const make = { title: pictureCount(prompts.length * options.count), run: (_: Run, report: Report) => makePictures(run, report) };
@@ -201,52 +193,12 @@ async function pictureIn(file: string): Promise<{ picture: Image; sha256: string
   return { picture: await decodeImage(bytes, file), sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
-/** Every picture with its file. Throws `ERR_FILE_WRITE` for a file that holds something else. */
-async function wanted(sd: Diffusion, call: Run['call'], prompts: readonly string[], { out, count, overwrite }: Run['options'], provenance: Record<string, unknown>): Promise<Wanted[]> {
-  const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], count });
-  const pictures = seeds.map((seed, i) => {
-    const file = extname(out) === '.png' ? out : join(out, `${seed}.png`);
-    return { file, seed, prompt: prompts[Math.floor(i / count)] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance }, exists: false };
+async function makePictures({ sd, call, options: { out, batchSize, enlarge }, pictures, signal, warnings }: Run, report: Report): Promise<void> {
+  await mkdir(extname(out) === '.png' ? dirname(out) : out, { recursive: true }).catch((error: unknown) => {
+    throw errorFromFile(error, 'write', out);
   });
-  for (const picture of pictures) picture.exists = (await stateOf(picture, overwrite ?? false)) === 'there';
-  return pictures;
-}
-
-async function stateOf({ file, settings }: Wanted, overwrite: boolean): Promise<'there' | 'to write'> {
-  try {
-    if (isDeepStrictEqual(await readGenerationSettings(file), JSON.parse(JSON.stringify(settings)))) return 'there';
-  } catch (error) {
-    if ((error as SeedbedError).code === 'ERR_FILE_NOT_FOUND') return 'to write';
-    if ((error as SeedbedError).code !== 'ERR_IMAGE') throw error;
-  }
-  if (overwrite) return 'to write';
-  throw new SeedbedError('ERR_FILE_WRITE', `Expected '${file}' to be absent or made with the same settings, it is another picture; give another --out or --seed, or --overwrite`);
-}
-
-/** Batch by batch. A batch of which a picture is missing is computed whole, so that its bytes do not depend on what was there. */
-async function makePictures({ sd, call, options, pictures, signal, warnings }: Run, report: Report): Promise<void> {
-  await mkdir(extname(options.out) === '.png' ? dirname(options.out) : options.out, { recursive: true }).catch((error: unknown) => {
-    throw errorFromFile(error, 'write', options.out);
-  });
-  const size = options.batchSize;
-  for (let first = 0; first < pictures.length; first += size) {
-    const batch = pictures.slice(first, first + size);
-    if (batch.every(({ exists }) => exists)) continue;
-    const job = (sd as Diffusion).generate({ ...call, prompt: batch.map(({ prompt }) => prompt), seed: (batch[0] as Wanted).seed, batchSize: size, ...defined({ threads: options.threads }), signal });
-    const begin = performance.now();
-    for await (const event of job) {
-      if (event.type === 'warning') warnings.add(event.message);
-      if (event.type !== 'step') continue;
-      const done = (first + (batch.length * event.step) / event.steps) / pictures.length;
-      const seconds = (performance.now() - begin) / 1000 / event.step;
-      report(withBar(done, `picture ${Math.min(first + size, pictures.length)} of ${pictures.length}, step ${event.step} of ${event.steps}, ${seconds.toFixed(2)} s a step`));
-    }
-    const { images } = await job;
-    for (const [i, { file, settings, exists }] of batch.entries()) {
-      if (exists) continue;
-      const picture = images[i] as Image;
-      if (options.enlarge > 1) await writeFileWhole(file.replace(/\.png$/, `@${options.enlarge}x.png`), await encodePng(await scaleImage(picture, picture.width * options.enlarge)));
-      await writeFileWhole(file, writeGenerationSettings(await encodePng(picture), settings));
-    }
+  for await (const event of makePictureFiles(sd as Diffusion, call, pictures, { batchSize, enlarge, signal })) {
+    if (event.type === 'warning') warnings.add(event.message);
+    else report(withBar(event.share, `picture ${event.picture} of ${event.pictures}, step ${event.step} of ${event.steps}, ${event.secondsPerStep.toFixed(2)} s a step`));
   }
 }

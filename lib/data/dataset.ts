@@ -145,6 +145,15 @@ export class Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries, role });
   }
 
+  /** The same pictures with classes in another order, or with more of them. Throws `ERR_DATASET` for pictures of a class that is not among them. */
+  withClasses(classes: readonly string[]): Dataset {
+    const labels = this.classes.map((name) => classes.indexOf(name));
+    const unknown = this.#entries.find(({ label }) => (labels[label] ?? -1) < 0);
+    if (unknown !== undefined) throw new SeedbedError('ERR_DATASET', `Expected the classes ${classes.join(', ')} in ${this.name}, found '${this.classes[unknown.label]}'`);
+    const entries = this.#entries.map((entry) => ({ key: entry.key, label: labels[entry.label] as number, read: () => entry.read() }));
+    return new Dataset({ ...this.#init(), classes, entries });
+  }
+
   /** The pictures for which `keep(key, label)` holds. */
   filter(keep: (key: string, label: number) => boolean): Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries.filter(({ key, label }) => keep(key, label)) });

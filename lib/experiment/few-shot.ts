@@ -1,6 +1,7 @@
 import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../classifier.js';
 import type { Dataset } from '../data/dataset.js';
-import { ArgumentError, SeedbedError } from '../errors.js';
+import { checkNoOverlap } from '../data/overlap.js';
+import { ArgumentError } from '../errors.js';
 import { follow, Job } from '../job.js';
 import { meanInterval, type Interval } from '../metrics.js';
 import type { TrainEvent } from '../native.js';
@@ -10,6 +11,12 @@ export interface Arm {
   name: string;
   /** As in `trainClassifier`; none: random weights. */
   init?: string | Classifier | undefined;
+  /** Trained on this instead of the shots. */
+  data?: Dataset;
+  /** Beside the data: half of each batch. */
+  synthetic?: Dataset;
+  /** What differs from `train` of all arms. */
+  train?: Partial<FewShotOptions['train']>;
 }
 
 export interface FewShotOptions {
@@ -17,8 +24,8 @@ export interface FewShotOptions {
   pool: Dataset;
   /** Looked at once per run, after its last step; nothing is chosen on it. */
   test: Dataset;
-  /** Pictures per class. */
-  shots: number;
+  /** Pictures per class. Default: all. */
+  shots?: number | undefined;
   /** Runs of each arm. Run s draws its shots, its head and its augmentation with seed s, the same in every arm: runs are paired. */
   seeds: number;
   /** The first is what the others are compared with. */
@@ -54,7 +61,8 @@ export interface Comparison {
 }
 
 export interface FewShotResult {
-  shots: number;
+  /** Undefined: all pictures of the pool. */
+  shots: number | undefined;
   testPictures: number;
   classes: readonly string[];
   arms: ArmResult[];
@@ -63,19 +71,26 @@ export interface FewShotResult {
 
 export type FewShotEvent = { type: 'run'; arm: string; seed: number; accuracy: number; done: number; total: number } | (TrainEvent & { arm: string; seed: number });
 
+/** Two arms of one study, run by run. */
+export function paired(arm: ArmResult, baseline: ArmResult): Comparison {
+  const differences = arm.runs.map(({ accuracy }, i) => accuracy - (baseline.runs[i]?.accuracy ?? 0));
+  return { arm: arm.name, baseline: baseline.name, differences, interval: meanInterval(differences) };
+}
+
 /** Few-shot training from several starting points, paired over seeds, measured on held-out pictures. */
 export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShotResult> {
   const { pool, test, shots, seeds, arms, train, signal } = options;
   if (arms.length === 0 || seeds < 1) throw new ArgumentError(`Expected at least one arm and one seed, received ${arms.length} and ${seeds}`);
-  const shared = test.keys.find((key) => new Set(pool.keys).has(key));
-  if (shared !== undefined) throw new SeedbedError('ERR_DATA_LEAK', `Expected no picture in both pool and test, found '${shared}'`);
   return new Job<FewShotEvent, FewShotResult>(
     async (context) => {
+      checkNoOverlap(await pool.load(), await test.load(), 'pool and test');
       const results: ArmResult[] = arms.map(({ name }) => ({ name, runs: [], accuracy: { mean: 0, low: 0, high: 0 } }));
       for (let seed = 0; seed < seeds; seed++)
         for (const [i, arm] of arms.entries()) {
           const begin = performance.now();
-          const job = trainClassifier({ ...train, train: pool.subset({ shots, seed }), seed, ...(arm.init !== undefined && { init: arm.init }), signal: context.signal });
+          const own = arm.data ?? (shots === undefined ? pool : pool.subset({ shots, seed }));
+          const { init, synthetic } = arm;
+          const job = trainClassifier({ ...train, ...arm.train, train: own, seed, ...(init !== undefined && { init }), ...(synthetic && { synthetic }), signal: context.signal });
           const classifier = await follow(job, (event) => context.emit({ ...event, arm: arm.name, seed }));
           try {
             const { accuracy, predictions } = await classifier.evaluate(test, { signal: context.signal });
@@ -86,15 +101,22 @@ export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShot
             classifier.dispose();
           }
         }
-      const accuracies = (result: ArmResult | undefined): number[] => (result?.runs ?? []).map((run) => run.accuracy);
-      for (const result of results) result.accuracy = meanInterval(accuracies(result));
+      for (const result of results) result.accuracy = meanInterval(result.runs.map(({ accuracy }) => accuracy));
       const [baseline, ...others] = results;
-      const comparisons = others.map((other) => {
-        const differences = accuracies(other).map((accuracy, seed) => accuracy - (accuracies(baseline)[seed] ?? 0));
-        return { arm: other.name, baseline: baseline?.name ?? '', differences, interval: meanInterval(differences) };
-      });
-      return { shots, testPictures: test.length, classes: test.classes, arms: results, comparisons };
+      return { shots, testPictures: test.length, classes: test.classes, arms: results, comparisons: others.map((other) => paired(other, baseline as ArmResult)) };
     },
     { signal },
   );
+}
+
+/** Answers of all runs of an arm: confusion[i][j], test pictures of class i called j. */
+export function confusionOf(test: Dataset, arm: ArmResult | undefined): number[][] {
+  const confusion = test.classes.map(() => test.classes.map(() => 0));
+  const { labels } = test;
+  for (const { predictions } of arm?.runs ?? [])
+    for (const [i, answer] of predictions.entries()) {
+      const line = confusion[labels[i] ?? 0];
+      if (line !== undefined) line[answer] = (line[answer] ?? 0) + 1;
+    }
+  return confusion;
 }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Diffusion } from '../diffusion/diffusion.js';
 import { readSafetensorsHeaderSync } from '../diffusion/safetensors-header.js';
 import { ArgumentError, errorFromFile } from '../errors.js';
+import { fileNameOf } from '../files.js';
 import { follow, Job } from '../job.js';
 import { checkOptions } from '../options.js';
 import { pictures, prompts, trainLora, type Lora, type LoraEvent, type TrainLoraOptions } from './train.js';
@@ -62,7 +63,7 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
   const { folder, format, resume, signal, ...shared } = options as TrainLorasOptions & { checkpoint?: never };
   const own = checkOptions(ownSchema, { folder, ...(format && { format }), ...(resume !== undefined && { resume }), ...(signal && { signal }) }, 'trainLoras');
   const all = checkOptions(z.array(classSchema).min(1), classes, 'trainLoras') as LoraClass[];
-  const twice = all.find(({ name }, i) => all.findIndex((other) => fileName(other.name) === fileName(name)) !== i);
+  const twice = all.find(({ name }, i) => all.findIndex((other) => fileNameOf(other.name) === fileNameOf(name)) !== i);
   if (twice !== undefined) throw new ArgumentError(`Expected names of classes that differ, received '${twice.name}' twice`);
   if ('checkpoint' in shared) throw new ArgumentError('Expected no checkpoint for trainLoras, which keeps one of each class in the folder');
   return new Job<LorasEvent, TrainedClass[]>(async ({ emit, signal: inner }) => {
@@ -71,7 +72,7 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
     });
     const trained: TrainedClass[] = [];
     for (const [done, { name, images, prompt }] of all.entries()) {
-      const path = join(own.folder, `${fileName(name)}.safetensors`);
+      const path = join(own.folder, `${fileNameOf(name)}.safetensors`);
       const skipped = own.resume && existsSync(path);
       if (skipped) checkSettings(path, shared);
       emit({ type: 'class', name, done, total: all.length, skipped });
@@ -88,9 +89,6 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
     }
   }, own);
 }
-
-/** A name of a file that says the class, reversibly, on any system. */
-const fileName = (name: string): string => encodeURIComponent(name).replace(/[*'().!~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** Throws when a finished adapter was made with other options than those given now. */
 function checkSettings(path: string, options: Readonly<Record<string, unknown>>): void {

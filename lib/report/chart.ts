@@ -116,3 +116,26 @@ export function smooth(values: readonly number[], width: number, count = 200): [
   }
   return points;
 }
+
+/** Which class (rows) was called what (columns), per cent of the row. */
+export function confusionChart(confusion: readonly (readonly number[])[], classes: readonly string[]): Promise<string> {
+  const values = confusion.flatMap((line, i) => {
+    const total = line.reduce((a, b) => a + b, 0);
+    return line.map((n, j) => ({ truth: classes[i], answer: classes[j], share: total === 0 ? 0 : (100 * n) / total }));
+  });
+  const axis = (field: string, title: string): object => ({ field, type: 'nominal', title, sort: [...classes], axis: { ticks: false, domain: false, labelAngle: field === 'answer' ? -40 : 0 } });
+  return toSvg({
+    width: { step: 44 },
+    height: { step: 26 },
+    data: { values },
+    encoding: { y: axis('truth', null as unknown as string), x: axis('answer', 'answer') },
+    layer: [
+      { mark: { type: 'rect', stroke: '#fbfaf7', strokeWidth: 1 }, encoding: { color: { field: 'share', type: 'quantitative', scale: { range: ['#f3f0e9', '#0072b2'], domain: [0, 100] }, legend: null } } },
+      {
+        transform: [{ filter: 'datum.share >= 0.5' }],
+        mark: { type: 'text', fontSize: 11 },
+        encoding: { text: { field: 'share', type: 'quantitative', format: '.0f' }, color: { condition: { test: 'datum.share > 55', value: 'white' }, value: '#4a463e' } },
+      },
+    ],
+  });
+}

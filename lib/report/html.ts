@@ -3,6 +3,9 @@ export function escape(text: string): string {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
+/** The first letter large. */
+export const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** A table; cells are HTML already. The first column is left-aligned, the others right, or left where they hold text. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], content: 'numbers' | 'text' = 'numbers'): string {
   const line = (cells: readonly string[], tag: string): string => `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join('')}</tr>`;
@@ -17,12 +20,12 @@ export function picture(dataUri: string, alt: string): string {
   return `<img src="${dataUri}" alt="${escape(alt)}">`;
 }
 
-/** Pictures in rows with titles; cells that are undefined stay empty. */
-export function pictureGrid(columns: readonly string[], rows: readonly { title: string; cells: readonly (string | undefined)[] }[]): string {
+/** Pictures in rows with titles; cells that are undefined stay empty. `wide`: sheets of pictures rather than single ones. */
+export function pictureGrid(columns: readonly string[], rows: readonly { title: string; cells: readonly (string | undefined)[] }[], size: 'small' | 'wide' = 'small'): string {
   const head = `<tr><th></th>${columns.map((column) => `<th>${escape(column)}</th>`).join('')}</tr>`;
   const row = ({ title, cells }: (typeof rows)[number]): string =>
     `<tr><th scope="row">${escape(title)}</th>${cells.map((cell, i) => `<td>${cell === undefined ? '' : picture(cell, `${title}, ${columns[i]}`)}</td>`).join('')}</tr>`;
-  return `<table class="pictures"><thead>${head}</thead><tbody>${rows.map(row).join('')}</tbody></table>`;
+  return `<table class="pictures ${size}"><thead>${head}</thead><tbody>${rows.map(row).join('')}</tbody></table>`;
 }
 
 export function section(title: string, ...content: readonly string[]): string {
@@ -53,7 +56,7 @@ th { font-weight: 600; color: var(--soft); }
 .text th, .text td { text-align: left; white-space: normal; padding-right: 28px; }
 .pictures th, .pictures td { text-align: left; padding: 0 8px 8px 0; border: 0; vertical-align: top; }
 .pictures tbody th { white-space: normal; width: 9em; min-width: 7em; font-weight: normal; color: var(--ink); }
-.pictures img { width: 128px; min-width: 128px; }
+.pictures.small img { width: 128px; min-width: 128px; }
 code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 pre { background: #f3f0e9; padding: 14px 16px; border-radius: 6px; overflow-x: auto; }
 ul { padding-left: 20px; margin: 0; } li { margin: 4px 0; max-width: 68ch; }

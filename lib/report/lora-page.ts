@@ -1,6 +1,6 @@
 import { everyValue, lineChart, smooth } from './chart.js';
 import { escape, figure, page, pictureGrid, section, table } from './html.js';
-import { count, originLine, timeTable } from './parts.js';
+import { count, originLine, settingsTable, text, timeTable } from './parts.js';
 import type { LoraRecord } from './record.js';
 
 /** Of the updates, in one point of the smoothed curve: single losses depend most on the timestep that was drawn. */
@@ -63,11 +63,4 @@ async function stepTimes(seconds: readonly number[], before: number, peakMb: num
       figure(await lineChart([{ name: 'seconds', points: everyValue(seconds.slice(1), before + 2) }], { x: 'update', y: 'seconds' }), `Seconds of each update after the first${before > 0 ? ` since the run was resumed at update ${before}` : ''}, without pictures and checkpoints.`),
     ),
   ];
-}
-
-const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
-
-function settingsTable(settings: Readonly<Record<string, unknown>>): string {
-  const rows = Object.entries(settings).map(([name, value]) => [escape(name), Array.isArray(value) ? value.map((one) => escape(text(one))).join(', ') : escape(text(value))]);
-  return table(['option', 'value'], rows, 'text');
 }

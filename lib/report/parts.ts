@@ -1,8 +1,12 @@
 import { escape, table } from './html.js';
+import type { Comparison } from '../experiment/few-shot.js';
 import type { Origin, Part } from './record.js';
 
 // What pages of all kinds of runs have.
 
+export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+export const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(100 * share).toFixed(1)}`;
+export const interval = ({ low, high }: { low: number; high: number }): string => `${points(low)} to ${points(high)}`;
 export const count = (value: number): string => Math.round(value).toLocaleString('en-US');
 
 /** Program, machine and time, at the end of a page. */
@@ -17,4 +21,17 @@ export function timeTable(parts: readonly Part[]): string {
     ['part', 'seconds'],
     [...parts.map(({ name, seconds }) => [escape(name), seconds.toFixed(1)]), ['<b>all</b>', `<b>${total.toFixed(1)}</b>`]],
   );
+}
+
+/** What a difference with this interval allows one to say. */
+export function verdict({ interval: { mean, low, high } }: Comparison): 'better' | 'worse' | 'undecided' {
+  return low > 0 && mean > 0 ? 'better' : high < 0 && mean < 0 ? 'worse' : 'undecided';
+}
+
+/** A setting as it is read. */
+export const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+
+export function settingsTable(settings: Readonly<Record<string, unknown>>): string {
+  const rows = Object.entries(settings).map(([name, value]) => [escape(name), Array.isArray(value) ? value.map((one) => escape(text(one))).join(', ') : escape(text(value))]);
+  return table(['option', 'value'], rows, 'text');
 }

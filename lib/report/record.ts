@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { errorFromFile, SeedbedError } from '../errors.js';
 import { writeFileWhole } from '../files.js';
 import type { FewShotResult } from '../experiment/few-shot.js';
+import type { Gain } from '../methods/data-dream/compare.js';
 import type { EvaluationEvent } from '../native.js';
 import type { ClassifierEvaluation } from '../classifier.js';
 
@@ -72,14 +73,42 @@ export interface LoraRecord {
   parts: Part[];
 }
 
-export type RunRecord = DemoRecord | TrainRecord | LoraRecord;
-const KINDS: readonly RunRecord['kind'][] = ['demo', 'train', 'lora'];
+/** A run of DataDream; pictures are data URIs. */
+export interface GrowRecord {
+  kind: 'grow';
+  origin: Origin;
+  name: string;
+  model: string;
+  settings: Record<string, unknown>;
+  warnings: string[];
+  classes: {
+    name: string;
+    prompt: string;
+    /** Real pictures that were learnt from. */
+    shots: number;
+    generated: number;
+    dropped: number;
+    /** Sheets; `dropped` where there are some. */
+    pictures: { real: string; generated: string; dropped?: string };
+  }[];
+  /** How often each reason came. */
+  reasons: { reason: string; count: number }[];
+  /** What the generated pictures were worth; else why it is not known. */
+  gain: Gain | undefined;
+  notCompared: string | undefined;
+  /** Of the real test pictures, all runs together: confusion[i][j], class i called j; of classifiers of real pictures, and of both. */
+  confusions: { real: number[][]; both: number[][] } | undefined;
+  parts: Part[];
+}
+
+export type RunRecord = DemoRecord | TrainRecord | LoraRecord | GrowRecord;
+const KINDS: readonly RunRecord['kind'][] = ['demo', 'train', 'lora', 'grow'];
 
 export function writeRecord(path: string, record: RunRecord): Promise<void> {
   return writeFileWhole(path, `${JSON.stringify(record)}\n`);
 }
 
-/** Reads what `seedbed demo`, `seedbed train` or `seedbed lora train` wrote. Throws `ERR_FILE_FORMAT` for anything else. */
+/** Reads what `seedbed demo`, `seedbed grow`, `seedbed train` or `seedbed lora train` wrote. Throws `ERR_FILE_FORMAT` for anything else. */
 export async function readRecord(path: string): Promise<RunRecord> {
   let text: string;
   try {

@@ -1,13 +1,10 @@
-import { intervalChart, lineChart, smooth, toSvg } from './chart.js';
-import { escape, figure, page, picture, section, table } from './html.js';
+import { confusionChart, intervalChart, lineChart, smooth } from './chart.js';
+import { growPage } from './grow-page.js';
+import { capital, escape, figure, page, picture, section, table } from './html.js';
 import { loraPage } from './lora-page.js';
-import { count, originLine, timeTable } from './parts.js';
+import { count, interval, originLine, percent, points, timeTable, verdict } from './parts.js';
 import type { DemoRecord, RunRecord, TrainRecord } from './record.js';
 import type { Comparison } from '../experiment/few-shot.js';
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(100 * share).toFixed(1)}`;
-const interval = ({ low, high }: { low: number; high: number }): string => `${points(low)} to ${points(high)}`;
 
 /** A run's record as one self-contained page. */
 export function renderReport(record: RunRecord): Promise<string> {
@@ -18,14 +15,11 @@ export function renderReport(record: RunRecord): Promise<string> {
       return trainPage(record);
     case 'lora':
       return loraPage(record);
+    case 'grow':
+      return growPage(record);
     default:
       return record satisfies never;
   }
-}
-
-/** What a difference with this interval allows one to say. */
-export function verdict({ interval: { mean, low, high } }: Comparison): 'better' | 'worse' | 'undecided' {
-  return low > 0 && mean > 0 ? 'better' : high < 0 && mean < 0 ? 'worse' : 'undecided';
 }
 
 function sentence(comparison: Comparison): string {
@@ -34,8 +28,6 @@ function sentence(comparison: Comparison): string {
   const says = { better: 'That is better than starting from scratch.', worse: 'That is worse than starting from scratch.', undecided: 'The interval includes zero: these runs do not decide it.' };
   return `${escape(capital(comparison.arm))}: ${gap}. ${says[verdict(comparison)]}`;
 }
-
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 async function demoPage(record: DemoRecord): Promise<string> {
   const { study, live, shipped, pictures, fineTuning } = record;
@@ -104,28 +96,6 @@ async function demoPage(record: DemoRecord): Promise<string> {
 function meanCurve(curves: readonly (readonly number[])[]): number[] {
   const [first = []] = curves;
   return first.map((_, step) => curves.reduce((sum, curve) => sum + (curve[step] ?? 0), 0) / curves.length);
-}
-
-function confusionChart(confusion: readonly (readonly number[])[], classes: readonly string[]): Promise<string> {
-  const values = confusion.flatMap((line, i) => {
-    const total = line.reduce((a, b) => a + b, 0);
-    return line.map((n, j) => ({ truth: classes[i], answer: classes[j], share: total === 0 ? 0 : (100 * n) / total }));
-  });
-  const axis = (field: string, title: string): object => ({ field, type: 'nominal', title, sort: [...classes], axis: { ticks: false, domain: false, labelAngle: field === 'answer' ? -40 : 0 } });
-  return toSvg({
-    width: { step: 44 },
-    height: { step: 26 },
-    data: { values },
-    encoding: { y: axis('truth', null as unknown as string), x: axis('answer', 'answer') },
-    layer: [
-      { mark: { type: 'rect', stroke: '#fbfaf7', strokeWidth: 1 }, encoding: { color: { field: 'share', type: 'quantitative', scale: { range: ['#f3f0e9', '#0072b2'], domain: [0, 100] }, legend: null } } },
-      {
-        transform: [{ filter: 'datum.share >= 0.5' }],
-        mark: { type: 'text', fontSize: 11 },
-        encoding: { text: { field: 'share', type: 'quantitative', format: '.0f' }, color: { condition: { test: 'datum.share > 55', value: 'white' }, value: '#4a463e' } },
-      },
-    ],
-  });
 }
 
 async function trainPage(record: TrainRecord): Promise<string> {

@@ -187,7 +187,7 @@ UpdateOptions parse_update_options(const Fields& fields, UpdateOptions o) {
 
 TrainOptions parse_train_options(const Fields& fields) {
   TrainOptions o{.updates = parse_update_options(fields)};
-  fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("label_smoothing", o.label_smoothing);
+  fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("label_smoothing", o.label_smoothing).read("real_weight", o.real_weight);
   fields.read("precision", names(kTrainPrecision), o.precision).read("seed", o.seed);
   fields.read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
   o.view = parse_view(fields);

@@ -141,12 +141,13 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
   const auto classifier = Handle<Classifier>::get(info[0]);
   const Fields fields(info[1], "options");
   const auto data = Handle<ImageSet>::get(fields.required("train"));
+  const auto synthetic = fields.optional("synthetic") ? Handle<ImageSet>::get(fields.required("synthetic")) : nullptr;
   const auto validation = fields.optional("validation") ? Handle<ImageSet>::get(fields.required("validation")) : nullptr;
   const train::TrainOptions options = parse_train_options(fields);
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const auto [result, factors] = train::train_classifier(classifier->model, data->data, validation ? &validation->data : nullptr, options, pool, report_to(context, options.updates.steps, emit_evaluation));
+    const auto [result, factors] = train::train_classifier(classifier->model, data->data, synthetic ? &synthetic->data : nullptr, validation ? &validation->data : nullptr, options, pool, report_to(context, options.updates.steps, emit_evaluation));
     if (!factors.empty()) classifier->adapter = std::make_shared<const nn::NetworkAdapter>(classifier->model, factors, nn::AdapterUse::inference);
     return [result = result](Napi::Env env) {
       Napi::Object out = emit_result(env, result, emit_evaluation);

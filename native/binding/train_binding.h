@@ -13,7 +13,7 @@ Napi::Value classifier_adapter(const Napi::CallbackInfo& info);   // (handle) ->
 Napi::Value classifier_fingerprint(const Napi::CallbackInfo& info);  // (handle) -> hash of the weights below the head, without the adapter
 Napi::Value classifier_weights(const Napi::CallbackInfo& info);   // (handle) -> named tensors
 Napi::Value save_classifier(const Napi::CallbackInfo& info);      // (handle, { path, dtype, metadata })
-Napi::Value train_classifier(const Napi::CallbackInfo& info);     // (handle, options with train and validation, listener) -> job
+Napi::Value train_classifier(const Napi::CallbackInfo& info);     // (handle, options with train, synthetic and validation, listener) -> job
 Napi::Value predict_classifier(const Napi::CallbackInfo& info);   // (handle, { images, ... }, listener) -> job of logits
 Napi::Value evaluate_classifier(const Napi::CallbackInfo& info);  // (handle, { data, ... }, listener) -> job
 

@@ -28,21 +28,21 @@ class Autocast {
 
 }  // namespace
 
-BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const at::Tensor& pixels, const at::Tensor& labels,
-                             const Mix& mix, const TrainOptions& options, int64_t step, WorkerPool& pool,
-                             const nn::ActiveLoras* loras) {
-  const int64_t B = pixels.size(0);
+BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const LabelledBatch& batch, const Mix& mix, const TrainOptions& options, int64_t step,
+                             WorkerPool& pool, const nn::ActiveLoras* loras) {
+  const int64_t B = batch.pixels.size(0);
   return sharded_gradient(parameters, Shards::of_size(B, options.shard_size), pool, [&](const Shard& shard) {
     const nn::LoraScope scope(loras);
     at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard.index)}));
-    const at::Tensor x = mix_rows(pixels, mix, shard.begin, shard.end);
-    const at::Tensor targets = mix_targets(labels, mix, options.label_smoothing, model.config().classes, shard.begin, shard.end);
+    const at::Tensor x = mix_rows(batch.pixels, mix, shard.begin, shard.end);
+    const at::Tensor targets = mix_targets(batch.labels, mix, options.label_smoothing, model.config().classes, shard.begin, shard.end);
     at::Tensor logits;
     {
       const Autocast autocast(options.precision == Precision::bfloat16);
       logits = model(x, {.training = true, .generator = &generator});
     }
-    return -(targets * logits.to(at::kFloat).log_softmax(1)).sum() / B;  // this shard's part of the mean
+    const at::Tensor likelihoods = targets * logits.to(at::kFloat).log_softmax(1);
+    return batch.weights.defined() ? -(likelihoods.sum(1) * batch.weights.slice(0, shard.begin, shard.end)).sum() : -likelihoods.sum() / B;  // this shard's part of the mean
   });
 }
 

@@ -8,10 +8,14 @@
 
 namespace seedbed::train {
 
-// Mean soft-target cross-entropy of a batch, and its gradient: shards of `options.shard_size` images on the pool's threads.
-// pixels: [B, C, H, W], labels: [B].
-BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const at::Tensor& pixels, const at::Tensor& labels,
-                             const Mix& mix, const TrainOptions& options, int64_t step, WorkerPool& pool,
-                             const nn::ActiveLoras* loras = nullptr);
+struct LabelledBatch {
+  at::Tensor pixels;   // [B, C, H, W]
+  at::Tensor labels;   // [B]
+  at::Tensor weights;  // [B] of the rows in the loss; undefined: 1 / B each
+};
+
+// Soft-target cross-entropy of a batch, its rows weighted, and its gradient: shards of `options.shard_size` images on the pool's threads.
+BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const LabelledBatch& batch, const Mix& mix, const TrainOptions& options, int64_t step,
+                             WorkerPool& pool, const nn::ActiveLoras* loras = nullptr);
 
 }  // namespace seedbed::train

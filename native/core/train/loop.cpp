@@ -18,6 +18,7 @@ void check_options(const TrainOptions& o) {
   check_range(o.shard_size, "shardSize", 1, 65536);
   check_range(o.label_smoothing, "labelSmoothing", 0.0, 0.999);
   check_range(o.evaluate_every, "evaluateEvery", 0, o.updates.steps);
+  check_range(o.real_weight, "realWeight", 0.0, 1.0);
   check_range(o.view.crop_share, "cropShare", 0.1, 1.0);
   check_range(o.augment.min_scale, "augment.scale", 0.0001, o.augment.max_scale);
   check_range(o.augment.max_scale, "augment.scale", o.augment.min_scale, 1.0);
@@ -26,10 +27,11 @@ void check_options(const TrainOptions& o) {
 
 class Run {
  public:
-  Run(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
+  Run(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
       const TrainCallbacks& callbacks)
       : model_(model),
         data_(data),
+        synthetic_(synthetic),
         validation_(validation),
         options_(options),
         pool_(pool),
@@ -37,7 +39,8 @@ class Run {
         adapter_(make_adapter()),
         trained_(make_trained()),
         trainer_(trained_, options.updates, [this] { return make_identity(); }, pool),
-        order_(data.size(), options.seed) {}
+        order_(data.size(), options.seed),
+        synthetic_order_(synthetic == nullptr ? 1 : synthetic->size(), derive_seed(options.seed, "synthetic")) {}
 
   ~Run() {
     for (const auto& [name, value] : model_.named_parameters()) value.requires_grad_(true);
@@ -86,8 +89,7 @@ class Run {
   TrainResult& result() { return trainer_.progress().result; }
 
   BatchGradient one_gradient(int64_t step) {
-    const auto [pixels, labels] = next_batch();
-    return batch_gradient(model_, trainer_.parameters(), pixels, labels, draw_step_mix(step), options_, step, pool_, active());
+    return batch_gradient(model_, trainer_.parameters(), draw_batch(step), draw_step_mix(step), options_, step, pool_, active());
   }
 
   void evaluate_when_due() {
@@ -104,20 +106,31 @@ class Run {
     for (const auto& [name, value] : trained_) best.emplace_back(name, value.detach().clone());
   }
 
-  std::pair<at::Tensor, at::Tensor> next_batch() {
-    const int64_t B = options_.batch_size, size = model_.config().image_size, first = result().samples;
-    std::vector<int64_t> places(B), labels(B);
-    for (int64_t i = 0; i < B; ++i) {
-      places[i] = order_[first + i];
-      labels[i] = data_.labels[places[i]];
+  LabelledBatch draw_batch(int64_t step) {
+    const int64_t B = options_.batch_size, size = model_.config().image_size, real = synthetic_ == nullptr ? B : (B + 1) / 2;
+    std::vector<int64_t> labels(B);
+    LabelledBatch batch{.pixels = at::empty({B, 3, size, size}), .labels = {}, .weights = {}};
+    const auto draw = [&](const LabelledImages& from, SampleOrder& order, int64_t begin, int64_t end, std::string_view stream) {
+      const int64_t first = step * (end - begin);
+      std::vector<int64_t> places;
+      for (int64_t i = begin; i < end; ++i) {
+        places.push_back(order[first + i - begin]);
+        labels[i] = from.labels[places.back()];
+      }
+      auto* out = batch.pixels.mutable_data_ptr<float>() + begin * 3 * size * size;
+      pool_.run(end - begin, [&](int64_t i, int) {
+        Rng rng(derive_seed(options_.seed, stream, {static_cast<uint64_t>(first + i)}));
+        image::augment_to(from.images[places[i]], options_.augment, options_.view.normalisation, size, rng, out + i * 3 * size * size);
+      });
+    };
+    draw(data_, order_, 0, real, "augment");
+    if (synthetic_ != nullptr) {
+      draw(*synthetic_, synthetic_order_, real, B, "augment synthetic");
+      const double own = options_.real_weight / static_cast<double>(real), other = (1 - options_.real_weight) / static_cast<double>(B - real);
+      batch.weights = at::cat({at::full({real}, own), at::full({B - real}, other)});
     }
-    at::Tensor pixels = at::empty({B, 3, size, size});
-    auto* out = pixels.mutable_data_ptr<float>();
-    pool_.run(B, [&](int64_t i, int) {
-      Rng rng(derive_seed(options_.seed, "augment", {static_cast<uint64_t>(first + i)}));
-      image::augment_to(data_.images[places[i]], options_.augment, options_.view.normalisation, size, rng, out + i * 3 * size * size);
-    });
-    return {pixels, at::tensor(labels, at::kLong)};
+    batch.labels = at::tensor(labels, at::kLong);
+    return batch;
   }
 
   Mix draw_step_mix(int64_t step) const {
@@ -143,7 +156,7 @@ class Run {
         static_cast<int>(o.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
         a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
         e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], c.image_size, c.patch_size, c.channels, c.width, c.depth, c.heads,
-        c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity();
+        c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity() + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, fingerprint(*synthetic_)));
   }
 
   // The weights below an adapter are not in the checkpoint.
@@ -155,14 +168,15 @@ class Run {
 
   nn::VisionTransformer& model_;
   const LabelledImages& data_;
-  const LabelledImages* validation_;
+  const LabelledImages* const synthetic_;
+  const LabelledImages* const validation_;
   TrainOptions options_;
   WorkerPool& pool_;
   const TrainCallbacks& callbacks_;
   std::unique_ptr<const nn::NetworkAdapter> adapter_;  // may be missing
   NamedTensors trained_;
   Trainer trainer_;
-  SampleOrder order_;
+  SampleOrder order_, synthetic_order_;
   bool evaluated_ = false;  // at the last step
 };
 
@@ -175,13 +189,19 @@ uint64_t backbone_fingerprint(const nn::VisionTransformer& model) {
   return digest;
 }
 
-ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
-                             const TrainCallbacks& callbacks) {
+ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
+                                    WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_options(options);
   check_labelled_images(data, "training data");
+  if (synthetic != nullptr) {
+    check_labelled_images(*synthetic, "synthetic data");
+    expect(synthetic->classes == data.classes, "Expected synthetic data with the {} classes of the training data, received {}", data.classes, synthetic->classes);
+    expect(options.batch_size >= 2, "Expected a batchSize of at least 2 with synthetic data, received {}", options.batch_size);
+    expect(!options.mixup, "Expected no mixup with synthetic data: it would mix real with synthetic pictures");
+  }
   if (validation != nullptr) check_labelled_images(*validation, "validation data");
   expect(data.classes == model.config().classes, "Expected training data with the model's {} classes, received {}", model.config().classes, data.classes);
-  return Run(model, data, validation, options, pool, callbacks).train();
+  return Run(model, data, synthetic, validation, options, pool, callbacks).train();
 }
 
 }  // namespace seedbed::train

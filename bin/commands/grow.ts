@@ -1,0 +1,187 @@
+import { resolve } from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { shippedDiffusion } from '../../lib/diffusion/load.js';
+import { CancelledError } from '../../lib/errors.js';
+import { writeFileWhole } from '../../lib/files.js';
+import { dataDream, type DataDreamEvent, type DataDreamResult, type Stage } from '../../lib/methods/data-dream/data-dream.js';
+import type { DataDreamOptions } from '../../lib/methods/data-dream/options.js';
+import { growRecord } from '../../lib/methods/data-dream/record.js';
+import { Work } from '../../lib/methods/data-dream/work.js';
+import { defined } from '../../lib/options.js';
+import { points, percent, verdict } from '../../lib/report/parts.js';
+import { writeRecord } from '../../lib/report/record.js';
+import { renderReport } from '../../lib/report/report.js';
+import { example, integer, number, outputOf } from '../arguments.js';
+import { interruptible } from '../tasks.js';
+
+interface Options {
+  out: string;
+  model?: string;
+  test?: string;
+  holdOut?: number;
+  mode?: 'class' | 'dataset';
+  shots?: number;
+  template?: string[];
+  domain?: string;
+  rank?: number;
+  epochs?: number;
+  adaptSteps?: number;
+  adaptLr?: number;
+  textEncoder: boolean;
+  perClass?: number;
+  steps?: number;
+  guidance?: number;
+  batchSize?: number;
+  filter: boolean;
+  keep?: number;
+  compare: boolean;
+  init?: string;
+  compareSteps?: number;
+  seeds?: number;
+  realWeight?: number;
+  shard?: { index: number; count: number };
+  seed?: number;
+  threads?: number;
+}
+
+const SAY_EVERY_MS = 5_000;
+
+export function addGrow(program: Command): void {
+  const command = program
+    .command('grow')
+    .description('more pictures from a few of each class, by a model adapted to them (DataDream), and whether they help')
+    .argument('<data>', 'a folder with a folder of pictures for each class; or a WebDataset tar, IDX files, a folder with metadata.jsonl')
+    .requiredOption('--out <folder>', 'adapters, pictures, results and the report; the same command goes on where it was stopped')
+    .option('--model <model>', "a diffusers folder, a .safetensors file, a hub name, or 'seedling'; default: seedling")
+    .option('--test <data>', 'pictures of the same classes to measure on; default: some of the data are held out')
+    .option('--hold-out <share>', 'of each class, without --test; default 0.25, 0: no comparison', number)
+    .addOption(new Option('--mode <mode>', 'an adapter for each class, or one for all; default class').choices(['class', 'dataset']))
+    .option('--shots <n>', 'pictures of each class to learn from; default: all', integer)
+    .option('--template <texts...>', "sentences about a picture, with {class}; default 'a {domain}photo of a {class}'")
+    .option('--domain <word>', 'what kind of pictures they are: satellite')
+    .option('--rank <n>', 'of the adapters; default 16', integer)
+    .option('--epochs <n>', 'passes over the pictures; default 200', integer)
+    .option('--adapt-steps <n>', 'updates of an adapter, instead of passes', integer)
+    .option('--adapt-lr <rate>', 'default 1e-4', number)
+    .option('--no-text-encoder', 'adapt the UNet only')
+    .option('--per-class <n>', 'pictures of each class; default 500', integer)
+    .option('--steps <n>', 'of the sampler; default 50', integer)
+    .option('--guidance <scale>', 'default 2', number)
+    .option('--batch-size <n>', 'pictures computed at once; default 8', integer)
+    .option('--no-filter', 'keep all pictures, also those that look alike')
+    .option('--keep <share>', 'of each class, those that a classifier of the real pictures is surest of; default 1', number)
+    .option('--no-compare', 'do not train classifiers')
+    .option('--init <start>', 'of the classifiers: a saved one, a shipped backbone, or random; default fractal-vit-nano')
+    .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
+    .option('--seeds <n>', 'runs of each way to train; default 5', integer)
+    .option('--real-weight <share>', 'of the real pictures in the loss; default 0.8', number)
+    .option('--shard <i/n>', 'do every n-th class only, from the i-th on', shard)
+    .option('--seed <n>', 'everything random follows from it; default 0', integer)
+    .option('--threads <n>', 'default: all cores', integer)
+    .option('--json', 'print one JSON object instead of text')
+    .action((data: string, options: Options) => grow(data, options, command));
+  example(command, 'npx seedbed grow photos/ --out grown/', 'npx seedbed grow photos/ --out grown/ --model org/name --domain satellite --per-class 100');
+}
+
+/** '2/4' */
+function shard(text: string): { index: number; count: number } {
+  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
+  if (index === undefined || count === undefined) throw new InvalidArgumentError("Expected a part of the classes, say '1/4'.");
+  return { index: Number(index), count: Number(count) };
+}
+
+async function grow(data: string, o: Options, command: Command): Promise<void> {
+  const output = outputOf(command);
+  const say = (text: string): void => void (output.json ? process.stderr : process.stdout).write(`${text}\n`);
+  const model = o.model ?? shippedDiffusion()[0];
+  if (model === undefined) command.error('error: expected --model');
+  const { mode, domain, shots, seed, threads, test, holdOut } = o;
+  const options = {
+    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, shard: o.shard }),
+    model,
+    data,
+    out: o.out,
+    adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder }),
+    generate: defined({ perClass: o.perClass, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize }),
+    filter: o.filter && defined({ keep: o.keep }),
+    compare: o.compare && defined({ init: o.init, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
+    signal: interruptible(),
+  } as DataDreamOptions;
+  try {
+    const job = dataDream(options);
+    const tell = teller(say);
+    for await (const event of job) tell(event);
+    await finish(await job, model, say, output.json ?? false);
+  } catch (error) {
+    if (error instanceof CancelledError && !output.json) process.stderr.write('What is finished is kept; the same command goes on.\n');
+    throw error;
+  }
+}
+
+const TITLES: Readonly<Record<Stage, string>> = { check: 'check', adapt: 'adapt the model', generate: 'generate', filter: 'filter', compare: 'compare' };
+
+/** Stages as lines, and now and then one about how far they are. */
+function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
+  let last = 0;
+  const sometimes = (text: string): void => {
+    if (Date.now() - last < SAY_EVERY_MS) return;
+    last = Date.now();
+    say(`  ${text}`);
+  };
+  let now = '';
+  return (event) => {
+    switch (event.type) {
+      case 'stage':
+        say(`${TITLES[event.stage]}: ${event.detail}`);
+        return;
+      case 'class':
+        now = `${event.name} (${event.done + 1} of ${event.total})`;
+        return;
+      case 'generate':
+        now = `${event.class} (${event.done + 1} of ${event.total})`;
+        return;
+      case 'step':
+        sometimes(`${now}: update ${event.step} of ${event.steps}, loss ${event.loss.toFixed(4)}`);
+        return;
+      case 'progress':
+        sometimes(`${now}: picture ${event.picture} of ${event.pictures}`);
+        return;
+      case 'warning':
+        say(`  ${event.message}`);
+        return;
+      case 'compare':
+        if (event.event.type === 'run') say(`  ${event.event.done} of ${event.event.total}  ${event.event.arm}: ${percent(event.event.accuracy)} right`);
+        return;
+      default:
+        return;
+    }
+  };
+}
+
+async function finish(result: DataDreamResult, model: string, say: (text: string) => void, json: boolean): Promise<void> {
+  const { pictures, gain, folder, preflight, notCompared } = result;
+  if (pictures === undefined) {
+    if (json) process.stdout.write(`${JSON.stringify({ out: folder, finished: false })}\n`);
+    else say('This shard is done. When all are, the same command without --shard goes on.');
+    return;
+  }
+  const work = new Work(folder);
+  const record = await growRecord(result, model);
+  await writeRecord(work.record, record);
+  await writeFileWhole(work.report, await renderReport(record));
+  const kept = pictures.filter(({ dropped }) => dropped === undefined).length;
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ out: folder, finished: true, images: work.images, generated: pictures.length, kept, warnings: preflight.warnings, gain, notCompared, report: work.report })}\n`);
+    return;
+  }
+  for (const warning of preflight.warnings) say(`Note: ${warning}.`);
+  say(`\n${kept} of ${pictures.length} generated pictures kept: ${resolve(work.images)}`);
+  if (gain === undefined) say(`Whether they help was not measured: ${notCompared ?? ''}.`);
+  else {
+    say(`Right answers on ${gain.study.testPictures} real pictures that nothing else saw (guessing: ${percent(1 / gain.study.classes.length)}):`);
+    for (const { name, accuracy, runs } of gain.study.arms) say(`  ${name.padEnd(28)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);
+    const says = { better: 'they helped', worse: 'they did harm', undecided: 'not decided by these runs' };
+    for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, 95 % interval ${points(one.interval.low)} to ${points(one.interval.high)}: ${says[verdict(one)]}`);
+  }
+  say(`Report: ${resolve(work.report)}`);
+}

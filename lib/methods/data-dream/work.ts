@@ -1,0 +1,92 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Dataset } from '../../data/dataset.js';
+import { ArgumentError, errorFromFile, SeedbedError } from '../../errors.js';
+import { fileNameOf, writeFileWhole } from '../../files.js';
+import type { DataDreamSettings } from './options.js';
+
+/** Where the parts of a run lie. */
+export class Work {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  get loras(): string {
+    return join(this.folder, 'loras');
+  }
+
+  /** An image dataset with metadata.jsonl. */
+  get images(): string {
+    return join(this.folder, 'images');
+  }
+
+  get spec(): string {
+    return join(this.folder, 'grow.json');
+  }
+
+  get dropped(): string {
+    return join(this.folder, 'dropped.jsonl');
+  }
+
+  get record(): string {
+    return join(this.folder, 'record.json');
+  }
+
+  get report(): string {
+    return join(this.folder, 'report.html');
+  }
+
+  lora(name: string): string {
+    return join(this.loras, `${fileNameOf(name)}.safetensors`);
+  }
+
+  /** Of picture `i` of a class, relative to `images`. */
+  image(className: string, i: number): string {
+    return `${fileNameOf(className)}/${String(i).padStart(6, '0')}.png`;
+  }
+}
+
+/** What decides a run's files: another run in the same folder must have the same. */
+type Spec = Record<string, unknown>;
+
+/** A digest of labelled pictures: names, labels and bytes. */
+export async function digestOf(data: Dataset): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(data.classes));
+  for await (const { key, label, image } of data) hash.update(JSON.stringify([key, label, image.width, image.height, image.channels])).update(image.data);
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Settings that do not change what is generated. */
+const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 'model', 'data', 'test']);
+
+/** Opens the folder for a run, new or gone on with. Throws `ERR_INVALID_ARGUMENT` naming what differs from the run that it holds. */
+export async function openWork(settings: DataDreamSettings, given: { model: string; data: string }): Promise<Work> {
+  const work = new Work(settings.out);
+  await mkdir(work.folder, { recursive: true }).catch((error: unknown) => {
+    throw errorFromFile(error, 'write', work.folder);
+  });
+  const spec: Spec = JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
+  if (!existsSync(work.spec)) await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
+  else expectSame(spec, await readSpec(work.spec), work.folder);
+  return work;
+}
+
+async function readSpec(path: string): Promise<Spec> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Spec;
+  } catch (error) {
+    throw new SeedbedError('ERR_FILE_FORMAT', `Expected the settings of a run in '${path}', found something else`, { cause: error });
+  }
+}
+
+function expectSame(now: Spec, before: Spec, folder: string): void {
+  const flat = (value: unknown, name = ''): [string, string][] =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value).flatMap(([key, inner]) => flat(inner, name === '' ? key : `${name}.${key}`)) : [[name, JSON.stringify(value)]];
+  const [old, fresh] = [new Map(flat(before)), new Map(flat(now))];
+  const other = [...new Set([...old.keys(), ...fresh.keys()])].find((name) => old.get(name) !== fresh.get(name));
+  if (other !== undefined) throw new ArgumentError(`Expected ${other} ${old.get(other) ?? 'to be left out'}, as in the run that '${folder}' holds, received ${fresh.get(other) ?? 'none'}; go on with the same settings or choose another folder`);
+}

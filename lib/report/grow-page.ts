@@ -1,0 +1,60 @@
+import { capital, escape, figure, page, pictureGrid, section, table } from './html.js';
+import { confusionChart, intervalChart } from './chart.js';
+import { count, interval, originLine, percent, points, settingsTable, timeTable, verdict } from './parts.js';
+import type { GrowRecord } from './record.js';
+
+/** A dataset grown from a few pictures, as one self-contained page. */
+export async function growPage(record: GrowRecord): Promise<string> {
+  const { classes, warnings } = record;
+  const total = (name: 'shots' | 'generated' | 'dropped'): number => classes.reduce((sum, one) => sum + one[name], 0);
+  const body = [
+    `<h1>${escape(record.name)}: ${count(total('generated') - total('dropped'))} pictures from ${count(total('shots'))}</h1>`,
+    `<p class="soft">${escape(record.model)}, adapted to ${classes.length} classes, drew ${count(total('generated'))} pictures; ${total('dropped') === 0 ? 'all were kept' : `${count(total('dropped'))} were dropped`}.</p>`,
+    ...(await gainSections(record)),
+    section(
+      'The pictures',
+      pictureGrid(
+        ['real, learnt from', 'generated', ...(classes.some(({ pictures }) => pictures.dropped) ? ['dropped'] : [])],
+        classes.map(({ name, pictures }) => ({ title: name, cells: [pictures.real, pictures.generated, ...(classes.some((one) => one.pictures.dropped) ? [pictures.dropped] : [])] })),
+        'wide',
+      ),
+      '<p class="soft">The first of each, not chosen.</p>',
+    ),
+    ...(warnings.length > 0 ? [section('What the real pictures were like', `<ul>${warnings.map((text) => `<li>${escape(text)}.</li>`).join('')}</ul>`)] : []),
+    section(
+      'Classes',
+      table(['class', 'learnt from', 'generated', 'dropped', 'asked for as'], classes.map((one) => [escape(one.name), count(one.shots), count(one.generated), count(one.dropped), `<span class="left">${escape(one.prompt)}</span>`])),
+      ...(record.reasons.length > 0 ? [table(['why pictures were dropped', 'how many'], record.reasons.map(({ reason, count: many }) => [escape(reason), count(many)]))] : []),
+    ),
+    section('Settings', settingsTable(record.settings)),
+    section('Time', timeTable(record.parts)),
+    originLine(record.origin),
+  ];
+  return page(`seedbed: ${record.name}`, body.join('\n'));
+}
+
+async function gainSections({ gain, notCompared, confusions }: GrowRecord): Promise<string[]> {
+  if (gain === undefined) return [`<p class="lead">Whether they help was not measured: ${escape(notCompared ?? '')}.</p>`];
+  const { study, gains } = gain;
+  const says = { better: 'They helped.', worse: 'They did harm.', undecided: 'The interval includes zero: these runs do not decide whether they helped.' };
+  const lead = gains.map(
+    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (95 % interval ${interval(one.interval)}, ${one.differences.length} paired runs). ${says[verdict(one)]}</p>`,
+  );
+  const bars = study.arms.map(({ name, accuracy, runs }) => ({ name, ...accuracy, runs: runs.map((run) => run.accuracy) }));
+  const both = study.arms.at(-1);
+  return [
+    ...lead,
+    figure(
+      await intervalChart(bars, { x: 'right answers, %', rule: { x: 1 / study.classes.length, label: 'guessing' } }),
+      `Classifiers trained in four ways with as many updates each, asked about ${count(study.testPictures)} real pictures that nothing else saw. Dots are runs, bars 95 % intervals of the mean over runs.`,
+    ),
+    table(
+      ['trained on', ...(both?.runs ?? []).map(({ seed }) => `run ${seed}`), 'mean', '95 % interval', 'seconds a run'],
+      study.arms.map(({ name, runs, accuracy }) => [
+        escape(name), ...runs.map((run) => percent(run.accuracy)), percent(accuracy.mean), `${percent(Math.max(0, accuracy.low))} to ${percent(Math.min(1, accuracy.high))}`,
+        (runs.reduce((sum, run) => sum + run.seconds, 0) / runs.length).toFixed(1),
+      ]),
+    ),
+    ...(confusions === undefined ? [] : [section('Answers', figure(await confusionChart(confusions.real, study.classes), 'Learnt from the real pictures alone: which class (rows) was called what (columns), per cent of the row, all runs together.'), figure(await confusionChart(confusions.both, study.classes), 'Learnt from real and generated pictures.'))]),
+  ];
+}

@@ -1,0 +1,193 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { dataDream, Dataset, encodePng, openDataset, preflight, readGenerationSettings, trainClassifier, type DataDreamOptions, type Image } from 'seedbed';
+import { promptOf } from '#lib/methods/data-dream/options.js';
+import { growRecord } from '#lib/methods/data-dream/record.js';
+import { renderReport } from '#lib/report/report.js';
+import { writeFormulaPipeline } from './formula.js';
+import { picture, refused, thrown, worst } from './support.js';
+
+const root = t.testdir();
+const model = writeFormulaPipeline(join(root, 'model'), 'sd1');
+const CLASSES = ['F-16A/B', 'Äpfel.', '🍓'];
+
+/** `count` pictures of each class, class after class; `salt` makes them others. */
+function dataset(count: number, salt = 0, classes: readonly string[] = CLASSES): Dataset {
+  const entries = classes.flatMap((_, label) =>
+    Array.from({ length: count }, (_, i) => ({ key: `${salt}/${label}-${i}`, label, read: (): Promise<Image> => Promise.resolve(picture(36, 32, 3, 50 * salt + 7 * label + i)) })),
+  );
+  return new Dataset({ name: 'things', classes, entries });
+}
+
+const small = {
+  model, data: dataset(3), test: dataset(2, 1), threads: 1, seed: 5,
+  adapt: { rank: 2, steps: 2, size: 32 },
+  generate: { perClass: 3, steps: 2, batchSize: 2 },
+  filter: { twins: false },
+  compare: { init: 'random', model: 'vit_nano_patch4_32', steps: 3, batchSize: 4, seeds: 2 },
+} satisfies Partial<DataDreamOptions>;
+
+const place = (name: string): string => join(root, name);
+
+/** All files below a folder, with their bytes. */
+function filesIn(folder: string): Record<string, string> {
+  const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return Object.fromEntries(names.sort().map((name) => [name.slice(folder.length + 1), readFileSync(name).toString('base64')]));
+}
+
+t.test('bad input is refused', async (t) => {
+  const dream = (options: Partial<DataDreamOptions>) => () => dataDream({ ...small, out: place('bad'), ...options });
+  const one = new Dataset({ name: 'one', classes: ['a', 'b'], entries: [{ key: 'x', label: 0, read: () => Promise.resolve(picture(32, 32, 3)) }] });
+  await refused(t, [
+    ['an unknown option', dream({ perClass: 3 } as never), 'ERR_INVALID_ARGUMENT', /Unknown option 'perClass'/],
+    ['an unknown option inside', dream({ generate: { perclass: 3 } as never }), 'ERR_INVALID_ARGUMENT', /did you mean 'perClass'/],
+    ['a template without the class', dream({ template: 'a photo' }), 'ERR_INVALID_ARGUMENT', /\{class\}/],
+    ['a shard that is none', dream({ shard: { index: 3, count: 2 } }), 'ERR_INVALID_ARGUMENT', /shard from 1 to 2, received 3/],
+    ['keeping none', dream({ filter: { keep: 0 } }), 'ERR_INVALID_ARGUMENT', /above 0/],
+    ['asking a classifier that is not wanted', dream({ filter: { keep: 0.5 }, compare: false }), 'ERR_INVALID_ARGUMENT', /compare with filter\.keep/],
+    ['a class without pictures', dream({ data: one }), 'ERR_SHOTS', /class 'b' in one/],
+    ['more shots than there are', dream({ shots: 4 }), 'ERR_SHOTS', /at least 4 pictures/],
+    ['the test part to learn from', dream({ data: dataset(2).as('test') }), 'ERR_DATA_LEAK', /test part/],
+    ['the same pictures to measure on', dream({ test: dataset(3), out: place('leak') }), 'ERR_DATA_LEAK', /both pool and test/],
+    ['other classes to measure on', dream({ test: dataset(2, 1, ['x', 'y', 'z']) }), 'ERR_DATASET', /found 'x'/],
+    ['a folder that is not there', dream({ data: place('nowhere') }), 'ERR_FILE_NOT_FOUND', /nowhere/],
+    ['a model that is not there', dream({ model: place('no-model') }), 'ERR_FILE_NOT_FOUND', /no-model/],
+  ]);
+});
+
+t.test('prompts', (t) => {
+  const words = { template: 'a {domain}photo of a {class}', domain: '', names: {} };
+  t.equal(promptOf({ ...words, domain: 'satellite' }, 'AnnualCrop', 0), 'a satellite photo of a AnnualCrop', "DataDream's");
+  t.equal(promptOf(words, 'apple_pie', 3), 'a photo of a apple pie');
+  t.equal(promptOf({ ...words, names: { apple_pie: 'cake' } }, 'apple_pie', 0), 'a photo of a cake');
+  t.same([0, 1, 2].map((i) => promptOf({ ...words, template: ['{class}', 'my {class}'] }, 'cat', i)), ['cat', 'my cat', 'cat']);
+  t.end();
+});
+
+t.test('the pictures are looked at first', async (t) => {
+  const again = (i: number, by: number): Image => ({ ...picture(36, 32, 3, i), data: picture(36, 32, 3, i).data.map((value) => Math.min(255, value + by)) });
+  const entries = [picture(36, 32, 3, 0), picture(64, 64, 3, 9), again(0, 1), picture(20, 40, 1, 3), picture(36, 32, 3, 0)].map((image, i) => ({ key: `p${i}`, label: i < 4 ? 0 : 1, read: () => Promise.resolve(image) }));
+  const found = await preflight(new Dataset({ name: 'x', classes: ['a', 'b'], entries, skipped: [{ key: 'notes.txt', reason: 'no picture' }] }));
+  t.same(found.classes, [{ name: 'a', count: 4 }, { name: 'b', count: 1 }]);
+  t.same(found.sides, { smallest: 20, largest: 64 });
+  t.same(found.twins, [{ key: 'p2', of: 'p0', classes: ['a', 'a'] }, { key: 'p4', of: 'p0', classes: ['b', 'a'] }]);
+  for (const text of [/1 of 2 classes have one picture.*'b'/, /largest class has 4 pictures, the smallest 1/, /1 pictures look like another of their class \('p2'\)/, /p4 = p0.*label is wrong/, /1 files were left out \('notes.txt'\)/])
+    t.ok(found.warnings.some((warning) => text.test(warning)), String(text));
+  t.same((await preflight(dataset(2))).warnings, []);
+});
+
+t.test('a few pictures become a dataset, a comparison and a report', async (t) => {
+  const out = place('whole');
+  const stages: string[] = [];
+  const job = dataDream({ ...small, out });
+  for await (const event of job) if (event.type === 'stage') stages.push(event.stage);
+  const result = await job;
+  t.same(stages, ['check', 'adapt', 'generate', 'filter', 'compare']);
+  t.same(result.shots, [3, 3, 3]);
+  t.equal(result.pictures?.length, 9);
+  const made = await openDataset(join(out, 'images'));
+  t.same([...made.classes].sort(), [...CLASSES].sort(), 'names survive');
+  t.same(made.counts, [3, 3, 3]);
+  const lines = readFileSync(join(out, 'images', 'metadata.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.match(lines[0], { file_name: 'F-16A%2FB/000000.png', label: 'F-16A/B', text: 'a photo of a F-16A/B', lora: /^[0-9a-f]{64}$/ });
+  t.equal(new Set(lines.map(({ seed }) => seed)).size, 9, 'each picture has noise of its own');
+  t.match(await readGenerationSettings(join(out, 'images', 'F-16A%2FB', '000000.png')), { prompt: 'a photo of a F-16A/B', steps: 2, guidanceScale: 2, seed: lines[0]?.['seed'], lora: lines[0]?.['lora'] });
+  t.same(result.gain?.study.arms.map(({ name, runs }) => [name, runs.length]), [['real', 2], ['real, strong augmentation', 2], ['generated', 2], ['real + generated', 2]]);
+  t.same(result.gain?.gains.map(({ arm, baseline }) => [arm, baseline]), [['real + generated', 'real'], ['real + generated', 'real, strong augmentation']]);
+  const page = await renderReport(await growRecord(result, 'a formula'));
+  t.match(page, /things: 9 pictures from 9/);
+  t.match(page, /F-16A\/B/);
+
+  await t.test('what is missing is made again, byte for byte', async (t) => {
+    const before = filesIn(out);
+    rmSync(join(out, 'images', 'F-16A%2FB', '000001.png'));
+    rmSync(join(out, 'loras', `${encodeURIComponent('🍓')}.safetensors`));
+    rmSync(join(out, 'images', 'metadata.jsonl'));
+    const again = await dataDream({ ...small, out });
+    t.same(filesIn(out), before);
+    t.same(again.gain?.study.arms.map(({ runs }) => runs.map(({ accuracy, losses }) => [accuracy, losses])), result.gain?.study.arms.map(({ runs }) => runs.map(({ accuracy, losses }) => [accuracy, losses])));
+  });
+  await t.test('other settings are refused', async (t) => {
+    const error = await thrown(() => dataDream({ ...small, out, generate: { ...small.generate, steps: 3 } }));
+    t.match([error.code, error.message], ['ERR_INVALID_ARGUMENT', /Expected generate\.steps 2.*received 3/]);
+    const other = await thrown(() => dataDream({ ...small, out, data: dataset(2) }));
+    t.match(other.message, /Expected data /);
+  });
+  await t.test('shards together are the same', async (t) => {
+    const parts = place('shards');
+    const first = await dataDream({ ...small, out: parts, shard: { index: 2, count: 2 } });
+    t.equal(first.pictures, undefined, 'others are at work');
+    t.same(readdirSync(join(parts, 'images')).length, 1);
+    await dataDream({ ...small, out: parts, shard: { index: 1, count: 2 } });
+    await dataDream({ ...small, out: parts });
+    t.same(filesIn(parts), filesIn(out));
+  });
+});
+
+t.test('one adapter for all classes; what was stopped goes on', async (t) => {
+  const out = place('dataset');
+  const options = { ...small, out, mode: 'dataset', compare: false, generate: { ...small.generate, seedPolicy: 'perClassRestart' } } as const;
+  const job = dataDream(options);
+  for await (const event of job) if (event.type === 'progress') break;
+  t.ok(readdirSync(join(out, 'images'), { recursive: true }).length < 9);
+  const result = await dataDream(options);
+  t.same(readdirSync(join(out, 'loras')), ['all.safetensors']);
+  t.same(result.pictures?.map(({ made }) => made.seed), [5, 6, 7, 5, 6, 7, 5, 6, 7], 'every class with the same noise');
+  t.equal(result.notCompared, 'it was not asked for');
+});
+
+t.test('twins are left out, and what the classifier is unsure of', async (t) => {
+  const out = place('filtered');
+  const result = await dataDream({ ...small, out, compare: { ...small.compare, seeds: 1 }, filter: { twins: false, keep: 0.5 } });
+  t.same(CLASSES.map((name) => result.pictures?.filter(({ made, dropped }) => made.className === name && dropped === undefined).length), [2, 2, 2]);
+  const kept = result.pictures?.filter(({ dropped }) => dropped === undefined).map(({ agreement }) => agreement ?? 0) ?? [];
+  t.ok(kept.every((value) => value > 0 && value < 1));
+  const dropped = readFileSync(join(out, 'dropped.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.equal(dropped.length, 3);
+  t.match(dropped[0], { dropped: /sees \d+ % of its class/ });
+  // A picture of the model comes in as a real one: what it generates again is a twin.
+  const copies = CLASSES.map((name) => join(out, 'images', encodeURIComponent(name).replace('.', '%2E'), '000000.png'));
+  const real = await Promise.all(copies.map(async (file) => new Uint8Array(await encodePng(await (await import('seedbed')).readImage(file)))));
+  const data = new Dataset({ name: 'copies', classes: CLASSES, entries: [...real, ...real].map((bytes, i) => ({ key: `c${i}`, label: i % 3, read: () => Promise.resolve(bytes) })) });
+  const error = await thrown(() => dataDream({ ...small, data, out: place('twins'), compare: false, adapt: { ...small.adapt, lr: 0 }, filter: { twins: true }, generate: { ...small.generate, perClass: 1 } }));
+  t.match([error.code, error.message], ['ERR_DATASET', /generated pictures of 'F-16A\/B' to stay, all were dropped/]);
+});
+
+t.test('without test pictures some are held out, of classes that have enough', async (t) => {
+  const folder = place('folder');
+  for (const [label, name] of ['a', 'b'].entries()) {
+    mkdirSync(join(folder, name), { recursive: true });
+    for (let i = 0; i < 4; i++) writeFileSync(join(folder, name, `${i}.png`), await encodePng(picture(36, 32, 3, 7 * label + i)));
+  }
+  writeFileSync(join(folder, 'a', 'notes.txt'), 'x');
+  const result = await dataDream({ ...small, test: undefined, data: folder, out: place('held'), compare: { ...small.compare, seeds: 1 }, generate: { ...small.generate, perClass: 1 } });
+  t.same(result.shots, [3, 3]);
+  t.equal(result.gain?.study.testPictures, 2);
+  t.match(result.preflight.warnings.join(), /notes\.txt/);
+  rmSync(join(folder, 'b', '3.png'));
+  const few = await dataDream({ ...small, test: undefined, data: folder, out: place('few'), generate: { ...small.generate, perClass: 1 } });
+  t.equal(few.gain, undefined);
+  t.match(few.notCompared, /1 of 2 classes have too few pictures.*'b' has 3/);
+  t.same(few.shots, [4, 3]);
+});
+
+t.test('real and generated pictures have their weights in the loss', async (t) => {
+  const options = { model: { imageSize: 32, patchSize: 8, width: 32, depth: 1, heads: 2 }, train: dataset(4), steps: 4, shardSize: 4, lr: 1e-2, seed: 3, threads: 1 } as const;
+  using alone = await trainClassifier({ ...options, batchSize: 4 });
+  using all = await trainClassifier({ ...options, batchSize: 8, synthetic: dataset(4, 2), realWeight: 1 });
+  t.ok(worst(all.training?.losses ?? [], alone.training?.losses ?? []) < 1, 'with all weight on the real ones the others do not count');
+  using none = await trainClassifier({ ...options, batchSize: 8, synthetic: dataset(4), realWeight: 0 });
+  using some = await trainClassifier({ ...options, batchSize: 8, synthetic: dataset(4, 2) });
+  t.not(some.training?.losses[0], alone.training?.losses[0]);
+  t.ok(Number.isFinite(none.training?.losses[3]));
+  using twice = await trainClassifier({ ...options, batchSize: 8, synthetic: dataset(4, 2), threads: 2 });
+  t.same(twice.training?.losses, some.training?.losses, 'whatever the threads');
+  await refused(t, [
+    ['mixup', () => trainClassifier({ ...options, synthetic: dataset(2, 2), mixup: true }), 'ERR_INVALID_ARGUMENT', /no mixup/],
+    ['a weight without generated pictures', () => trainClassifier({ ...options, realWeight: 0.5 }), 'ERR_INVALID_ARGUMENT', /synthetic pictures with realWeight/],
+    ['a weight above 1', () => trainClassifier({ ...options, synthetic: dataset(2, 2), realWeight: 2 }), 'ERR_INVALID_ARGUMENT', /realWeight/],
+    ['other classes', () => trainClassifier({ ...options, synthetic: dataset(2, 2, ['x', 'y', 'z']) }), 'ERR_DATASET', /found 'x'/],
+    ['test pictures', () => trainClassifier({ ...options, synthetic: dataset(2, 2).as('test') }), 'ERR_DATA_LEAK', /generated pictures/],
+  ]);
+});
