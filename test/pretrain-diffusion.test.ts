@@ -1,9 +1,12 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { loadDiffusion, trainAutoencoder, trainClip, trainDiffusion, type Captions, type Image, type TrainDiffusionOptions } from 'seedbed';
-import { writeFormulaPipeline } from './formula.js';
-import { refused, runScript, thrown } from './support.js';
+import { loadDiffusion, trainAutoencoder, trainClip, trainDiffusion, type Captions, type Image, type Tensor, type TrainDiffusionOptions } from 'seedbed';
+import { parseClipTextConfig, parseUnetConfig, parseVaeConfig } from '#lib/diffusion/config.js';
+import { runNative } from '#lib/job.js';
+import { native, type DiffusionTrainEvent, type NativeDiffusionResult } from '#lib/native.js';
+import { filled, formulaNets, integers, worstStored, writeFormulaModel, writeFormulaPipeline, type Stored, type StoredModel } from './formula.js';
+import { golden, refused, runScript, thrown, worst } from './support.js';
 
 const root = t.testdir();
 let folders = 0;
@@ -46,6 +49,36 @@ t.test('bad input is refused before anything is computed', async (t) => {
     ['resuming from nothing', () => train({ resume: true }), 'ERR_INVALID_ARGUMENT', /checkpoint/],
     ['a folder that is in use', () => train({ out: vae }), 'ERR_FILE_WRITE', /new or empty/],
   ]);
+});
+
+interface Golden {
+  size: number[];
+  schedule: Record<string, number | string>;
+  ids: number[][][];
+  lr: number;
+  losses: number[];
+  weights: Stored;
+}
+
+t.test("three updates as in PyTorch with diffusers' UNet: losses and weights", async (t) => {
+  const stored = (golden('diffusion/pretrain') as { unet: Golden }).unet;
+  const nets = formulaNets('sd2');
+  const part = <Config>(model: StoredModel, parse: (json: unknown, path: string) => Config): { config: Config; files: string[] } => ({ config: parse(JSON.parse(model.config), 'config'), files: [join(writeFormulaModel(fresh(), model), model.file)] });
+  const long = (values: readonly number[], shape: readonly number[] = [values.length]): Tensor<'int64'> => ({ data: BigInt64Array.from(values, BigInt), shape, dtype: 'int64' });
+  const [steps = 0, batch = 0] = stored.size;
+  const ids = stored.ids.flat(2);
+  const length = ids.length / steps / batch;
+  const call = {
+    ...part(nets.unet, parseUnetConfig), vae: part(nets.vae, parseVaeConfig), textEncoder: part(nets.text, parseClipTextConfig),
+    data: { pictures: { data: new Uint8Array(2 * 32 * 32 * 3), shape: [2, 32, 32, 3], dtype: 'uint8' }, ids: long(ids.slice(0, length), [1, length]), captions: long([0, 0]), starts: long([0, 1, 2]) },
+    emptyCaption: long(ids.slice(0, length)), schedule: { ...stored.schedule, prediction: 'v_prediction' }, snrWeight: { lowest: 1, highest: 5 },
+    fixed: { latents: filled('input.pretrain.latents', stored.size), noise: filled('input.pretrain.velocity', stored.size), timesteps: long(integers('input.pretrain.timesteps', [steps, batch], 1000), [steps, batch]), ids: long(ids, [steps, batch, length]) },
+    steps, batchSize: batch, shardSize: 3, lr: stored.lr, warmupSteps: 0, averageDecay: 0, threads: 1,
+  };
+  const result = await runNative<DiffusionTrainEvent, NativeDiffusionResult>((listener) => native().trainDiffusion(call, listener), new AbortController().signal);
+  t.ok(worst(result.losses, stored.losses, { rtol: 1e-5 }) <= 1, result.losses.join());
+  const all = Float32Array.from(Object.keys(result.weights).sort().flatMap((name) => [...(result.weights[name]?.data as Float32Array)]));
+  t.ok(worstStored({ data: all, shape: [all.length] }, stored.weights, { rtol: 1e-4, atol: 1e-5 }) <= 1);
 });
 
 t.test('learns which caption belongs to which picture, and writes a model that generates it', async (t) => {

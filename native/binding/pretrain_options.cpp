@@ -36,6 +36,10 @@ train::DiffusionTrainOptions parse_diffusion_train_options(const Fields& fields)
   if (const auto weight = fields.object("snr_weight")) weight->read("lowest", o.weight.lowest).read("highest", o.weight.highest);
   o.noise = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));
   o.empty_caption = parse_tensor(fields.required("empty_caption"), fields.path_of("empty_caption"));
+  if (const auto fixed = fields.object("fixed")) {
+    const auto tensor = [&](const char* name) { return parse_tensor(fixed->required(name), fixed->path_of(name)); };
+    o.fixed = {.latents = tensor("latents"), .noise = tensor("noise"), .timesteps = tensor("timesteps"), .ids = tensor("ids")};
+  }
   return o;
 }
 

@@ -141,6 +141,10 @@ class Run {
 
   Rows draw_rows(int64_t step, const std::vector<int64_t>& places, const std::vector<int64_t>& timesteps, const Shard& shard) const {
     const c10::NoGradGuard no_grad;
+    if (o_.fixed) {
+      const auto own = [&](const at::Tensor& all) { return all[step].slice(0, shard.begin, shard.end); };
+      return {own(o_.fixed->latents), own(o_.fixed->noise), own(o_.fixed->timesteps), own(o_.fixed->ids)};
+    }
     std::vector<at::Tensor> latents, noise, ids;
     for (int64_t i = shard.begin; i < shard.end; ++i) {
       const auto position = static_cast<uint64_t>(step * o_.batch_size + i);

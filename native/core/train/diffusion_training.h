@@ -2,6 +2,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 
 #include "diffusion/schedule.h"
 #include "nn/autoencoder_kl.h"
@@ -14,6 +15,13 @@
 // A latent diffusion model's UNet from pictures with captions (Rombach et al. 2022), with autoencoder and text encoder as they are.
 
 namespace seedbed::train {
+
+// What a reference drew, in place of own draws.
+struct FixedDiffusionDraws {
+  at::Tensor latents, noise;  // [steps, B, C, h, w] as the UNet knows them
+  at::Tensor timesteps;       // [steps, B] int64
+  at::Tensor ids;             // [steps, B, L] int64
+};
 
 struct DiffusionTrainOptions {
   UpdateOptions updates{.optimizer = {.weight_decay = 0.01, .beta2 = 0.99},
@@ -33,6 +41,7 @@ struct DiffusionTrainOptions {
   at::Tensor empty_caption;        // [L] int64
   std::string latents;             // file that keeps the pictures' latents for a resumed run; empty: none
   NamedTensors initial;            // weights to begin with; empty: drawn, the last convolution 0
+  std::optional<FixedDiffusionDraws> fixed;
 };
 
 // How well the averaged network finds x0 from fixed noisy latents: mean square errors by quarter of the timesteps, falling noise last. A net that reads

@@ -1,11 +1,14 @@
-"""Three updates of an autoencoder and of a CLIP, each written out in plain PyTorch around diffusers' and transformers' nets."""
+"""Three updates of an autoencoder, of a CLIP and of a UNet, each written out in plain PyTorch around diffusers' and transformers' nets."""
 import math
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers.training_utils import compute_snr
 
 from . import nets
+from .folders import SCHEDULE
 from .formula import fill, fill_model, integers, stored, stored_model
+from .net_cases import token_ids
 
 STEPS, BATCH, LR, CLIP = 3, 4, 2e-3, 1.0
 SHOWN = 400  # values kept of all weights together, one after the other
@@ -102,5 +105,25 @@ def clip():
     return {"model": model, "ids": ids.tolist(), "groups": GROUPS, "places": PLACES, "lr": LR, "losses": losses, "logitScale": net.logit_scale.exp().item(), "weights": weights_of(net)}
 
 
+def unet():
+    """A UNet from nothing known, on velocities, errors weighted by clamp(snr, 1, 5) / (snr + 1); the text encoder stays as it is."""
+    net, text = nets.unet("sd2"), nets.text("sd2").requires_grad_(False)
+    scheduler = DDPMScheduler(**{name: value for name, value in SCHEDULE.items() if name not in ("set_alpha_to_one", "steps_offset")}, prediction_type="v_prediction")
+    size = (STEPS, BATCH, 4, 8, 8)
+    latents, noise, timesteps = fill("input.pretrain.latents", size), fill("input.pretrain.velocity", size), integers("input.pretrain.timesteps", (STEPS, BATCH), 1000)
+    ids = token_ids(0)[integers("input.pretrain.captions", (STEPS, BATCH), 2)]
+
+    def loss(step):
+        t = timesteps[step]
+        output = net(scheduler.add_noise(latents[step], noise[step], t), t, text(ids[step]).last_hidden_state).sample
+        snr = compute_snr(scheduler, t)
+        error = (output - scheduler.get_velocity(latents[step], noise[step], t)).square().mean(dim=(1, 2, 3))
+        return (error * snr.clamp(1, 5) / (snr + 1)).mean()
+
+    losses = update(net.requires_grad_(True), [lambda step=step: loss(step) for step in range(STEPS)])
+    schedule = {name: value for name, value in SCHEDULE.items() if name.startswith("beta")}
+    return {"size": list(size), "schedule": schedule, "ids": ids.tolist(), "lr": LR, "losses": losses, "weights": weights_of(net)}
+
+
 def pretrain():
-    return {"autoencoder": autoencoder(), "clip": clip()}
+    return {"autoencoder": autoencoder(), "clip": clip(), "unet": unet()}
