@@ -2,13 +2,13 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { adaptersSchema, readAdapter, writeAdapter, type AdapterInfo, type ClassifierAdapters } from './classifier-adapter.js';
-import type { Dataset, Sample } from './data/dataset.js';
-import { checkNoOverlap } from './data/overlap.js';
+import type { Dataset } from './data/dataset.js';
 import { ArgumentError, errorFromFile, SeedbedError } from './errors.js';
+import { evaluationOf, predictionsOf, type ClassifierEvaluation, type Prediction } from './evaluation.js';
 import { writeFileWhole } from './files.js';
 import type { Image } from './image.js';
+import { checkParts, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative, type JobContext } from './job.js';
-import { wilson, type Interval } from './metrics.js';
 import { native, type ClassifierHandle, type ImageSetHandle, type NativeClassifierInfo, type NativeTrainResult, type TrainEvent } from './native.js';
 import { checkOptions, defined, share } from './options.js';
 import { readSaved, toConfig, type Head } from './saved-classifier.js';
@@ -41,28 +41,6 @@ function isDataset(value: unknown): value is Dataset {
 
 /** How a classifier was made. */
 export type TrainingRecord = NativeTrainResult;
-
-export interface Prediction {
-  label: number;
-  className: string;
-  /** Per class, in [0, 1], sum 1. */
-  probabilities: Float32Array;
-}
-
-export interface ClassifierEvaluation {
-  /** Share of right answers. */
-  accuracy: number;
-  /** 95 % Wilson interval of the accuracy over pictures. */
-  interval: Interval;
-  /** Mean cross-entropy, nats. */
-  loss: number;
-  /** Mean over classes of the share of right answers. */
-  balancedAccuracy: number;
-  /** confusion[i][j]: pictures of class i called j. */
-  confusion: number[][];
-  predictions: number[];
-  count: number;
-}
 
 const HALF = [0.5, 0.5, 0.5] as const;
 
@@ -105,32 +83,18 @@ export class Classifier implements Disposable {
 
   /** Names what is in each picture. */
   async predict(images: readonly Image[], options: { threads?: number; signal?: AbortSignal } = {}): Promise<Prediction[]> {
-    const logits = await this.logits(images, options);
-    const count = this.classes.length;
-    return images.map((_, i) => {
-      const probabilities = softmax(logits.data.subarray(i * count, (i + 1) * count));
-      const label = probabilities.indexOf(Math.max(...probabilities));
-      return { label, className: this.classes[label] ?? '', probabilities };
-    });
+    return predictionsOf(images, await this.logits(images, options), this.classes);
   }
 
   /** Measures on labelled pictures with the same classes. */
   evaluate(data: Dataset, options: { threads?: number; signal?: AbortSignal } = {}): Job<never, ClassifierEvaluation> {
     return new Job<never, ClassifierEvaluation>(async (context) => {
       const labels = labelsFor(data, this.classes);
-      const set = await toImageSet(data, this.classes);
+      const set = native().createImageSet({ images: (await data.load()).map(({ image }) => image), labels, classes: this.classes.length });
       try {
         const call = { data: set, ...view(this.#head), threads: threads(options.threads) };
-        const { loss, accuracy, predictions } = await runNative<never, { loss: number; accuracy: number; predictions: number[] }>(
-          (listener) => native().evaluateClassifier(this.#handle, call, listener),
-          context.signal,
-        );
-        const confusion = this.classes.map(() => this.classes.map(() => 0));
-        for (const [i, label] of labels.entries()) {
-          const line = confusion[label];
-          if (line !== undefined) line[predictions[i] ?? 0] = (line[predictions[i] ?? 0] ?? 0) + 1;
-        }
-        return { accuracy, interval: wilson(Math.round(accuracy * labels.length), labels.length), loss, balancedAccuracy: balanced(confusion), confusion, predictions, count: labels.length };
+        const answers = await runNative<never, { loss: number; predictions: number[] }>((listener) => native().evaluateClassifier(this.#handle, call, listener), context.signal);
+        return evaluationOf(answers, labels, this.classes);
       } finally {
         native().dispose(set);
       }
@@ -179,33 +143,6 @@ function view(head: Pick<Head, 'mean' | 'std' | 'cropShare'>): { mean: readonly 
   return { mean: head.mean, std: head.std, cropShare: head.cropShare };
 }
 
-function softmax(scores: Float32Array): Float32Array {
-  const highest = Math.max(...scores);
-  const powers = scores.map((score) => Math.exp(score - highest));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
-}
-
-function balanced(confusion: readonly (readonly number[])[]): number {
-  const shares = confusion.flatMap((line, i) => {
-    const count = line.reduce((a, b) => a + b, 0);
-    return count === 0 ? [] : [(line[i] ?? 0) / count];
-  });
-  return shares.reduce((a, b) => a + b, 0) / shares.length;
-}
-
-/** The dataset's labels as indices into `classes`, matched by name. */
-function labelsFor(data: Dataset, classes: readonly string[]): number[] {
-  const indices = data.classes.map((name) => classes.indexOf(name));
-  const unknown = data.classes.find((_, i) => (indices[i] ?? -1) < 0 && (data.counts[i] ?? 0) > 0);
-  if (unknown !== undefined) throw new SeedbedError('ERR_DATASET', `Expected the classes ${classes.join(', ')} in ${data.name}, found '${unknown}'`);
-  return data.labels.map((label) => indices[label] ?? 0);
-}
-
-async function toImageSet(data: Dataset, classes: readonly string[]): Promise<ImageSetHandle> {
-  return toSet(await data.load(), labelsFor(data, classes), classes.length);
-}
-
 const loadSchema = z.strictObject({
   /** A file that `saveAdapter` wrote, of a classifier that was trained from this one. */
   adapter: z.string().min(1).optional(),
@@ -227,22 +164,6 @@ export async function loadClassifier(folder: string, options: z.input<typeof loa
     throw new SeedbedError('ERR_WEIGHTS', `The adapter '${path}' was trained on other weights (${base}) than those of '${folder}' (${own})`);
   }
   return new Classifier(handle, head, undefined, info);
-}
-
-/** Nothing is learnt from or chosen on test data, and no picture may be on both sides. */
-function checkParts(train: Dataset, validate: Dataset | undefined): void {
-  for (const [name, data] of [
-    ['train', train],
-    ['validate', validate],
-  ] as const) {
-    if (data?.role === 'test') throw new SeedbedError('ERR_DATA_LEAK', `Expected training or validation data for ${name}, received the test part of ${data.name}`);
-    if (data?.length === 0) throw new SeedbedError('ERR_DATASET', `Expected at least one picture for ${name}, received none`);
-  }
-  if (train.classes.length < 2) throw new SeedbedError('ERR_DATASET', `Expected at least 2 classes for train, received ${train.classes.length}`);
-}
-
-function toSet(samples: readonly Sample[], labels: readonly number[], classes: number): ImageSetHandle {
-  return native().createImageSet({ images: samples.map((sample) => sample.image), labels, classes });
 }
 
 interface NetworkOptions {
@@ -290,27 +211,9 @@ export async function trainOnImageSet(
  */
 export function trainClassifier(options: TrainClassifierOptions): Job<TrainEvent, Classifier> {
   const { train, synthetic, validate, ...rest } = checkOptions(trainSchema, options, 'trainClassifier');
-  checkParts(train, validate);
-  if (synthetic?.role === 'test') throw new SeedbedError('ERR_DATA_LEAK', `Expected generated pictures for synthetic, received the test part of ${synthetic.name}`);
-  if (rest.realWeight !== undefined && synthetic === undefined) throw new ArgumentError('Expected synthetic pictures with realWeight');
+  checkParts({ train, synthetic, validate }, rest.realWeight);
   if (rest.adapters !== undefined && rest.init === undefined) throw new ArgumentError('Expected init, a trained classifier, with adapters');
   if (rest.adapters?.alpha !== undefined && options.adapters?.rank === undefined) throw new ArgumentError(`Expected adapters.rank with adapters.alpha, whose quotient is the strength, received alpha ${rest.adapters.alpha} alone`);
   if (rest.keep === 'best' && validate === undefined) throw new ArgumentError("Expected validation data for keep: 'best', received none");
-  return new Job<TrainEvent, Classifier>(async (context) => {
-    const parts = { train: await train.load(), synthetic: await synthetic?.load(), validation: await validate?.load() };
-    if (parts.validation !== undefined) checkNoOverlap([...parts.train, ...(parts.synthetic ?? [])], parts.validation, 'train and validate');
-    const sets: ImageSetHandle[] = [];
-    const setOf = (data: Dataset | undefined, samples: readonly Sample[] | undefined): ImageSetHandle | undefined => {
-      if (data === undefined || samples === undefined) return undefined;
-      const set = toSet(samples, labelsFor(data, train.classes), train.classes.length);
-      sets.push(set);
-      return set;
-    };
-    try {
-      const set = setOf(train, parts.train) as ImageSetHandle;
-      return await trainOnImageSet(set, train.classes, rest, context, { synthetic: setOf(synthetic, parts.synthetic), validation: setOf(validate, parts.validation) });
-    } finally {
-      for (const set of sets) native().dispose(set);
-    }
-  }, rest);
+  return new Job<TrainEvent, Classifier>((context) => withImageSets({ train, synthetic, validate }, ({ train: set, ...others }) => trainOnImageSet(set, train.classes, rest, context, others)), rest);
 }

@@ -1,5 +1,8 @@
 export { Classifier, loadClassifier, trainClassifier } from './classifier.js';
-export type { ClassifierEvaluation, Prediction, TrainClassifierOptions, TrainingRecord } from './classifier.js';
+export type { TrainClassifierOptions, TrainingRecord } from './classifier.js';
+export type { ClassifierEvaluation, Prediction } from './evaluation.js';
+export { Clip, ClipClassifier, loadClip, trainClipClassifier } from './clip.js';
+export type { ClipClassifierOptions, TrainClipClassifierOptions } from './clip.js';
 export { ADAPTER_TARGETS } from './classifier-adapter.js';
 export type { AdapterInfo } from './classifier-adapter.js';
 export { SHIPPED_MODELS } from './saved-classifier.js';

@@ -15,7 +15,9 @@ export type DiffusionHandle = { readonly __diffusion: never };
 export type ActiveLorasHandle = { readonly __activeLoras: never };
 /** A network that judges pictures. */
 export type JudgeHandle = { readonly __judge: never };
-export type NativeHandle = ImageSetHandle | ClassifierHandle | DiffusionHandle | ActiveLorasHandle | JudgeHandle;
+export type ClipHandle = { readonly __clip: never };
+export type ClipClassifierHandle = { readonly __clipClassifier: never };
+export type NativeHandle = ImageSetHandle | ClassifierHandle | ClipHandle | ClipClassifierHandle | DiffusionHandle | ActiveLorasHandle | JudgeHandle;
 
 /** A question of running work, to be answered with `answerJob`. */
 export interface Ask<Question> {
@@ -307,7 +309,16 @@ export interface NativeBinding {
   saveClassifier(classifier: ClassifierHandle, options: { path: string; dtype: Dtype }): void;
   trainClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<TrainEvent, NativeTrainResult>): number;
   predictClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
-  evaluateClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, { loss: number; accuracy: number; predictions: number[] }>): number;
+  evaluateClassifier(classifier: ClassifierHandle, options: Options, listener: JobListener<never, { loss: number; predictions: number[] }>): number;
+
+  createClip(options: Options): ClipHandle;
+  clipInfo(clip: ClipHandle): { parameters: number; imageSize: number; projectionDim: number; logitScale: number };
+  encodeClipTexts(clip: ClipHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
+  encodeClipImages(clip: ClipHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
+  createClipClassifier(clip: ClipHandle, options: Options): ClipClassifierHandle;
+  clipClassifierFactors(classifier: ClipClassifierHandle): { text: NativeFactors; vision: NativeFactors };
+  trainClipClassifier(classifier: ClipClassifierHandle, options: Options, listener: JobListener<TrainEvent, NativeTrainResult & { parameters: number }>): number;
+  predictClipClassifier(classifier: ClipClassifierHandle, options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
 
   loadDiffusion(options: Options, listener: JobListener<LoadEvent, DiffusionHandle>): number;
   diffusionInfo(model: DiffusionHandle): NativeDiffusionInfo;

@@ -54,7 +54,7 @@ const randomErasingSchema = z.strictObject({
   minAspect: z.number().min(0.01).max(1).optional(),
 });
 
-const augmentSchema = z.strictObject({
+export const augmentSchema = z.strictObject({
   /** Area of the random crop, share of the picture. Default [0.08, 1]. */
   scale: range.optional(),
   /** Width over height of the crop. Default [3/4, 4/3]. */

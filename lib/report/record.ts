@@ -4,7 +4,7 @@ import { writeFileWhole } from '../files.js';
 import type { FewShotResult } from '../experiment/few-shot.js';
 import type { Gain } from '../methods/data-dream/compare.js';
 import type { EvaluationEvent } from '../native.js';
-import type { ClassifierEvaluation } from '../classifier.js';
+import type { ClassifierEvaluation } from '../evaluation.js';
 
 /** The machine and program that made a record. */
 export interface Origin {

@@ -1,5 +1,6 @@
 #include <napi.h>
 
+#include "clip_binding.h"
 #include "diffusion_binding.h"
 #include "environment.h"
 #include "errors.h"
@@ -54,6 +55,15 @@ constexpr Export kExports[] = {
     {"trainClassifier", train_classifier},
     {"predictClassifier", predict_classifier},
     {"evaluateClassifier", evaluate_classifier},
+
+    {"createClip", create_clip},
+    {"clipInfo", clip_info},
+    {"encodeClipTexts", encode_clip_texts},
+    {"encodeClipImages", encode_clip_images},
+    {"createClipClassifier", create_clip_classifier},
+    {"clipClassifierFactors", clip_classifier_factors},
+    {"trainClipClassifier", train_clip_classifier},
+    {"predictClipClassifier", predict_clip_classifier},
 
     {"loadDiffusion", load_diffusion},
     {"diffusionInfo", diffusion_info},

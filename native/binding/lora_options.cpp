@@ -51,20 +51,23 @@ Napi::Value emit_lora_factors(Napi::Env env, const std::map<std::string, nn::Lor
   return out;
 }
 
+void parse_lora_draw(const Fields& fields, train::LoraDraw& draw) { fields.read("rank", draw.rank).read("alpha", draw.alpha).read("init", names(kInit), draw.init); }
+
 std::optional<train::ClassifierAdapter> parse_classifier_adapter(const Fields& fields) {
   const auto given = fields.object("adapters");
   if (!given) return std::nullopt;
   train::ClassifierAdapter a;
   a.draw.init = train::LoraInit::kaiming;
-  given->read("rank", a.draw.rank).read("alpha", a.draw.alpha).read("targets", a.targets).read("init", names(kInit), a.draw.init);
+  parse_lora_draw(*given, a.draw);
+  given->read("targets", a.targets);
   a.initial = parse_lora_factors(*given, "factors");
   return a;
 }
 
 train::LoraTrainOptions parse_lora_train_options(const Fields& fields) {
   train::LoraTrainOptions o;
-  fields.read("rank", o.lora.rank).read("alpha", o.lora.alpha).read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
-  fields.read("init", names(kInit), o.lora.init);
+  parse_lora_draw(fields, o.lora);
+  fields.read("unet_targets", o.lora.unet_targets).read("text_encoder_targets", o.lora.text_encoder_targets);
   o.updates = parse_update_options(fields, o.updates);
   fields.read("batch_size", o.batch_size).read("shards", o.shards).read("accumulation", o.accumulation).read("size", o.size).read("flip", o.flip);
   fields.read("min_snr_gamma", o.min_snr_gamma).read("noise_offset", o.noise_offset).read("prior_weight", o.prior_weight).read("recompute", o.recompute).read("seed", o.seed);

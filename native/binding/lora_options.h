@@ -18,6 +18,9 @@ std::map<std::string, nn::LoraFactors> parse_lora_factors(const Fields& fields, 
 
 Napi::Value emit_lora_factors(Napi::Env env, const std::map<std::string, nn::LoraFactors>& factors);
 
+// Rank, alpha and first values.
+void parse_lora_draw(const Fields& fields, train::LoraDraw& draw);
+
 // The `adapters` of a classifier's training.
 std::optional<train::ClassifierAdapter> parse_classifier_adapter(const Fields& fields);
 

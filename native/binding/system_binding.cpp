@@ -7,6 +7,7 @@
 
 #include <chrono>
 
+#include "clip_binding.h"
 #include "diffusion_binding.h"
 #include "diffusion_options.h"
 #include "environment.h"
@@ -93,7 +94,7 @@ Napi::Value stop_jobs(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value dispose_handle(const Napi::CallbackInfo& info) {
-  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]) || dispose_active_loras(info[0]) || dispose_judge(info[0]), "Expected a handle to dispose");
+  expect(Handle<ImageSet>::dispose(info[0]) || dispose_classifier(info[0]) || dispose_diffusion(info[0]) || dispose_active_loras(info[0]) || dispose_judge(info[0]) || dispose_clip(info[0]), "Expected a handle to dispose");
   return info.Env().Undefined();
 }
 

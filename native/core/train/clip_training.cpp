@@ -21,9 +21,8 @@ namespace seedbed::train {
 
 namespace {
 
-constexpr double kFirstScale = 1 / 0.07, kLargestScale = 100;
+constexpr double kLargestScale = 100;
 constexpr double kEmbeddingDeviation = 0.5, kBranchGain = 0.4;
-constexpr int64_t kLegacyEos = 2;  // of configurations that do not name the true one
 constexpr int64_t kMostSpread = 512;  // texts
 constexpr float kMean[] = {0.48145466F, 0.4578275F, 0.40821073F}, kDeviation[] = {0.26862954F, 0.26130258F, 0.27577711F};
 
@@ -37,14 +36,6 @@ void check_data(const CaptionedPictures& d, const char* name, const nn::ClipText
 at::Tensor normalised(const at::Tensor& pixels) {
   const auto channels = [](const float* values) { return at::tensor(at::ArrayRef<float>(values, 3)).view({1, 3, 1, 1}); };
   return ((pixels + 1) * 0.5 - channels(kMean)) / channels(kDeviation);
-}
-
-at::Tensor unit(const at::Tensor& x) { return x / at::linalg_vector_norm(x, 2, at::IntArrayRef({-1}), true); }  // [N, P]
-
-// Rows without the padding that all of them have; a causal tower's state at the end token is the same.
-at::Tensor without_padding(const at::Tensor& ids, int64_t eos) {
-  if (eos == kLegacyEos) return ids;
-  return ids.slice(1, 0, (ids == eos).to(at::kInt).argmax(1).max().item<int64_t>() + 1);
 }
 
 // [a, b] true where a picture or text of `a` is no wrong answer to one of `b`.
@@ -97,9 +88,6 @@ class Run {
     }
   }
 
-  static at::Tensor embed_texts(const ClipModel& model, const at::Tensor& ids) { return unit(model.text(without_padding(ids, model.text.config().eos_token_id)).projected); }
-  static at::Tensor embed_pictures(const ClipModel& model, const at::Tensor& pictures, const std::vector<int64_t>& places) { return unit(model.vision(normalised(pixels_of(pictures, places))).projected); }
-
   // A picture's caption at a position of the run: a row of `ids`.
   int64_t caption_of(int64_t place, int64_t position) const {
     Rng rng(derive_seed(o_.seed, "caption", {static_cast<uint64_t>(position)}));
@@ -116,7 +104,7 @@ class Run {
     const at::Tensor ids = data_.ids.index_select(0, at::tensor(texts, at::kLong)), where = at::tensor(places, at::kLong);
     const at::Tensor groups = data_.groups.defined() ? data_.groups.index_select(0, where) : where;  // a picture that comes twice is no wrong answer either
     const auto forward = [&](const Shard& shard) -> std::vector<at::Tensor> {
-      return {embed_texts(model_, ids.slice(0, shard.begin, shard.end)), embed_pictures(model_, data_.pictures, {places.begin() + shard.begin, places.begin() + shard.end})};
+      return {embed_texts(model_, ids.slice(0, shard.begin, shard.end)), embed_pictures(model_, normalised(pixels_of(data_.pictures, {places.begin() + shard.begin, places.begin() + shard.end})))};
     };
     const auto loss = [&](const std::vector<std::vector<at::Tensor>>& outputs) {
       std::vector<at::Tensor> text, vision;
@@ -157,7 +145,7 @@ class Run {
       std::vector<int64_t> places(rows.size());
       std::iota(places.begin(), places.end(), rows.begin);
       texts.slice(0, rows.begin, rows.end).copy_(embed_texts(kept_, ids.slice(0, rows.begin, rows.end)));
-      pictures.slice(0, rows.begin, rows.end).copy_(embed_pictures(kept_, v.pictures, places));
+      pictures.slice(0, rows.begin, rows.end).copy_(embed_pictures(kept_, normalised(pixels_of(v.pictures, places))));
     });
     const at::Tensor similarity = pictures.matmul(texts.t()), groups = v.groups.defined() ? v.groups : at::arange(N, at::kLong);
     return {retrieval(similarity, groups, groups), retrieval(similarity.t(), groups, groups)};
@@ -190,18 +178,6 @@ class Run {
 
 }  // namespace
 
-ClipModel::ClipModel(const nn::ClipTextConfig& text_config, const nn::ClipVisionConfig& vision_config)
-    : text(text_config), vision(vision_config), logit_scale(at::full({}, std::log(kFirstScale), at::kFloat)) {
-  logit_scale.requires_grad_(true);
-}
-
-NamedTensors ClipModel::named_parameters() const {
-  NamedTensors all = text.named_parameters();
-  for (auto& one : vision.named_parameters()) all.push_back(std::move(one));
-  all.emplace_back("logit_scale", logit_scale);
-  return all;
-}
-
 void initialise_clip(const ClipModel& model, uint64_t seed) {
   const c10::NoGradGuard no_grad;
   initialise_layers(model.text, derive_seed(seed, "text tower"));
@@ -211,7 +187,7 @@ void initialise_clip(const ClipModel& model, uint64_t seed) {
       value.normal_(0, kEmbeddingDeviation, make_generator(derive_seed(seed, "initial " + name)));
     if (name.find("out_proj.") != std::string::npos || name.find("fc2.") != std::string::npos) value.mul_(kBranchGain);
   }
-  model.logit_scale.fill_(std::log(kFirstScale));
+  model.logit_scale.fill_(std::log(kFirstClipScale));
 }
 
 std::vector<double> text_spread(const nn::ClipText& text, const at::Tensor& ids) {

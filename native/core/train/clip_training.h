@@ -2,23 +2,13 @@
 
 #include <optional>
 
-#include "nn/clip.h"
 #include "train/captioned_pictures.h"
+#include "train/clip_embedding.h"
 #include "train/trainer.h"
 
 // A text and an image tower that agree on what belongs together (CLIP, Radford et al. 2021, arXiv 2103.00020).
 
 namespace seedbed::train {
-
-// Both towers and the logarithm of the scale of their similarities, under transformers' names of a CLIPModel.
-struct ClipModel {
-  ClipModel(const nn::ClipTextConfig& text_config, const nn::ClipVisionConfig& vision_config);
-  NamedTensors named_parameters() const;
-
-  nn::ClipText text;
-  nn::ClipVision vision;
-  at::Tensor logit_scale;  // []
-};
 
 // First weights. Layers as PyTorch draws them; embeddings of tokens and positions N(0, 0.5), and the outputs of the residual branches times
 // 0.4: with small embeddings and full branches a causal tower begins, and stays for long, with nearly one vector for all texts.

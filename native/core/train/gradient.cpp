@@ -41,8 +41,7 @@ BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vect
       const Autocast autocast(options.precision == Precision::bfloat16);
       logits = model(x, {.training = true, .generator = &generator});
     }
-    const at::Tensor likelihoods = targets * logits.to(at::kFloat).log_softmax(1);
-    return batch.weights.defined() ? -(likelihoods.sum(1) * batch.weights.slice(0, shard.begin, shard.end)).sum() : -likelihoods.sum() / B;  // this shard's part of the mean
+    return weighted_cross_entropy(batch, targets, logits, shard.begin, shard.end);
   });
 }
 

@@ -4,15 +4,10 @@
 
 #include "nn/lora.h"
 #include "nn/vit.h"
+#include "train/batch_source.h"
 #include "train/loop.h"
 
 namespace seedbed::train {
-
-struct LabelledBatch {
-  at::Tensor pixels;   // [B, C, H, W]
-  at::Tensor labels;   // [B]
-  at::Tensor weights;  // [B] of the rows in the loss; undefined: 1 / B each
-};
 
 // Soft-target cross-entropy of a batch, its rows weighted, and its gradient: shards of `options.shard_size` images on the pool's threads.
 BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const LabelledBatch& batch, const Mix& mix, const TrainOptions& options, int64_t step,

@@ -7,22 +7,16 @@
 #include "tensor/check.h"
 #include "tensor/error.h"
 #include "train/gradient.h"
-#include "train/sample_order.h"
 
 namespace seedbed::train {
 
 namespace {
 
 void check_options(const TrainOptions& o) {
-  check_range(o.batch_size, "batchSize", 1, 65536);
   check_range(o.shard_size, "shardSize", 1, 65536);
   check_range(o.label_smoothing, "labelSmoothing", 0.0, 0.999);
   check_range(o.evaluate_every, "evaluateEvery", 0, o.updates.steps);
-  check_range(o.real_weight, "realWeight", 0.0, 1.0);
   check_range(o.view.crop_share, "cropShare", 0.1, 1.0);
-  check_range(o.augment.min_scale, "augment.scale", 0.0001, o.augment.max_scale);
-  check_range(o.augment.max_scale, "augment.scale", o.augment.min_scale, 1.0);
-  check_range(o.augment.min_ratio, "augment.ratio", 0.01, o.augment.max_ratio);
 }
 
 class Run {
@@ -39,8 +33,7 @@ class Run {
         adapter_(make_adapter()),
         trained_(make_trained()),
         trainer_(trained_, options.updates, [this] { return make_identity(); }, pool),
-        order_(data.size(), options.seed),
-        synthetic_order_(synthetic == nullptr ? 1 : synthetic->size(), derive_seed(options.seed, "synthetic")) {}
+        batches_(data, synthetic, batch_options()) {}
 
   ~Run() {
     for (const auto& [name, value] : model_.named_parameters()) value.requires_grad_(true);
@@ -72,6 +65,10 @@ class Run {
     return std::make_unique<const nn::NetworkAdapter>(model_, initial.empty() ? draw_factors(model_, "classifier", targets, draw, options_.seed) : initial, nn::AdapterUse::training);
   }
 
+  BatchOptions batch_options() const {
+    return {.batch_size = options_.batch_size, .augment = options_.augment, .normalisation = options_.view.normalisation, .image_size = model_.config().image_size, .real_weight = options_.real_weight, .seed = options_.seed};
+  }
+
   // What is trained: all weights, or the factors and the head. The others are frozen while this lives.
   NamedTensors make_trained() const {
     NamedTensors all = model_.named_parameters();
@@ -89,7 +86,7 @@ class Run {
   TrainResult& result() { return trainer_.progress().result; }
 
   BatchGradient one_gradient(int64_t step) {
-    return batch_gradient(model_, trainer_.parameters(), draw_batch(step), draw_step_mix(step), options_, step, pool_, active());
+    return batch_gradient(model_, trainer_.parameters(), batches_.draw(step, pool_), draw_step_mix(step), options_, step, pool_, active());
   }
 
   void evaluate_when_due() {
@@ -104,33 +101,6 @@ class Run {
     NamedTensors& best = trainer_.progress().best_weights;
     best.clear();
     for (const auto& [name, value] : trained_) best.emplace_back(name, value.detach().clone());
-  }
-
-  LabelledBatch draw_batch(int64_t step) {
-    const int64_t B = options_.batch_size, size = model_.config().image_size, real = synthetic_ == nullptr ? B : (B + 1) / 2;
-    std::vector<int64_t> labels(B);
-    LabelledBatch batch{.pixels = at::empty({B, 3, size, size}), .labels = {}, .weights = {}};
-    const auto draw = [&](const LabelledImages& from, SampleOrder& order, int64_t begin, int64_t end, std::string_view stream) {
-      const int64_t first = step * (end - begin);
-      std::vector<int64_t> places;
-      for (int64_t i = begin; i < end; ++i) {
-        places.push_back(order[first + i - begin]);
-        labels[i] = from.labels[places.back()];
-      }
-      auto* out = batch.pixels.mutable_data_ptr<float>() + begin * 3 * size * size;
-      pool_.run(end - begin, [&](int64_t i, int) {
-        Rng rng(derive_seed(options_.seed, stream, {static_cast<uint64_t>(first + i)}));
-        image::augment_to(from.images[places[i]], options_.augment, options_.view.normalisation, size, rng, out + i * 3 * size * size);
-      });
-    };
-    draw(data_, order_, 0, real, "augment");
-    if (synthetic_ != nullptr) {
-      draw(*synthetic_, synthetic_order_, real, B, "augment synthetic");
-      const double own = options_.real_weight / static_cast<double>(real), other = (1 - options_.real_weight) / static_cast<double>(B - real);
-      batch.weights = at::cat({at::full({real}, own), at::full({B - real}, other)});
-    }
-    batch.labels = at::tensor(labels, at::kLong);
-    return batch;
   }
 
   Mix draw_step_mix(int64_t step) const {
@@ -176,7 +146,7 @@ class Run {
   std::unique_ptr<const nn::NetworkAdapter> adapter_;  // may be missing
   NamedTensors trained_;
   Trainer trainer_;
-  SampleOrder order_, synthetic_order_;
+  BatchSource batches_;
   bool evaluated_ = false;  // at the last step
 };
 
@@ -192,13 +162,7 @@ uint64_t backbone_fingerprint(const nn::VisionTransformer& model) {
 ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
                                     WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_options(options);
-  check_labelled_images(data, "training data");
-  if (synthetic != nullptr) {
-    check_labelled_images(*synthetic, "synthetic data");
-    expect(synthetic->classes == data.classes, "Expected synthetic data with the {} classes of the training data, received {}", data.classes, synthetic->classes);
-    expect(options.batch_size >= 2, "Expected a batchSize of at least 2 with synthetic data, received {}", options.batch_size);
-    expect(!options.mixup, "Expected no mixup with synthetic data: it would mix real with synthetic pictures");
-  }
+  expect(synthetic == nullptr || !options.mixup, "Expected no mixup with synthetic data: it would mix real with synthetic pictures");
   if (validation != nullptr) check_labelled_images(*validation, "validation data");
   expect(data.classes == model.config().classes, "Expected training data with the model's {} classes, received {}", model.config().classes, data.classes);
   return Run(model, data, synthetic, validation, options, pool, callbacks).train();

@@ -33,7 +33,7 @@ struct TrainOptions {
   int64_t evaluate_every = 0;  // steps; 0: only at the end
   Keep keep = Keep::last;      // best: the weights with the highest validation accuracy
   std::optional<ClassifierAdapter> adapter{};
-  double real_weight = 0.8;  // with synthetic data: of the real half of each batch in the loss
+  double real_weight = 0.8;  // see BatchOptions
 };
 
 struct ClassifierTraining {
@@ -49,8 +49,7 @@ uint64_t backbone_fingerprint(const nn::VisionTransformer& model);
 // function of the seed and the place in the run, so a run resumed from a checkpoint equals an unbroken one bit for bit.
 // A loss or gradient that is not finite throws ERR_NOT_FINITE before it touches the weights.
 // On `Cancelled`, and every `checkpoint_every` steps, the state is written to `checkpoint`.
-// With `synthetic` (may be null), half of each batch is of `data`, half of that, and the loss `real_weight` times the mean of the first half and the
-// rest times that of the second (DataDream, arXiv 2407.10910, which repeats the real pictures instead).
+// `synthetic` (may be null): see BatchSource.
 ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
                                     WorkerPool& pool, const TrainCallbacks& callbacks = {});
 

@@ -1,9 +1,10 @@
-"""Three updates of an autoencoder, of a CLIP and of a UNet, each written out in plain PyTorch around diffusers' and transformers' nets."""
+"""Three updates of an autoencoder, of a CLIP, of factors in one and of a UNet, each written out in plain PyTorch around diffusers' and transformers' nets."""
 import math
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.training_utils import compute_snr
+from peft import LoraConfig, inject_adapter_in_model
 
 from . import nets
 from .folders import SCHEDULE
@@ -105,6 +106,42 @@ def clip():
     return {"model": model, "ids": ids.tolist(), "groups": GROUPS, "places": PLACES, "lr": LR, "losses": losses, "logitScale": net.logit_scale.exp().item(), "weights": weights_of(net)}
 
 
+CLASSES, LABELS, RANK, ALPHA = 3, [0, 1, 2, 0, 1, 2], 4, 8
+
+
+def clip_classifier():
+    """DataDream's classifier: sentences about classes, PEFT's factors for queries and values of both towers, as it is and after the updates."""
+    net = nets.both_towers().requires_grad_(False)
+    model = stored_model(net)
+    pictures, ids, labels = integers("input.pretrain.faces", (6, 32, 32, 3), 256), captions(2 * CLASSES), torch.tensor(LABELS)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    pixels = (pictures.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+    def unit(x):
+        return x / x.norm(dim=-1, keepdim=True)
+
+    def logits():
+        sentences = unit(net.text_projection(net.text_model(ids).pooler_output)).view(CLASSES, 2, -1)
+        images = unit(net.visual_projection(net.vision_model(pixels).pooler_output))
+        return net.logit_scale.exp() * images @ unit(sentences.mean(dim=1)).T
+
+    zero_shot = logits()
+    inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["q_proj", "v_proj"], init_lora_weights=False), net)
+    factors = {}
+    for name, value in net.named_parameters():
+        if ".lora_" in name:
+            layer, role = name.replace(".default.weight", "").rsplit(".lora_", 1)
+            value.copy_(torch.zeros_like(value) if role == "B" else 0.3 * fill(f"{layer}.down.weight", value.shape))
+            value.requires_grad_(True)
+            factors[f"{layer}.{'down' if role == 'A' else 'up'}"] = value
+    losses = update(net, [lambda: torch.nn.functional.cross_entropy(logits(), labels) for _ in range(STEPS)])
+    ordered = torch.cat([factors[name].detach().flatten() for name in sorted(factors)])
+    return {
+        "model": model, "ids": ids.tolist(), "classes": CLASSES, "labels": LABELS, "rank": RANK, "alpha": ALPHA, "lr": LR, "shapes": {name: list(factors[name].shape) for name in sorted(factors)},
+        "zeroShot": zero_shot.flatten().tolist(), "losses": losses, "factors": stored(ordered, SHOWN), "trained": logits().flatten().tolist(),
+    }
+
+
 def unet():
     """A UNet from nothing known, on velocities, errors weighted by clamp(snr, 1, 5) / (snr + 1); the text encoder stays as it is."""
     net, text = nets.unet("sd2"), nets.text("sd2").requires_grad_(False)
@@ -126,4 +163,4 @@ def unet():
 
 
 def pretrain():
-    return {"autoencoder": autoencoder(), "clip": clip(), "unet": unet()}
+    return {"autoencoder": autoencoder(), "clip": clip(), "clipClassifier": clip_classifier(), "unet": unet()}
