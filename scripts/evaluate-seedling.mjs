@@ -122,7 +122,7 @@ if (model !== 'real')
     const { mean, low, high } = metrics.bootstrap(psnrs(block, await source.rebuilt(block)));
     add({ part: 'Autoencoder', figure: `PSNR, ${name}`, value: `${mean.toFixed(1)} dB (${low.toFixed(1)}–${high.toFixed(1)})`, number: mean, ...(target !== undefined && { target: `≥ ${target} dB`, reached: mean >= target }), count: block.count, seeds: '' });
   }
-if (values.clip !== undefined && model !== 'real') add(...(await wordsRows({ model, clip: values.clip, corpus, work, threads, most: quick ? 256 : Infinity, block: (list) => joined(list.map(({ picture }) => picture)), target: 0.5 })));
+if (values.clip !== undefined) add(...(await wordsRows({ clip: values.clip, corpus, threads, most: quick ? 256 : Infinity, target: 0.5 })));
 
 // Sheets: drawn by lot, not chosen.
 const images = join(dirname(out), 'images');

@@ -1,9 +1,10 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|unet] [--threads N]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|unet] [--threads N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
-// says goes to FOLDER/log.jsonl too.
+// says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier run, to go on from its weights
+// with a rate that rises again.
 
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,7 @@ import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.j
 import { preview } from './seedling/preview.mjs';
 import { firstPictures, isPlain, readSet } from './seedling/sets.mjs';
 
-const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' } } });
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
@@ -50,7 +51,7 @@ const STAGES = {
     const held = readSet(values.corpus, 'heldout-pairs');
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
-      ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), steps: 24_000, batchSize: 64, shardSize: 32, lr: 8e-4, averageDecay: 0.9995,
+      ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
       repeats: entries.map((entry) => (isPlain(entry) && entry.style !== 'photo' ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { dataDream, Dataset, encodePng, openDataset, preflight, readGenerationSettings, trainClassifier, type DataDreamOptions, type Image } from 'seedbed';
+import { dataDream, Dataset, encodePng, openDataset, preflight, readGenerationSettings, trainClassifier, trainClip, type DataDreamOptions, type Image } from 'seedbed';
 import { promptOf } from '#lib/methods/data-dream/options.js';
 import { growRecord } from '#lib/methods/data-dream/record.js';
 import { renderReport } from '#lib/report/report.js';
@@ -135,6 +135,16 @@ t.test('one adapter for all classes; what was stopped goes on', async (t) => {
   t.same(readdirSync(join(out, 'loras')), ['all.safetensors']);
   t.same(result.pictures?.map(({ made }) => made.seed), [5, 6, 7, 5, 6, 7, 5, 6, 7], 'every class with the same noise');
   t.equal(result.notCompared, 'it was not asked for');
+});
+
+t.test("the paper's classifier: a CLIP with LoRA in both towers", async (t) => {
+  const clip = place('clip');
+  const tower = { width: 16, layers: 1, heads: 2 };
+  await trainClip(CLASSES.map((_, i) => picture(16, 16, 3, i)), CLASSES.map((name) => `a photo of a ${name}`), { out: clip, tokenizer: join(model, 'tokenizer'), steps: 2, batchSize: 3, text: tower, vision: { ...tower, patchSize: 8 }, projectionDim: 8, threads: 1 });
+  const result = await dataDream({ ...small, out: place('with-clip'), compare: { clip, steps: 2, batchSize: 4, seeds: 2 } });
+  t.same(result.gain?.study.arms.map(({ name, runs }) => [name, runs[0]?.losses.length]), [['no picture (zero-shot)', 0], ['real', 2], ['real, strong augmentation', 2], ['generated', 2], ['real + generated', 2]]);
+  t.equal(result.gain?.study.arms[0]?.runs[0]?.accuracy, result.gain?.study.arms[0]?.runs[1]?.accuracy, 'zero-shot has no seed');
+  t.same(result.gain?.gains.map(({ baseline }) => baseline), ['no picture (zero-shot)', 'real', 'real, strong augmentation']);
 });
 
 t.test('twins are left out, and what the classifier is unsure of', async (t) => {

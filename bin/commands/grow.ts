@@ -36,6 +36,7 @@ interface Options {
   keep?: number;
   compare: boolean;
   init?: string;
+  clip?: string;
   compareSteps?: number;
   seeds?: number;
   realWeight?: number;
@@ -72,6 +73,7 @@ export function addGrow(program: Command): void {
     .option('--keep <share>', 'of each class, those that a classifier of the real pictures is surest of; default 1', number)
     .option('--no-compare', 'do not train classifiers')
     .option('--init <start>', 'of the classifiers: a saved one, a shipped backbone, or random; default fractal-vit-nano')
+    .option('--clip <model>', "adapt this CLIP instead, the paper's classifier: a folder, or 'seedling'")
     .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
     .option('--seeds <n>', 'runs of each way to train; default 5', integer)
     .option('--real-weight <share>', 'of the real pictures in the loss; default 0.8', number)
@@ -104,7 +106,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder }),
     generate: defined({ perClass: o.perClass, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize }),
     filter: o.filter && defined({ keep: o.keep }),
-    compare: o.compare && defined({ init: o.init, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
+    compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
     signal: interruptible(),
   } as DataDreamOptions;
   try {

@@ -1,5 +1,6 @@
 import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../classifier.js';
 import type { Dataset } from '../data/dataset.js';
+import type { ClassifierEvaluation } from '../evaluation.js';
 import { checkNoOverlap } from '../data/overlap.js';
 import { ArgumentError } from '../errors.js';
 import { follow, Job } from '../job.js';
@@ -17,6 +18,23 @@ export interface Arm {
   synthetic?: Dataset;
   /** What differs from `train` of all arms. */
   train?: Partial<FewShotOptions['train']>;
+  /** In place of `trainClassifier`: another way to learn, which `train` says nothing about; or one that learns nothing. */
+  learner?: (call: LearnerCall) => Job<TrainEvent, Judged>;
+}
+
+/** What an arm's learner is given in one run. */
+export interface LearnerCall {
+  train: Dataset;
+  synthetic: Dataset | undefined;
+  seed: number;
+  signal: AbortSignal;
+}
+
+/** What can be asked about test pictures. */
+export interface Judged {
+  evaluate(data: Dataset, options: { signal?: AbortSignal }): Job<never, ClassifierEvaluation>;
+  dispose(): void;
+  readonly training?: { losses: number[] } | undefined;
 }
 
 export interface FewShotOptions {
@@ -89,8 +107,9 @@ export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShot
         for (const [i, arm] of arms.entries()) {
           const begin = performance.now();
           const own = arm.data ?? (shots === undefined ? pool : pool.subset({ shots, seed }));
-          const { init, synthetic } = arm;
-          const job = trainClassifier({ ...train, ...arm.train, train: own, seed, ...(init !== undefined && { init }), ...(synthetic && { synthetic }), signal: context.signal });
+          const { init, synthetic, learner } = arm;
+          const call = { train: own, seed, signal: context.signal };
+          const job: Job<TrainEvent, Judged> = learner?.({ ...call, synthetic }) ?? trainClassifier({ ...train, ...arm.train, ...call, ...(init !== undefined && { init }), ...(synthetic && { synthetic }) });
           const classifier = await follow(job, (event) => context.emit({ ...event, arm: arm.name, seed }));
           try {
             const { accuracy, predictions } = await classifier.evaluate(test, { signal: context.signal });

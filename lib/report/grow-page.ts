@@ -46,7 +46,7 @@ async function gainSections({ gain, notCompared, confusions }: GrowRecord): Prom
     ...lead,
     figure(
       await intervalChart(bars, { x: 'right answers, %', rule: { x: 1 / study.classes.length, label: 'guessing' } }),
-      `Classifiers trained in four ways with as many updates each, asked about ${count(study.testPictures)} real pictures that nothing else saw. Dots are runs, bars 95 % intervals of the mean over runs.`,
+      `Classifiers trained in different ways with as many updates each, asked about ${count(study.testPictures)} real pictures that nothing else saw. Dots are runs, bars 95 % intervals of the mean over runs.`,
     ),
     table(
       ['trained on', ...(both?.runs ?? []).map(({ seed }) => `run ${seed}`), 'mean', '95 % interval', 'seconds a run'],

@@ -1,11 +1,13 @@
-import type { Classifier } from '../../classifier.js';
+import { trainClassifier, type Classifier } from '../../classifier.js';
+import { loadClip, trainClipClassifier, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
-import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult } from '../../experiment/few-shot.js';
-import { follow } from '../../job.js';
-import { trainClassifier } from '../../classifier.js';
+import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type LearnerCall } from '../../experiment/few-shot.js';
+import { follow, Job } from '../../job.js';
+import type { TrainEvent } from '../../native.js';
 import type { DataDreamSettings } from './options.js';
 
 type Compare = Exclude<DataDreamSettings['compare'], false>;
+type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'threads'> & { compare: Compare };
 
 /** What generated pictures were worth. */
 export interface Gain {
@@ -19,7 +21,7 @@ const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: 
 
 /** What all classifiers share. */
 function sharedOptions({ model, steps, batchSize, lr }: Compare, threads: number | undefined) {
-  return { ...(model && { model }), ...(threads && { threads }), steps, batchSize, lr, minLr: 1e-6, warmupSteps: Math.round(steps / 10), labelSmoothing: 0.1, clipNorm: 1, augment: PLAIN } as const;
+  return { ...(model && { model }), ...(threads && { threads }), steps, batchSize, lr: lr ?? 1e-3, minLr: 1e-6, warmupSteps: Math.round(steps / 10), labelSmoothing: 0.1, clipNorm: 1, augment: PLAIN } as const;
 }
 
 const initOf = ({ init }: Compare): { init?: string } => (init === 'random' ? {} : { init });
@@ -36,16 +38,43 @@ interface Parts {
 }
 
 /** Classifiers with and without the generated pictures: as many updates each, paired over seeds, measured on pictures that nothing else saw. */
-export async function compareArms({ train, synthetic, test }: Parts, compare: Compare, threads: number | undefined, { signal, emit }: { signal: AbortSignal; emit: (event: FewShotEvent) => void }): Promise<Gain> {
+export async function compareArms({ train, synthetic, test }: Parts, settings: Settings, { signal, emit }: { signal: AbortSignal; emit: (event: FewShotEvent) => void }): Promise<Gain> {
+  const { compare } = settings;
+  const clip = compare.clip === undefined ? undefined : await loadClip(compare.clip);
+  try {
+    const arms = clip === undefined ? visionArms(synthetic, compare) : clipArms(clip, synthetic, settings);
+    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
+    const last = study.arms.at(-1) as ArmResult;
+    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)) };
+  } finally {
+    clip?.dispose();
+  }
+}
+
+function visionArms(synthetic: Dataset, compare: Compare): Arm[] {
   const from = initOf(compare);
-  const both = { name: 'real + generated', ...from, synthetic, train: { realWeight: compare.realWeight } };
-  const arms: Arm[] = [
+  return [
     { name: 'real', ...from },
     { name: 'real, strong augmentation', ...from, train: { augment: STRONG } },
     { name: 'generated', ...from, data: synthetic },
-    both,
+    { name: 'real + generated', ...from, synthetic, train: { realWeight: compare.realWeight } },
   ];
-  const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, arms, train: sharedOptions(compare, threads), signal }), emit);
-  const last = study.arms.at(-1) as ArmResult;
-  return { study, gains: study.arms.slice(0, 2).map((rival) => paired(last, rival)) };
+}
+
+/** The paper's classifier: sentences about classes, LoRA in both towers. */
+function clipArms(clip: Clip, synthetic: Dataset, { compare, template, domain, names, threads }: Settings): Arm[] {
+  const { steps, batchSize, lr, realWeight } = compare;
+  const sentences = { template: [template].flat().map((text) => text.replaceAll('{domain}', domain === '' ? '' : `${domain.trim()} `)), names };
+  const learn =
+    (augment: typeof PLAIN | typeof STRONG) =>
+    ({ train, synthetic: generated, seed, signal }: LearnerCall) =>
+      trainClipClassifier({ clip, train, ...sentences, ...(generated && { synthetic: generated, realWeight }), steps, batchSize, ...(lr !== undefined && { lr }), augment, seed, ...(threads && { threads }), signal });
+  const asItIs = ({ train, signal }: LearnerCall) => new Job<TrainEvent, ClipClassifier>(() => Promise.resolve(clip.classifier({ classes: [...train.classes], ...sentences })), { signal });
+  return [
+    { name: 'no picture (zero-shot)', learner: asItIs },
+    { name: 'real', learner: learn(PLAIN) },
+    { name: 'real, strong augmentation', learner: learn(STRONG) },
+    { name: 'generated', data: synthetic, learner: learn(PLAIN) },
+    { name: 'real + generated', synthetic, learner: learn(PLAIN) },
+  ];
 }

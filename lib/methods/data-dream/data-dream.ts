@@ -102,8 +102,8 @@ class Run {
     const gain =
       test === undefined || compare === false
         ? undefined
-        : await this.#stage('compare', `${compare.seeds} runs of 4 ways to train`, () =>
-            compareArms({ train, synthetic, test }, compare, settings.threads, { signal, emit: (event) => this.#context.emit({ type: 'compare', event }) }),
+        : await this.#stage('compare', `classifiers with and without generated pictures, ${compare.seeds} runs each`, () =>
+            compareArms({ train, synthetic, test }, { ...settings, compare }, { signal, emit: (event) => this.#context.emit({ type: 'compare', event }) }),
           );
     return { ...common, pictures, synthetic, gain, notCompared: gain === undefined ? (real.notCompared ?? 'it was not asked for') : undefined };
   }

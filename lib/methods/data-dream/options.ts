@@ -67,6 +67,11 @@ const filterSchema = z.strictObject({
 });
 
 const compareSchema = z.strictObject({
+  /**
+   * A CLIP to adapt with LoRA in both towers, the paper's classifier: what `loadClip` takes. It is also asked as it is ("zero-shot"). Default: none, a vision transformer
+   * learns instead.
+   */
+  clip: z.string().min(1).optional(),
   /** Architecture by name. Default: that of `init`. */
   model: z.enum(MODEL_NAMES).optional(),
   /** Where every classifier begins: a folder, a shipped name, or `random`. Default `fractal-vit-nano`. */
@@ -75,8 +80,8 @@ const compareSchema = z.strictObject({
   steps: positiveInt.default(300),
   /** Default 32. */
   batchSize: positiveInt.max(65536).default(32),
-  /** Default 1e-3. */
-  lr: z.number().min(0).default(1e-3),
+  /** Default 1e-3, with `clip` 1e-4. */
+  lr: z.number().min(0).optional(),
   /** Weight of the real half of each batch, lambda. Default 0.8. */
   realWeight: share.default(0.8),
   /** Runs of each way to train, paired. Default 5. */

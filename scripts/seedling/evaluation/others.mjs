@@ -1,17 +1,16 @@
 // Figures that need a network of their own: names of photos, words for pictures; and how near pictures are to those that were learnt from.
 
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { Dataset, loadClassifier, loadDiffusion, metrics, nearest, retrieval, trainClassifier } from '../../../dist/lib/index.js';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Dataset, loadClassifier, loadClip, metrics, nearest, retrieval, trainClassifier } from '../../../dist/lib/index.js';
 import { baseCaption } from '../captions.mjs';
 import { isPlain } from '../sets.mjs';
-import { PICTURE_BYTES } from '../variations.mjs';
+import { PIXELS } from '../variations.mjs';
 import { percent } from './measures.mjs';
 import { halved, imagesOf, pictureAt } from './pictures.mjs';
 
 const SMALL = 32; // pixels of the classifier's pictures
 const QUARTER = 16; // pixels of those that are compared with everything that was learnt from
-const TEXTS = 64; // that are encoded at once
 
 const small = (picture) => ({ data: halved(picture), width: SMALL, height: SMALL, channels: 3 });
 
@@ -46,52 +45,15 @@ export async function photoRow(classifier, { requests, made, corpus: { sets }, m
   };
 }
 
-/** A diffusers folder with both towers of the dual encoder, which only models with an image encoder let us call. */
-function withTowers(model, clip, work) {
-  const folder = join(work, 'towers');
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder);
-  for (const part of ['unet', 'vae', 'scheduler']) symlinkSync(resolve(model, part), join(folder, part));
-  for (const part of ['text_encoder', 'tokenizer', 'image_encoder', 'feature_extractor']) cpSync(join(clip, part), join(folder, part), { recursive: true });
-  const index = JSON.parse(readFileSync(join(model, 'model_index.json'), 'utf8'));
-  writeFileSync(join(folder, 'model_index.json'), JSON.stringify({ ...index, text_encoder: ['transformers', 'CLIPTextModelWithProjection'], image_encoder: ['transformers', 'CLIPVisionModelWithProjection'] }));
-  return folder;
-}
-
-const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
-
-function normalised(block) {
-  const area = PICTURE_BYTES / 3;
-  const data = new Float32Array(block.data.length);
-  for (let i = 0; i < block.count; i++) for (let j = 0; j < area; j++) for (let c = 0; c < 3; c++) data[(i * 3 + c) * area + j] = (block.data[i * PICTURE_BYTES + j * 3 + c] / 255 - CLIP_MEAN[c]) / CLIP_STD[c];
-  return { data, shape: [block.count, 3, block.height, block.width], dtype: 'float32' };
-}
-
 /** How often the dual encoder finds a Twemoji's words among those of all trained concepts. */
-export async function wordsRows({ model, clip, corpus: { drawings, concepts }, work, threads, most, block, target }) {
-  const sd = await loadDiffusion(withTowers(model, clip, work), { ...threads, dtype: 'float32' });
+export async function wordsRows({ clip: folder, corpus: { drawings, concepts }, threads, most, target }) {
+  const clip = await loadClip(folder);
   const trained = drawings.twemoji.filter(({ concept }) => !concepts.get(concept).heldOut);
   const captions = trained.map(({ concept }) => baseCaption('flat', concepts.get(concept)));
-  const rows = async (count, encode) => {
-    const parts = [];
-    for (let first = 0; first < count; first += TEXTS) parts.push((await encode(first, Math.min(count, first + TEXTS))).projected);
-    const [, width] = parts[0].shape;
-    const data = new Float32Array(count * width);
-    let at = 0;
-    for (const part of parts) {
-      data.set(part.data, at);
-      at += part.data.length;
-    }
-    return { data, shape: [count, width], dtype: 'float32' };
-  };
-  const texts = await rows(captions.length, (from, to) => {
-    const ids = captions.slice(from, to).map((caption) => sd.tokenizer.encode(caption).ids);
-    return sd.components.textEncoder.encode({ data: BigInt64Array.from(ids.flat(), BigInt), shape: [ids.length, ids[0].length], dtype: 'int64' }, threads);
-  });
+  const texts = await clip.encodeTexts(captions);
   const shown = trained.slice(0, most);
-  const pictures = await rows(shown.length, (from, to) => sd.components.imageEncoder.encode(normalised(block(shown.slice(from, to))), threads));
-  sd.dispose();
+  const pictures = await clip.encodeImages(shown.map(({ picture }) => ({ data: picture, width: PIXELS, height: PIXELS, channels: 3 })), threads);
+  clip.dispose();
   const found = await retrieval(pictures, texts, shown.map((_, i) => i), { metric: 'cosine', ...threads });
   return ['top1', 'top5'].map((name) => ({
     part: 'Dual encoder', figure: `words of a Twemoji among those of ${captions.length} trained concepts: ${name === 'top1' ? 'top-1' : 'top-5'}`, value: `${percent(found[name])} (${(100 * found[`${name}Interval`].low).toFixed(0)}–${(100 * found[`${name}Interval`].high).toFixed(0)})`,
