@@ -10,6 +10,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { metrics } from '../dist/lib/index.js';
+import { adaptationRows } from './seedling/evaluation/adaptation.mjs';
 import { pageOf } from './seedling/evaluation/document.mjs';
 import { openJudge } from './seedling/evaluation/judging.mjs';
 import { distanceRows, obedienceRow, openGalleries, psnrs, retrievalRows, styleRow } from './seedling/evaluation/measures.mjs';
@@ -123,6 +124,9 @@ if (model !== 'real')
     add({ part: 'Autoencoder', figure: `PSNR, ${name}`, value: `${mean.toFixed(1)} dB (${low.toFixed(1)}–${high.toFixed(1)})`, number: mean, ...(target !== undefined && { target: `≥ ${target} dB`, reached: mean >= target }), count: block.count, seeds: '' });
   }
 if (values.clip !== undefined) add(...(await wordsRows({ clip: values.clip, corpus, threads, most: quick ? 256 : Infinity, target: 0.5 })));
+
+// A style that training never saw.
+if (model !== 'real') add(...(await adaptationRows({ model, corpus, galleries, find, judge, work, settings, threads, say })));
 
 // Sheets: drawn by lot, not chosen.
 const images = join(dirname(out), 'images');

@@ -46,7 +46,7 @@ t.test('every verb has help with an example', async (t) => {
   const { code, stdout } = await seedbed(['--help']);
   t.equal(code, 0);
   const verbs = [...stdout.matchAll(/^ {2}(\w+) (?:\[|<)/gm)].map((match) => match[1] ?? '').filter((verb) => verb !== 'help');
-  t.same(verbs, ['demo', 'setup', 'doctor', 'generate', 'fractal', 'train', 'evaluate', 'report']);
+  t.same(verbs, ['demo', 'setup', 'doctor', 'grow', 'generate', 'fractal', 'train', 'evaluate', 'report']);
   for (const verb of verbs) t.match((await seedbed([verb, '--help'])).stdout, new RegExp(`Example:\\n  \\$ npx seedbed ${verb}`), verb);
   t.match((await seedbed(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
 });
@@ -119,7 +119,7 @@ t.test('Ctrl-C: exit code 130, and --resume goes on', async (t) => {
 
 t.test('a small demo, from the formula to the report', async (t) => {
   const out = join(t.testdir(), 'demo');
-  const { code, stdout, stderr } = await seedbed(['demo', '--out', out, '--seeds', '2', '--shots', '2', '--steps', '4', '--pretrain-steps', '4', '--json']);
+  const { code, stdout, stderr } = await seedbed(['demo', 'fractal', '--out', out, '--seeds', '2', '--shots', '2', '--steps', '4', '--pretrain-steps', '4', '--json']);
   t.equal(code, 0, stderr);
   const result = JSON.parse(stdout) as { arms: { name: string; runs: unknown[] }[]; comparisons: { differences: number[] }[] };
   t.same(result.arms.map(({ name, runs }) => `${name}: ${runs.length}`), ['from scratch: 2', 'after the live pre-training: 2', 'from the shipped backbone: 2']);

@@ -6,7 +6,7 @@ import { promptOf } from '#lib/methods/data-dream/options.js';
 import { growRecord } from '#lib/methods/data-dream/record.js';
 import { renderReport } from '#lib/report/report.js';
 import { writeFormulaPipeline } from './formula.js';
-import { picture, refused, thrown, worst } from './support.js';
+import { picture, refused, runScript, thrown, worst } from './support.js';
 
 const root = t.testdir();
 const model = writeFormulaPipeline(join(root, 'model'), 'sd1');
@@ -180,6 +180,33 @@ t.test('without test pictures some are held out, of classes that have enough', a
   t.equal(few.gain, undefined);
   t.match(few.notCompared, /1 of 2 classes have too few pictures.*'b' has 3/);
   t.same(few.shots, [4, 3]);
+});
+
+t.test('a run that is killed, again and again and anywhere, ends as an unbroken one', async (t) => {
+  const folders = { data: place('kill/data'), test: place('kill/test') };
+  for (const [name, count, salt] of [['data', 2, 0], ['test', 2, 1]] as const)
+    for (const { key, image, label } of await dataset(count, salt).load()) {
+      const folder = join(folders[name], `class ${label}`);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, `${key.replace('/', '-')}.png`), await encodePng(image));
+    }
+  const options = { ...small, ...folders, filter: { twins: true }, compare: { ...small.compare, seeds: 1 } };
+  const whole = await dataDream({ ...options, out: place('unbroken') });
+  const script = `
+    import { dataDream } from 'seedbed';
+    const [out, last, later] = process.argv.slice(1);
+    let count = 0;
+    for await (const event of dataDream({ ...${JSON.stringify(options)}, out })) if (++count === Number(last)) setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(later));`;
+  const out = place('killed');
+  const kills = Number(process.env['SEEDBED_KILLS'] ?? 6);
+  for (let i = 0; i < kills; i++) {
+    const { code, stderr } = await runScript(script, { args: [out, String(1 + ((i * 37) % 34)), String((i * 13) % 40)] });
+    t.not(code, 1, stderr);
+  }
+  const resumed = await dataDream({ ...options, out });
+  t.same(filesIn(out), filesIn(place('unbroken')), `${kills} kills`);
+  const runs = (result: typeof whole): unknown => result.gain?.study.arms.map(({ name, runs: own }) => [name, own.map(({ accuracy, losses }) => [accuracy, losses])]);
+  t.same(runs(resumed), runs(whole));
 });
 
 t.test('real and generated pictures have their weights in the loss', async (t) => {

@@ -12,7 +12,7 @@ import { points, percent, verdict } from '../../lib/report/parts.js';
 import { writeRecord } from '../../lib/report/record.js';
 import { renderReport } from '../../lib/report/report.js';
 import { example, integer, number, outputOf } from '../arguments.js';
-import { interruptible } from '../tasks.js';
+import { interruptible, type Output } from '../tasks.js';
 
 interface Options {
   out: string;
@@ -93,8 +93,6 @@ function shard(text: string): { index: number; count: number } {
 }
 
 async function grow(data: string, o: Options, command: Command): Promise<void> {
-  const output = outputOf(command);
-  const say = (text: string): void => void (output.json ? process.stderr : process.stdout).write(`${text}\n`);
   const model = o.model ?? shippedDiffusion()[0];
   if (model === undefined) command.error('error: expected --model');
   const { mode, domain, shots, seed, threads, test, holdOut } = o;
@@ -109,6 +107,12 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
     signal: interruptible(),
   } as DataDreamOptions;
+  await runGrow(options, model, outputOf(command));
+}
+
+/** Does it, says how far it is, and writes record and report. */
+export async function runGrow(options: DataDreamOptions, model: string, output: Output): Promise<void> {
+  const say = (text: string): void => void (output.json ? process.stderr : process.stdout).write(`${text}\n`);
   try {
     const job = dataDream(options);
     const tell = teller(say);

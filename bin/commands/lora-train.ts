@@ -6,7 +6,7 @@ import type { LoadDiffusionOptions } from '../../lib/diffusion/load.js';
 import { CancelledError } from '../../lib/errors.js';
 import { LORA_DTYPES, type LoraDtype } from '../../lib/lora/numbers.js';
 import { trainLora, type Lora, type TrainLoraOptions } from '../../lib/lora/train.js';
-import { originOf } from '../../lib/demo.js';
+import { originOf } from '../../lib/report/origin.js';
 import { writeFileWhole } from '../../lib/files.js';
 import { defined } from '../../lib/options.js';
 import { writeRecord, type LoraRecord, type Part } from '../../lib/report/record.js';

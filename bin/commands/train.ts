@@ -5,7 +5,7 @@ import { trainClassifier } from '../../lib/classifier.js';
 import { MODEL_NAMES, type ModelName } from '../../lib/train-options.js';
 import { openDataset } from '../../lib/data/open.js';
 import type { Dataset } from '../../lib/data/dataset.js';
-import { originOf } from '../../lib/demo.js';
+import { originOf } from '../../lib/report/origin.js';
 import { writeFileWhole } from '../../lib/files.js';
 import { defined } from '../../lib/options.js';
 import { writeRecord, type TrainRecord } from '../../lib/report/record.js';

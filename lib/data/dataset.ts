@@ -140,6 +140,11 @@ export class Dataset {
     return { name: this.name, classes: this.classes, role: this.role, skipped: this.skipped };
   }
 
+  /** The same pictures under another name. */
+  named(name: string): Dataset {
+    return new Dataset({ ...this.#init(), name, entries: this.#entries });
+  }
+
   /** The same pictures with a role. */
   as(role: Role): Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries, role });

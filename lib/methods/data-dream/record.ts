@@ -1,6 +1,6 @@
 import { confusionOf } from '../../experiment/few-shot.js';
 import { contactSheet, dataUri, readImage, scaleImage, squared, type Image } from '../../image.js';
-import { originOf } from '../../demo.js';
+import { originOf } from '../../report/origin.js';
 import type { GrowRecord } from '../../report/record.js';
 import type { DataDreamResult } from './data-dream.js';
 import { promptOf } from './options.js';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../../data/dataset.js';
 import { ArgumentError, errorFromFile, SeedbedError } from '../../errors.js';
@@ -60,6 +60,9 @@ export async function digestOf(data: Dataset): Promise<string> {
   return hash.digest('hex').slice(0, 16);
 }
 
+/** Temporary names of files that are written whole. */
+const LEFTOVER = /\.(\d+)-\d+\.tmp$/;
+
 /** Settings that do not change what is generated. */
 const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 'model', 'data', 'test']);
 
@@ -69,10 +72,28 @@ export async function openWork(settings: DataDreamSettings, given: { model: stri
   await mkdir(work.folder, { recursive: true }).catch((error: unknown) => {
     throw errorFromFile(error, 'write', work.folder);
   });
+  if (settings.shard === undefined) await removeLeftovers(work.folder);
   const spec: Spec = JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
   if (!existsSync(work.spec)) await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
   else expectSame(spec, await readSpec(work.spec), work.folder);
   return work;
+}
+
+/** Half-written files of processes that are gone. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const [, pid] = LEFTOVER.exec(entry.name) ?? [];
+    if (entry.isFile() && pid !== undefined && !isRunning(Number(pid))) await rm(join(entry.parentPath, entry.name), { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 async function readSpec(path: string): Promise<Spec> {

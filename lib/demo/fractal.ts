@@ -1,19 +1,18 @@
 import { readFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { Dataset } from './data/dataset.js';
-import { openDataset } from './data/open.js';
-import { confusionOf, fewShotStudy, type FewShotResult } from './experiment/few-shot.js';
-import { fractals } from './fractal.js';
-import type { FractalFamily } from './ifs.js';
-import { contactSheet, dataUri, framed, scaleImage } from './image.js';
-import { follow, Job } from './job.js';
-import { onePFrac } from './methods/one-p-frac.js';
-import { abortSignal, checkOptions, positiveInt } from './options.js';
-import { packageRoot } from './setup/find.js';
-import type { DemoRecord, Origin, Part } from './report/record.js';
-import { threads } from './threads.js';
+import type { Dataset } from '../data/dataset.js';
+import { confusionOf, fewShotStudy, type FewShotResult } from '../experiment/few-shot.js';
+import { fractals } from '../fractal.js';
+import type { FractalFamily } from '../ifs.js';
+import { contactSheet, dataUri, framed, scaleImage } from '../image.js';
+import { follow, Job } from '../job.js';
+import { onePFrac } from '../methods/one-p-frac.js';
+import { abortSignal, checkOptions, positiveInt } from '../options.js';
+import { packageRoot } from '../setup/find.js';
+import { originOf } from '../report/origin.js';
+import type { DemoRecord, Part } from '../report/record.js';
+import { openDemoData } from './data.js';
 
 const schema = z.strictObject({
   /** Runs of each start. Default 3. */
@@ -27,9 +26,9 @@ const schema = z.strictObject({
   signal: abortSignal.optional(),
 });
 
-export type DemoOptions = z.input<typeof schema>;
+export type FractalDemoOptions = z.input<typeof schema>;
 
-export type DemoEvent = { type: 'part'; name: string; detail: string } | { type: 'progress'; done: number; total: number; detail: string };
+export type FractalDemoEvent = { type: 'part'; name: string; detail: string } | { type: 'progress'; done: number; total: number; detail: string };
 
 const BACKBONE = 'fractal-vit-nano';
 const MODEL = 'vit_nano_patch4_32';
@@ -62,22 +61,10 @@ const LIVE_TRAINING = {
   augment: { scale: [0.5, 1], flip: 0.5, flipVertical: 0.5 },
 } as const;
 
-/** Version, machine and time, for a record. */
-export async function originOf(): Promise<Origin> {
-  const { version } = JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
-  return { seedbed: version, created: new Date().toISOString(), cpu: cpus()[0]?.model ?? 'unknown processor', threads: threads() };
-}
-
-/** The demo's pictures: real emoji art, two vendors to learn from, a third to test on. */
-export async function openDemoData(): Promise<{ pool: Dataset; test: Dataset }> {
-  const folder = join(packageRoot, 'models', 'emoji');
-  return { pool: await openDataset(join(folder, 'train.tar'), { role: 'train' }), test: await openDataset(join(folder, 'test.tar'), { role: 'test' }) };
-}
-
 /** From a formula to a trained classifier on real images, in minutes; the record says what it was worth. */
-export function demo(options: DemoOptions = {}): Job<DemoEvent, DemoRecord> {
-  const { seeds, shots, steps, pretrainSteps, signal } = checkOptions(schema, options, 'demo');
-  return new Job<DemoEvent, DemoRecord>(
+export function fractalDemo(options: FractalDemoOptions = {}): Job<FractalDemoEvent, DemoRecord> {
+  const { seeds, shots, steps, pretrainSteps, signal } = checkOptions(schema, options, 'fractalDemo');
+  return new Job<FractalDemoEvent, DemoRecord>(
     async ({ emit, signal: inner }) => {
       const parts: Part[] = [];
       const timed = async <T>(name: string, detail: string, work: () => Promise<T>): Promise<T> => {
