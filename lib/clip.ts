@@ -14,6 +14,7 @@ import { checkParts, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative } from './job.js';
 import { native, type ClipClassifierHandle, type ClipHandle, type NativeTrainResult, type TrainEvent } from './native.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
+import { checkNames, sentenceFields, sentencesAbout } from './sentences.js';
 import { packageRoot } from './setup/find.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
@@ -21,19 +22,12 @@ import { augmentSchema, nativeTrainOptions } from './train-options.js';
 
 /** Of pixels in [0, 1], as every published CLIP takes them. */
 const VIEW = { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711], cropShare: 1 } as const;
-const CLASS = '{class}';
 const USUAL_SCALE = 100;
 
-const template = z.string().refine((text) => text.includes(CLASS), `a text with ${CLASS}`);
+/** The mean of several sentences stands for a class. */
+const ownSentences = { ...sentenceFields, template: sentenceFields.template.default('a photo of a {class}') };
 
-const sentenceFields = {
-  /** Sentences about a picture; of several, their mean stands for the class. Default 'a photo of a {class}'. */
-  template: z.union([template, z.array(template).min(1)]).default('a photo of a {class}'),
-  /** What classes are called in sentences, where not as they are; underscores become spaces. */
-  names: z.record(z.string(), z.string().min(1)).default({}),
-};
-
-const classifierSchema = z.strictObject({ classes: z.array(z.string().min(1)).min(2), ...sentenceFields });
+const classifierSchema = z.strictObject({ classes: z.array(z.string().min(1)).min(2), ...ownSentences });
 
 export type ClipClassifierOptions = z.input<typeof classifierSchema>;
 
@@ -59,7 +53,8 @@ export class Clip implements Disposable {
 
   /** [texts, projectionDim], rows of length 1. */
   encodeTexts(texts: readonly string[], options: CallOptions = {}): Job<never, Tensor<'float32'>> {
-    return new Job<never, Tensor<'float32'>>(({ signal }) => runNative((listener) => native().encodeClipTexts(this.#handle, { ids: this.#ids(texts) }, listener), signal), options);
+    const ids = this.#ids(texts);
+    return new Job<never, Tensor<'float32'>>(({ signal }) => runNative((listener) => native().encodeClipTexts(this.#handle, { ids, threads: threads(options.threads) }, listener), signal), options);
   }
 
   /** [pictures, projectionDim], rows of length 1. Pictures of any size: the square in the middle is looked at. */
@@ -70,12 +65,13 @@ export class Clip implements Disposable {
 
   /** Tells classes apart by sentences about them, without having seen any picture of them ("zero-shot"). */
   classifier(options: ClipClassifierOptions): ClipClassifier {
-    const { classes, template: templates, names } = checkOptions(classifierSchema, options, 'classifier');
-    const sentences = classes.flatMap((name) => [templates].flat().map((text) => text.replaceAll(CLASS, names[name] ?? name.replaceAll('_', ' '))));
-    return new ClipClassifier(native().createClipClassifier(this.#handle, { ids: this.#ids(sentences), classes: classes.length }), classes);
+    const { classes, ...sentences } = checkOptions(classifierSchema, options, 'classifier');
+    checkNames(sentences, classes);
+    return new ClipClassifier(native().createClipClassifier(this.#handle, { ids: this.#ids(classes.flatMap((name) => sentencesAbout(name, sentences))), classes: classes.length }), classes);
   }
 
   #ids(texts: readonly string[]): Tensor<'int64'> {
+    if (texts.length === 0) throw new ArgumentError('Expected at least one text, received none');
     const ids = texts.flatMap((text) => this.tokenizer.encode(text).ids);
     return { data: BigInt64Array.from(ids, BigInt), shape: [texts.length, this.tokenizer.length], dtype: 'int64' };
   }
@@ -163,7 +159,7 @@ const trainSchema = z.strictObject({
   synthetic: dataset.optional(),
   /** With `synthetic`: weight of the real half in the loss, lambda. Default 0.8. */
   realWeight: share.optional(),
-  ...sentenceFields,
+  ...ownSentences,
   adapters: adaptersSchema.prefault({}),
   /** Default 300. */
   steps: positiveInt.default(300),
@@ -198,11 +194,11 @@ export type TrainClipClassifierOptions = z.input<typeof trainSchema>;
  * Throws `ERR_INVALID_ARGUMENT`, `ERR_DATA_LEAK`, `ERR_DATASET`, `ERR_NOT_FINITE`.
  */
 export function trainClipClassifier(options: TrainClipClassifierOptions): Job<TrainEvent, ClipClassifier> {
-  const { clip, train, synthetic, template: templates, names, adapters, signal: _, weightDecay, ...fields } = checkOptions(trainSchema, options, 'trainClipClassifier');
+  const { clip, train, synthetic, template, domain, names, adapters, signal: _, weightDecay, ...fields } = checkOptions(trainSchema, options, 'trainClipClassifier');
   checkParts({ train, synthetic }, fields.realWeight);
   if (fields.resume === true && fields.checkpoint === undefined) throw new ArgumentError('Expected a checkpoint to resume from');
   return new Job<TrainEvent, ClipClassifier>(async ({ emit, signal }) => {
-    const classifier = clip.classifier({ classes: [...train.classes], template: templates, names });
+    const classifier = clip.classifier({ classes: [...train.classes], template, domain, names });
     const warmupSteps = Math.min(fields.warmupSteps ?? Math.round(fields.steps / 10), fields.steps);
     const { augment = { scale: [0.25, 1], randAugment: true } as const, realWeight, ...rest } = fields;
     try {

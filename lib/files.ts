@@ -7,12 +7,13 @@ const LONGEST_NAME = 200; // file systems take 255 bytes, and endings come behin
 let written = 0; // so that two writers of one file in this process have names of their own
 
 /** Writes a file whole or not at all: a temporary name beside it, fsync, rename. */
-export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeFileWhole(path: string, content: string | Uint8Array | AsyncIterable<string>): Promise<void> {
   const temporary = `${path}.${process.pid}-${written++}.tmp`;
   try {
     const file = await open(temporary, 'w');
     try {
-      await file.writeFile(content);
+      if (typeof content === 'string' || content instanceof Uint8Array) await file.writeFile(content);
+      else for await (const part of content) await file.appendFile(part);
       await file.sync();
     } finally {
       await file.close();
@@ -62,7 +63,15 @@ export async function kindOf(path: string): Promise<'file' | 'folder'> {
 
 /** A file name that says any text, reversibly (`decodeURIComponent`), on any system. Throws `ERR_INVALID_ARGUMENT` when it would be too long. */
 export function fileNameOf(text: string): string {
-  const name = encodeURIComponent(text).replace(/[*'().!~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  const name = encoded(text).replace(/[*'().!~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
   if (name === '' || name.length > LONGEST_NAME) throw new ArgumentError(`Expected a name that makes a file name of 1 to ${LONGEST_NAME} characters, received '${text.slice(0, 40)}', which makes ${name.length}`);
   return name;
+}
+
+function encoded(text: string): string {
+  try {
+    return encodeURIComponent(text);
+  } catch (error) {
+    throw new ArgumentError('Expected a name of whole characters, received half of one', { cause: error });
+  }
 }

@@ -1,5 +1,5 @@
 import type { Dataset, Sample } from './data/dataset.js';
-import { checkNoOverlap } from './data/overlap.js';
+import { PixelIndex } from './data/overlap.js';
 import { ArgumentError, SeedbedError } from './errors.js';
 import { native, type ImageSetHandle } from './native.js';
 
@@ -32,17 +32,23 @@ export async function withImageSets<Result>(
   { train, synthetic, validate }: TrainingParts,
   use: (sets: { train: ImageSetHandle; synthetic?: ImageSetHandle | undefined; validation?: ImageSetHandle | undefined }) => Promise<Result>,
 ): Promise<Result> {
-  const samples = { train: await train.load(), synthetic: await synthetic?.load(), validate: await validate?.load() };
-  if (samples.validate !== undefined) checkNoOverlap([...samples.train, ...(samples.synthetic ?? [])], samples.validate, 'train and validate');
   const sets: ImageSetHandle[] = [];
-  const setOf = (data: Dataset | undefined, own: readonly Sample[] | undefined): ImageSetHandle | undefined => {
-    if (data === undefined || own === undefined) return undefined;
-    const set = native().createImageSet({ images: own.map(({ image }) => image), labels: labelsFor(data, train.classes), classes: train.classes.length });
+  const learnt = new PixelIndex();
+  const setOf = async (data: Dataset, look: (sample: Sample) => void): Promise<ImageSetHandle> => {
+    const labels = labelsFor(data, train.classes);
+    const samples = await data.load();
+    for (const sample of samples) look(sample);
+    const set = native().createImageSet({ images: samples.map(({ image }) => image), labels, classes: train.classes.length });
     sets.push(set);
     return set;
   };
+  const remember = (sample: Sample): void => (validate === undefined ? undefined : learnt.add(sample));
   try {
-    return await use({ train: setOf(train, samples.train) as ImageSetHandle, synthetic: setOf(synthetic, samples.synthetic), validation: setOf(validate, samples.validate) });
+    return await use({
+      train: await setOf(train, remember),
+      synthetic: synthetic && (await setOf(synthetic, remember)),
+      validation: validate && (await setOf(validate, (sample) => learnt.refuse(sample, 'train and validate'))),
+    });
   } finally {
     for (const set of sets) native().dispose(set);
   }

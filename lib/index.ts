@@ -64,9 +64,9 @@ export type { Arm, ArmResult, Comparison, FewShotEvent, FewShotOptions, FewShotR
 export { preflight } from './data/preflight.js';
 export type { Preflight, Twin } from './data/preflight.js';
 export { dataDream } from './methods/data-dream/data-dream.js';
-export type { DataDreamEvent, DataDreamResult, Stage } from './methods/data-dream/data-dream.js';
+export type { DataDreamEvent, DataDreamResult, Stage as DataDreamStage } from './methods/data-dream/data-dream.js';
 export type { Gain } from './methods/data-dream/compare.js';
-export type { Scored } from './methods/data-dream/filter.js';
+export type { Dropped, GrownClass } from './methods/data-dream/filter.js';
 export type { DataDreamOptions } from './methods/data-dream/options.js';
 export { onePFrac } from './methods/one-p-frac.js';
 export type { OnePFracEvent, OnePFracOptions, OnePFracResult } from './methods/one-p-frac.js';

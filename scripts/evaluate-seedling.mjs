@@ -1,16 +1,18 @@
 // Measures the seedling and writes docs/seedling.md with its pictures.
 //
 //   node scripts/evaluate-seedling.mjs --model FOLDER|seedling|real --corpus FOLDER/corpus [--judge FILE] [--clip FOLDER] [--quick] [--out docs/seedling.md]
-//     [--work FOLDER] [--steps 25] [--guidance 3] [--sampler ddim] [--dtype auto] [--threads N]
+//     [--work FOLDER] [--log FILE] [--steps 25] [--guidance 3] [--sampler ddim] [--dtype auto] [--threads N]
 //
 // `real` puts real pictures in place of generated ones: every figure must then be near its best. What was drawn and seen is kept in the work folder
-// (default: `evaluation` beside the corpus), so a run that was stopped goes on. Without --judge gradients and colours stand in for the network.
+// (default: `evaluation` beside the corpus), so a run that was stopped goes on. Without --judge gradients and colours stand in for the network. --log: that of the training,
+// for its curves.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { metrics } from '../dist/lib/index.js';
 import { adaptationRows } from './seedling/evaluation/adaptation.mjs';
+import { writeCurves } from './seedling/evaluation/curves.mjs';
 import { pageOf } from './seedling/evaluation/document.mjs';
 import { openJudge } from './seedling/evaluation/judging.mjs';
 import { distanceRows, obedienceRow, openGalleries, psnrs, retrievalRows, styleRow } from './seedling/evaluation/measures.mjs';
@@ -24,7 +26,7 @@ import { randomOf, shuffle } from './seedling/random.mjs';
 const { values } = parseArgs({
   options: {
     model: { type: 'string' }, corpus: { type: 'string' }, judge: { type: 'string' }, clip: { type: 'string' }, quick: { type: 'boolean', default: false }, out: { type: 'string', default: 'docs/seedling.md' },
-    work: { type: 'string' }, steps: { type: 'string', default: '25' }, guidance: { type: 'string', default: '3' }, sampler: { type: 'string', default: 'ddim' }, dtype: { type: 'string', default: 'auto' }, threads: { type: 'string' },
+    work: { type: 'string' }, log: { type: 'string' }, steps: { type: 'string', default: '25' }, guidance: { type: 'string', default: '3' }, sampler: { type: 'string', default: 'ddim' }, dtype: { type: 'string', default: 'auto' }, threads: { type: 'string' },
   },
 });
 if (values.model === undefined || values.corpus === undefined) throw new Error('Expected --model FOLDER and --corpus FOLDER');
@@ -138,8 +140,9 @@ const compared = [...shuffled('compared', [...both.keys()]).slice(0, 16).map((i)
 await writeSheet(join(images, 'seedling-real-and-generated.png'), compared, 8);
 
 const argument = (name) => (values[name] === undefined ? '' : ` --${name} ${name === 'model' && values[name] === 'real' ? 'real' : name === 'model' ? 'FOLDER' : name === 'judge' ? 'FILE' : 'FOLDER'}`);
+const curves = values.log === undefined ? [] : await writeCurves(values.log, images);
 writeFileSync(out, pageOf({
-  rows, quick, model: source.name, judge: judge.name,
+  rows, quick, curves, model: source.name, judge: judge.name,
   sampler: model === 'real' ? 'none' : `${settings.sampler}, ${settings.steps} steps, guidance ${settings.guidanceScale}`,
   command: `node scripts/evaluate-seedling.mjs${argument('model')}${argument('corpus')}${argument('judge')}${argument('clip')}${quick ? ' --quick' : ''}`,
   corpus: `${sets.train.entries.length} training pictures, ${concepts.size} concepts`,

@@ -110,6 +110,9 @@ t.test('what trainClip wrote tells classes apart by sentences, better after trai
   t.same(twice.training?.losses, after.training?.losses);
   using visionOnly = await trainClipClassifier({ ...options, steps: 2, adapters: { rank: 2, textTargets: [] } });
   t.same(Object.keys(visionOnly.factors().text), []);
+  using textOnly = await trainClipClassifier({ ...options, steps: 2, adapters: { rank: 2, visionTargets: [] } });
+  t.same([Object.keys(textOnly.factors().vision).length, Object.keys(textOnly.factors().text).length], [0, 2]);
+  t.ok((textOnly.training?.losses[1] ?? NaN) !== textOnly.training?.losses[0]);
   using alone = await trainClipClassifier({ ...options, steps: 4, batchSize: 3 });
   using ignored = await trainClipClassifier({ ...options, steps: 4, synthetic: data(3, 7), realWeight: 1 });
   t.ok(worst(ignored.training?.losses ?? [], alone.training?.losses ?? [], { rtol: 1e-4 }) <= 1, 'with all weight on the real ones generated ones do not count');
@@ -141,6 +144,7 @@ t.test('bad input is refused', async (t) => {
   const gone = await loadClip(folder);
   gone.dispose();
   t.equal((await thrown(() => gone.encodeTexts(['a']))).code, 'ERR_DISPOSED');
+  t.equal((await thrown(() => clip.encodeTexts([]))).code, 'ERR_INVALID_ARGUMENT');
   const other = writeFormulaModel(join(root, 'other'), stored.model);
   writeFileSync(join(other, 'config.json'), '{}');
   t.equal((await thrown(() => loadClip(other))).code, 'ERR_FILE_FORMAT');

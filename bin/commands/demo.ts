@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { fractalDemo, type FractalDemoOptions } from '../../lib/demo/fractal.js';
-import { growDemo, type GrowDemoOptions } from '../../lib/demo/grow.js';
+import { growDemo } from '../../lib/demo/grow.js';
 import { shippedDiffusion } from '../../lib/diffusion/load.js';
 import { SeedbedError } from '../../lib/errors.js';
 import { writeFileWhole } from '../../lib/files.js';
@@ -59,7 +59,7 @@ async function runDemo(which: string, { out, seeds, shots, steps, perClass, adap
   if (which === 'fractal') return showFractals(out, defined({ seeds, shots, steps, pretrainSteps, signal }), output);
   const [model] = shippedDiffusion();
   if (model === undefined) throw new SeedbedError('ERR_FILE_NOT_FOUND', "Expected the small model that comes with the package in 'models/seedling', found none; `seedbed demo fractal` needs none");
-  await runGrow(await growDemo({ out, seeds, signal, ...defined({ shots, perClass, adaptSteps, compareSteps: steps }) } as GrowDemoOptions), model, output);
+  await runGrow(await growDemo({ out, seeds, signal, ...defined({ shots, perClass, adaptSteps, compareSteps: steps }) }), output);
 }
 
 async function showFractals(out: string, options: FractalDemoOptions, { json }: Output): Promise<void> {

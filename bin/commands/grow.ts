@@ -2,15 +2,11 @@ import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { shippedDiffusion } from '../../lib/diffusion/load.js';
 import { CancelledError } from '../../lib/errors.js';
-import { writeFileWhole } from '../../lib/files.js';
 import { dataDream, type DataDreamEvent, type DataDreamResult, type Stage } from '../../lib/methods/data-dream/data-dream.js';
 import type { DataDreamOptions } from '../../lib/methods/data-dream/options.js';
-import { growRecord } from '../../lib/methods/data-dream/record.js';
 import { Work } from '../../lib/methods/data-dream/work.js';
 import { defined } from '../../lib/options.js';
-import { points, percent, verdict } from '../../lib/report/parts.js';
-import { writeRecord } from '../../lib/report/record.js';
-import { renderReport } from '../../lib/report/report.js';
+import { interval, percent, points, verdict } from '../../lib/report/parts.js';
 import { example, integer, number, outputOf } from '../arguments.js';
 import { interruptible, type Output } from '../tasks.js';
 
@@ -107,24 +103,24 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
     signal: interruptible(),
   } as DataDreamOptions;
-  await runGrow(options, model, outputOf(command));
+  await runGrow(options, outputOf(command));
 }
 
-/** Does it, says how far it is, and writes record and report. */
-export async function runGrow(options: DataDreamOptions, model: string, output: Output): Promise<void> {
+/** Does it and says how far it is. */
+export async function runGrow(options: DataDreamOptions, output: Output): Promise<void> {
   const say = (text: string): void => void (output.json ? process.stderr : process.stdout).write(`${text}\n`);
   try {
     const job = dataDream(options);
     const tell = teller(say);
     for await (const event of job) tell(event);
-    await finish(await job, model, say, output.json ?? false);
+    finish(await job, say, output.json ?? false);
   } catch (error) {
     if (error instanceof CancelledError && !output.json) process.stderr.write('What is finished is kept; the same command goes on.\n');
     throw error;
   }
 }
 
-const TITLES: Readonly<Record<Stage, string>> = { check: 'check', adapt: 'adapt the model', generate: 'generate', filter: 'filter', compare: 'compare' };
+const TITLES: Readonly<Record<Stage, string>> = { check: 'check', load: 'load', adapt: 'adapt the model', generate: 'generate', filter: 'filter', compare: 'compare', report: 'report' };
 
 /** Stages as lines, and now and then one about how far they are. */
 function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
@@ -135,6 +131,7 @@ function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
     say(`  ${text}`);
   };
   let now = '';
+  const warned = new Set<string>();
   return (event) => {
     switch (event.type) {
       case 'stage':
@@ -153,7 +150,8 @@ function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
         sometimes(`${now}: picture ${event.picture} of ${event.pictures}`);
         return;
       case 'warning':
-        say(`  ${event.message}`);
+        if (!warned.has(event.message)) say(`  ${event.message}`);
+        warned.add(event.message);
         return;
       case 'compare':
         if (event.event.type === 'run') say(`  ${event.event.done} of ${event.event.total}  ${event.event.arm}: ${percent(event.event.accuracy)} right`);
@@ -164,30 +162,27 @@ function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
   };
 }
 
-async function finish(result: DataDreamResult, model: string, say: (text: string) => void, json: boolean): Promise<void> {
-  const { pictures, gain, folder, preflight, notCompared } = result;
-  if (pictures === undefined) {
+function finish({ classes, gain, folder, preflight, notCompared }: DataDreamResult, say: (text: string) => void, json: boolean): void {
+  const work = new Work(folder);
+  if (classes === undefined) {
     if (json) process.stdout.write(`${JSON.stringify({ out: folder, finished: false })}\n`);
     else say('This shard is done. When all are, the same command without --shard goes on.');
     return;
   }
-  const work = new Work(folder);
-  const record = await growRecord(result, model);
-  await writeRecord(work.record, record);
-  await writeFileWhole(work.report, await renderReport(record));
-  const kept = pictures.filter(({ dropped }) => dropped === undefined).length;
+  const generated = classes.reduce((sum, one) => sum + one.generated, 0);
+  const kept = generated - classes.reduce((sum, { dropped }) => sum + dropped.twin + dropped.unsure, 0);
   if (json) {
-    process.stdout.write(`${JSON.stringify({ out: folder, finished: true, images: work.images, generated: pictures.length, kept, warnings: preflight.warnings, gain, notCompared, report: work.report })}\n`);
+    process.stdout.write(`${JSON.stringify({ out: folder, finished: true, images: work.images, generated, kept, warnings: preflight.warnings, gain, notCompared, report: work.report })}\n`);
     return;
   }
   for (const warning of preflight.warnings) say(`Note: ${warning}.`);
-  say(`\n${kept} of ${pictures.length} generated pictures kept: ${resolve(work.images)}`);
+  say(`\n${kept} of ${generated} generated pictures kept: ${resolve(work.images)}`);
   if (gain === undefined) say(`Whether they help was not measured: ${notCompared ?? ''}.`);
   else {
     say(`Right answers on ${gain.study.testPictures} real pictures that nothing else saw (guessing: ${percent(1 / gain.study.classes.length)}):`);
     for (const { name, accuracy, runs } of gain.study.arms) say(`  ${name.padEnd(28)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);
     const says = { better: 'they helped', worse: 'they did harm', undecided: 'not decided by these runs' };
-    for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, 95 % interval ${points(one.interval.low)} to ${points(one.interval.high)}: ${says[verdict(one)]}`);
+    for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, 95 % interval ${interval(one.interval)}: ${says[verdict(one)]}`);
   }
   say(`Report: ${resolve(work.report)}`);
 }

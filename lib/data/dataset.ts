@@ -102,30 +102,31 @@ export class Dataset {
 
   /** All pictures, decoded a few at a time. The first that cannot be decoded is named, with the count of all that cannot. */
   async load(): Promise<Sample[]> {
-    const { samples, failures } = await this.#decodeAll();
+    const samples: Sample[] = new Array<Sample>(this.length);
+    const failures = await this.#decodeAll((sample, i) => (samples[i] = sample));
     const [first] = failures;
     if (first !== undefined) {
       const count = failures.length === 1 ? '' : ` (and ${failures.length - 1} more)`;
       throw new SeedbedError('ERR_IMAGE', `${first.reason}${count}; open the dataset with onCorrupt: 'skip' to leave such files out`);
     }
-    return samples as Sample[];
+    return samples;
   }
 
-  /** A dataset without the pictures that cannot be decoded; those are listed in its `skipped`. */
+  /** A dataset without the pictures that cannot be decoded; those are listed in its `skipped`. Few pictures are in memory at once. */
   async withoutCorrupt(): Promise<Dataset> {
-    const { samples, failures } = await this.#decodeAll();
-    const entries = this.#entries.filter((_, i) => samples[i] !== undefined);
+    const good = new Set<number>();
+    const failures = await this.#decodeAll((_, i) => good.add(i));
+    const entries = this.#entries.filter((_, i) => good.has(i));
     return new Dataset({ ...this.#init(), entries, skipped: [...this.skipped, ...failures] });
   }
 
-  async #decodeAll(): Promise<{ samples: (Sample | undefined)[]; failures: Skipped[] }> {
-    const samples: (Sample | undefined)[] = new Array<undefined>(this.length).fill(undefined);
+  async #decodeAll(onSample: (sample: Sample, i: number) => void): Promise<Skipped[]> {
     const failures: (Skipped | undefined)[] = [];
     let next = 0;
     const worker = async (): Promise<void> => {
       for (let i = next++; i < this.length; i = next++) {
         try {
-          samples[i] = await this.get(i);
+          onSample(await this.get(i), i);
         } catch (error) {
           if (!(error instanceof SeedbedError)) throw error;
           failures[i] = { key: this.#entries[i]?.key ?? '', reason: error.message };
@@ -133,7 +134,7 @@ export class Dataset {
       }
     };
     await Promise.all(Array.from({ length: PARALLEL_DECODES }, worker));
-    return { samples, failures: failures.filter((failure) => failure !== undefined) };
+    return failures.filter((failure) => failure !== undefined);
   }
 
   #init(): { name: string; classes: readonly string[]; role: Role | undefined; skipped: readonly Skipped[] } {

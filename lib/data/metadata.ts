@@ -37,6 +37,7 @@ export async function openMetadata(root: string): Promise<Dataset> {
   const rows = await readMetadata(path, rowOf, '"file_name" and "label"');
   const numeric = rows.every(({ label }) => typeof label === 'number');
   const classes = [...new Set(rows.map(({ label }) => label))].sort((a, b) => (numeric ? Number(a) - Number(b) : String(a) < String(b) ? -1 : 1)).map(String);
-  const entries = rows.map((row) => ({ key: row.file_name, label: classes.indexOf(String(row.label)), read: () => readBytes(join(root, row.file_name)) }));
+  const places = new Map(classes.map((name, i) => [name, i]));
+  const entries = rows.map((row) => ({ key: row.file_name, label: places.get(String(row.label)) as number, read: () => readBytes(join(root, row.file_name)) }));
   return new Dataset({ name: basename(root), classes, entries });
 }

@@ -1,11 +1,31 @@
+import { createHash } from 'node:crypto';
 import { SeedbedError } from '../errors.js';
+import type { Image } from '../image.js';
 import type { Sample } from './dataset.js';
 
-const pixelsOf = ({ image }: Sample): string => `${image.width}x${image.height}:${Buffer.from(image.data.buffer, image.data.byteOffset, image.data.byteLength).toString('latin1')}`;
+/** Tells pictures with other pixels apart. */
+export function pixelDigest({ data, width, height, channels }: Image): string {
+  return createHash('sha256').update(`${width}x${height}x${channels}:`).update(data).digest('base64');
+}
 
-/** The pictures themselves decide: the same pixels under two names are found too. Throws `ERR_DATA_LEAK` naming the first that both have. */
-export function checkNoOverlap(some: readonly Sample[], others: readonly Sample[], names: string): void {
-  const seen = new Map(some.map((sample) => [pixelsOf(sample), sample.key]));
-  const twin = others.find((sample) => seen.has(pixelsOf(sample)));
-  if (twin !== undefined) throw new SeedbedError('ERR_DATA_LEAK', `Expected no picture in both ${names}, found '${twin.key}' and '${seen.get(pixelsOf(twin))}'`);
+/** Keys of pictures by their pixels: the same picture under two names is found too. */
+export class PixelIndex {
+  readonly #keys = new Map<string, string>();
+
+  add({ key, image }: Sample): void {
+    this.#keys.set(pixelDigest(image), key);
+  }
+
+  /** Throws `ERR_DATA_LEAK` for a picture that was added; `names` say what must share none. */
+  refuse({ key, image }: Sample, names: string): void {
+    const twin = this.#keys.get(pixelDigest(image));
+    if (twin !== undefined) throw new SeedbedError('ERR_DATA_LEAK', `Expected no picture in both ${names}, found '${key}' and '${twin}'`);
+  }
+}
+
+/** Throws `ERR_DATA_LEAK` naming the first picture that both have. One picture at a time is in memory. */
+export async function checkNoOverlap(some: AsyncIterable<Sample>, others: AsyncIterable<Sample>, names: string): Promise<void> {
+  const index = new PixelIndex();
+  for await (const sample of some) index.add(sample);
+  for await (const sample of others) index.refuse(sample, names);
 }

@@ -17,8 +17,8 @@ export interface Twin {
 /** What a dataset is, before it is worked on. */
 export interface Preflight {
   classes: { name: string; count: number }[];
-  /** Of the shorter sides, pixels. */
-  sides: { smallest: number; largest: number };
+  /** Of the shorter sides, pixels; the picture with the smallest one. */
+  sides: { smallest: { key: string; pixels: number }; largest: number };
   twins: Twin[];
   skipped: readonly Skipped[];
   /** What a person should know, a sentence each. */
@@ -41,15 +41,22 @@ const difference = (a: Uint8Array, b: Uint8Array): number => a.reduce((sum, valu
 export class TwinFinder {
   readonly #seen = new Map<string, { key: string; thumb: Uint8Array }[]>();
 
-  /** The earlier picture that this one looks like; undefined when it is new. */
+  /** The earlier picture that this one looks like; undefined when it is new, and it is remembered then. */
   find(key: string, image: Image): string | undefined {
     const { thumb, mark } = glance(image);
-    const others = this.#seen.get(mark);
-    const twin = others?.find((other) => difference(other.thumb, thumb) < ALIKE);
-    if (twin !== undefined) return twin.key;
-    if (others === undefined) this.#seen.set(mark, [{ key, thumb }]);
-    else others.push({ key, thumb });
-    return undefined;
+    const twin = this.#twin(thumb, mark);
+    if (twin === undefined) this.#seen.set(mark, [...(this.#seen.get(mark) ?? []), { key, thumb }]);
+    return twin;
+  }
+
+  /** The same, without remembering it. */
+  look(image: Image): string | undefined {
+    const { thumb, mark } = glance(image);
+    return this.#twin(thumb, mark);
+  }
+
+  #twin(thumb: Uint8Array, mark: string): string | undefined {
+    return this.#seen.get(mark)?.find((other) => difference(other.thumb, thumb) < ALIKE)?.key;
   }
 }
 
@@ -59,17 +66,18 @@ export async function preflight(data: Dataset, options: { signal?: AbortSignal |
   const finder = new TwinFinder();
   const labels = new Map<string, string>();
   const twins: Twin[] = [];
-  let [smallest, largest] = [Infinity, 0];
+  let smallest = { key: '', pixels: data.length === 0 ? 0 : Infinity };
+  let largest = 0;
   for await (const { key, image, className } of data) {
     options.signal?.throwIfAborted();
     const side = Math.min(image.width, image.height);
-    smallest = Math.min(smallest, side);
+    if (side < smallest.pixels) smallest = { key, pixels: side };
     largest = Math.max(largest, side);
     const of = finder.find(key, image);
     if (of === undefined) labels.set(key, className);
     else twins.push({ key, of, classes: [className, labels.get(of) ?? ''] });
   }
-  return { classes, sides: { smallest: data.length === 0 ? 0 : smallest, largest }, twins, skipped: data.skipped, warnings: warningsOf(classes, twins, data.skipped) };
+  return { classes, sides: { smallest, largest }, twins, skipped: data.skipped, warnings: warningsOf(classes, twins, data.skipped) };
 }
 
 function warningsOf(classes: Preflight['classes'], twins: readonly Twin[], skipped: readonly Skipped[]): string[] {

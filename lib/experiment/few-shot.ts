@@ -44,8 +44,10 @@ export interface FewShotOptions {
   test: Dataset;
   /** Pictures per class. Default: all. */
   shots?: number | undefined;
-  /** Runs of each arm. Run s draws its shots, its head and its augmentation with seed s, the same in every arm: runs are paired. */
+  /** Runs of each arm. Run s draws its shots, its head and its augmentation with seed `firstSeed` + s, the same in every arm: runs are paired. */
   seeds: number;
+  /** Default 0. */
+  firstSeed?: number;
   /** The first is what the others are compared with. */
   arms: readonly Arm[];
   /** How every arm is trained. */
@@ -97,13 +99,13 @@ export function paired(arm: ArmResult, baseline: ArmResult): Comparison {
 
 /** Few-shot training from several starting points, paired over seeds, measured on held-out pictures. */
 export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShotResult> {
-  const { pool, test, shots, seeds, arms, train, signal } = options;
+  const { pool, test, shots, seeds, firstSeed = 0, arms, train, signal } = options;
   if (arms.length === 0 || seeds < 1) throw new ArgumentError(`Expected at least one arm and one seed, received ${arms.length} and ${seeds}`);
   return new Job<FewShotEvent, FewShotResult>(
     async (context) => {
-      checkNoOverlap(await pool.load(), await test.load(), 'pool and test');
+      await checkNoOverlap(pool, test, 'pool and test');
       const results: ArmResult[] = arms.map(({ name }) => ({ name, runs: [], accuracy: { mean: 0, low: 0, high: 0 } }));
-      for (let seed = 0; seed < seeds; seed++)
+      for (let seed = firstSeed; seed < firstSeed + seeds; seed++)
         for (const [i, arm] of arms.entries()) {
           const begin = performance.now();
           const own = arm.data ?? (shots === undefined ? pool : pool.subset({ shots, seed }));
@@ -115,7 +117,7 @@ export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShot
             const { accuracy, predictions } = await classifier.evaluate(test, { signal: context.signal });
             const run = { seed, accuracy, predictions, losses: classifier.training?.losses ?? [], seconds: (performance.now() - begin) / 1000 };
             results[i]?.runs.push(run);
-            context.emit({ type: 'run', arm: arm.name, seed, accuracy, done: seed * arms.length + i + 1, total: seeds * arms.length });
+            context.emit({ type: 'run', arm: arm.name, seed, accuracy, done: (seed - firstSeed) * arms.length + i + 1, total: seeds * arms.length });
           } finally {
             classifier.dispose();
           }

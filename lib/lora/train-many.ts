@@ -74,14 +74,17 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
     for (const [done, { name, images, prompt }] of all.entries()) {
       const path = join(own.folder, `${fileNameOf(name)}.safetensors`);
       const skipped = own.resume && existsSync(path);
-      if (skipped) checkSettings(path, shared);
+      if (skipped) {
+        checkSettings(path, shared);
+        await rm(checkpointOf(path), { force: true }); // left by a run that was killed right after the adapter was written
+      }
       emit({ type: 'class', name, done, total: all.length, skipped });
       trained.push({ name, path, lora: skipped ? undefined : await trainOne({ name, images, ...(prompt !== undefined && { prompt }) }, path, inner) });
     }
     return trained;
 
     async function trainOne({ name, ...what }: LoraClass, path: string, stop: AbortSignal): Promise<Lora> {
-      const checkpoint = path.replace(/\.safetensors$/, '.checkpoint.safetensors');
+      const checkpoint = checkpointOf(path);
       const lora = await follow(trainLora(sd, { ...shared, ...what, checkpoint, resume: own.resume, signal: stop }), (event) => emit({ ...event, class: name }));
       await lora.save(path, { format: own.format });
       await rm(checkpoint, { force: true });
@@ -89,6 +92,8 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
     }
   }, own);
 }
+
+const checkpointOf = (path: string): string => path.replace(/\.safetensors$/, '.checkpoint.safetensors');
 
 /** Throws when a finished adapter was made with other options than those given now. */
 function checkSettings(path: string, options: Readonly<Record<string, unknown>>): void {

@@ -6,6 +6,7 @@ import type { GrowRecord } from './record.js';
 /** A dataset grown from a few pictures, as one self-contained page. */
 export async function growPage(record: GrowRecord): Promise<string> {
   const { classes, warnings } = record;
+  const anyDropped = classes.some(({ pictures }) => pictures?.dropped);
   const total = (name: 'shots' | 'generated' | 'dropped'): number => classes.reduce((sum, one) => sum + one[name], 0);
   const body = [
     `<h1>${escape(record.name)}: ${count(total('generated') - total('dropped'))} pictures from ${count(total('shots'))}</h1>`,
@@ -14,8 +15,8 @@ export async function growPage(record: GrowRecord): Promise<string> {
     section(
       'The pictures',
       pictureGrid(
-        ['real, learnt from', 'generated', ...(classes.some(({ pictures }) => pictures.dropped) ? ['dropped'] : [])],
-        classes.map(({ name, pictures }) => ({ title: name, cells: [pictures.real, pictures.generated, ...(classes.some((one) => one.pictures.dropped) ? [pictures.dropped] : [])] })),
+        ['real, learnt from', 'generated', ...(anyDropped ? ['dropped'] : [])],
+        classes.flatMap(({ name, pictures }) => (pictures ? [{ title: name, cells: [pictures.real, pictures.generated, ...(anyDropped ? [pictures.dropped] : [])] }] : [])),
         'wide',
       ),
       '<p class="soft">The first of each, not chosen.</p>',

@@ -6,7 +6,8 @@ import type { Origin, Part } from './record.js';
 
 export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 export const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(100 * share).toFixed(1)}`;
-export const interval = ({ low, high }: { low: number; high: number }): string => `${points(low)} to ${points(high)}`;
+/** Of one run there is none; JSON has no infinity, and gives null. */
+export const interval = ({ low, high }: { low: number | null; high: number | null }): string => (Number.isFinite(low) && Number.isFinite(high) ? `${points(low as number)} to ${points(high as number)}` : 'none from one run');
 export const count = (value: number): string => Math.round(value).toLocaleString('en-US');
 
 /** Program, machine and time, at the end of a page. */

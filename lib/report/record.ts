@@ -88,8 +88,8 @@ export interface GrowRecord {
     shots: number;
     generated: number;
     dropped: number;
-    /** Sheets; `dropped` where there are some. */
-    pictures: { real: string; generated: string; dropped?: string };
+    /** Sheets, of the first classes; `dropped` where there are some. */
+    pictures: { real: string; generated: string; dropped?: string } | undefined;
   }[];
   /** How often each reason came. */
   reasons: { reason: string; count: number }[];

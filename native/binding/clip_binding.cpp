@@ -36,23 +36,34 @@ struct ClipClassifier {
   static constexpr const char* kTypeName = "CLIP classifier";
   static constexpr napi_type_tag kTypeTag{0x7be0451f9a2c4d13, 0x86f3c2a7d05e19b4};
 
-  // The classes' embeddings, computed at the first call.
-  at::Tensor classes() {
+  // What a call works with, whatever is trained meanwhile.
+  struct State {
+    std::shared_ptr<const train::ClipAdapters> adapters;  // may be missing
+    at::Tensor embeddings;                                // of the classes; undefined until they are asked for
+  };
+
+  State state() {
     const std::lock_guard lock(mutex);
-    if (!embeddings.defined()) embeddings = train::class_embeddings(clip->model, texts, adapters.get());
-    return embeddings;
+    return current;
   }
-  void adapt(std::shared_ptr<const train::ClipAdapters> given) {
+  // With the classes' embeddings.
+  State complete(WorkerPool& pool, const std::function<void()>& on_batch) {
+    State own = state();
+    if (own.embeddings.defined()) return own;
+    own.embeddings = train::class_embeddings(clip->model, texts, own.adapters.get(), pool, on_batch);
     const std::lock_guard lock(mutex);
-    adapters = std::move(given);
-    embeddings = at::Tensor();
+    if (current.adapters == own.adapters) current.embeddings = own.embeddings;
+    return own;
+  }
+  void adapt(std::shared_ptr<const train::ClipAdapters> adapters) {
+    const std::lock_guard lock(mutex);
+    current = {std::move(adapters), {}};
   }
 
   std::shared_ptr<const Clip> clip;
   train::ClassTexts texts;
-  std::shared_ptr<const train::ClipAdapters> adapters;  // may be missing
   std::mutex mutex;
-  at::Tensor embeddings;
+  State current;
 };
 
 // The towers' tensors, and the scale of a file that has it.
@@ -116,9 +127,11 @@ Napi::Value encode_clip_texts(const Napi::CallbackInfo& info) {
   const auto clip = Handle<Clip>::get(info[0]);
   const Fields fields(info[1], "options");
   const at::Tensor ids = parse_tensor(fields.required("ids"), "ids");
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext&) -> Emit {
-    const c10::NoGradGuard no_grad;
-    const at::Tensor embeddings = train::embed_texts(clip->model, ids);
+  check_shape(ids, "ids", {-1, -1});
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const at::Tensor embeddings = train::text_embeddings(clip->model, ids, nullptr, pool, [&context] { context.throw_if_cancelled(); });
     return [embeddings](Napi::Env env) { return emit_tensor(env, embeddings); };
   });
 }
@@ -146,13 +159,14 @@ Napi::Value create_clip_classifier(const Napi::CallbackInfo& info) {
   check_shape(classifier->texts.ids, "ids", {-1, -1});
   expect(classifier->texts.classes > 0 && classifier->texts.ids.size(0) % classifier->texts.classes == 0, "Expected as many sentences of each of {} classes, received {}", classifier->texts.classes, classifier->texts.ids.size(0));
   const train::ClipFactors factors = parse_clip_factors(fields);
-  if (!factors.text.empty() || !factors.vision.empty()) classifier->adapters = std::make_shared<const train::ClipAdapters>(clip->model, factors, nn::AdapterUse::inference);
+  if (!factors.text.empty() || !factors.vision.empty()) classifier->adapt(std::make_shared<const train::ClipAdapters>(clip->model, factors, nn::AdapterUse::inference));
   return Handle<ClipClassifier>::make(info.Env(), classifier, classifier->texts.ids.nbytes());
 }
 
 Napi::Value clip_classifier_factors(const Napi::CallbackInfo& info) {
   const auto classifier = Handle<ClipClassifier>::get(info[0]);
-  const train::ClipFactors factors = classifier->adapters ? classifier->adapters->factors() : train::ClipFactors{};
+  const auto adapters = classifier->state().adapters;
+  const train::ClipFactors factors = adapters ? adapters->factors() : train::ClipFactors{};
   return emit_object(info.Env(), {{"text", emit_lora_factors(info.Env(), factors.text)}, {"vision", emit_lora_factors(info.Env(), factors.vision)}});
 }
 
@@ -168,8 +182,9 @@ Napi::Value train_clip_classifier(const Napi::CallbackInfo& info) {
     const ScratchScope scratch;
     const train::ClipModel& model = classifier->clip->model;
     const auto [result, factors] = train::train_clip_classifier(model, classifier->texts, data->data, synthetic ? &synthetic->data : nullptr, *options, pool, report_to(context, options->updates.steps, no_evaluation));
-    classifier->adapt(std::make_shared<const train::ClipAdapters>(model, factors, nn::AdapterUse::inference));
-    return [result = result, parameters = classifier->adapters->parameter_count()](Napi::Env env) {
+    const auto adapters = std::make_shared<const train::ClipAdapters>(model, factors, nn::AdapterUse::inference);
+    classifier->adapt(adapters);
+    return [result = result, parameters = adapters->parameter_count()](Napi::Env env) {
       Napi::Object out = emit_result(env, result, no_evaluation);
       out.Set("parameters", Napi::Number::New(env, static_cast<double>(parameters)));
       return out;
@@ -187,8 +202,10 @@ Napi::Value predict_clip_classifier(const Napi::CallbackInfo& info) {
     WorkerPool pool(threads);
     const train::ClipModel& model = classifier->clip->model;
     const c10::NoGradGuard no_grad;
-    const at::Tensor pictures = train::picture_embeddings(model, *images, view, classifier->adapters.get(), pool, [&context] { context.throw_if_cancelled(); });
-    const at::Tensor logits = model.logit_scale.exp() * pictures.matmul(classifier->classes().t());
+    const auto poll = [&context] { context.throw_if_cancelled(); };
+    const ClipClassifier::State state = classifier->complete(pool, poll);
+    const at::Tensor pictures = train::picture_embeddings(model, *images, view, state.adapters.get(), pool, poll);
+    const at::Tensor logits = model.logit_scale.exp() * pictures.matmul(state.embeddings.t());
     return [logits](Napi::Env env) { return emit_tensor(env, logits); };
   });
 }

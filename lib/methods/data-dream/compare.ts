@@ -7,7 +7,7 @@ import type { TrainEvent } from '../../native.js';
 import type { DataDreamSettings } from './options.js';
 
 type Compare = Exclude<DataDreamSettings['compare'], false>;
-type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'threads'> & { compare: Compare };
+type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'seed' | 'threads'> & { compare: Compare };
 
 /** What generated pictures were worth. */
 export interface Gain {
@@ -16,6 +16,12 @@ export interface Gain {
   gains: Comparison[];
 }
 
+/** Names of the ways to train. */
+export const REAL = 'real';
+export const BOTH = 'real + generated';
+
+const BACKBONE = 'fractal-vit-nano';
+const RANDOM = 'random';
 const PLAIN = { scale: [0.5, 1], flip: 0.5 } as const;
 const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } as const;
 
@@ -24,7 +30,11 @@ function sharedOptions({ model, steps, batchSize, lr }: Compare, threads: number
   return { ...(model && { model }), ...(threads && { threads }), steps, batchSize, lr: lr ?? 1e-3, minLr: 1e-6, warmupSteps: Math.round(steps / 10), labelSmoothing: 0.1, clipNorm: 1, augment: PLAIN } as const;
 }
 
-const initOf = ({ init }: Compare): { init?: string } => (init === 'random' ? {} : { init });
+/** Where classifiers begin; nowhere: random weights. */
+export function initOf({ init, model }: Compare): { init?: string } {
+  const start = init ?? (model === undefined ? BACKBONE : RANDOM);
+  return start === RANDOM ? {} : { init: start };
+}
 
 /** A classifier of the real pictures alone, to ask about generated ones. */
 export async function realClassifier(train: Dataset, compare: Compare, { seed, threads, signal }: { seed: number; threads: number | undefined; signal: AbortSignal }): Promise<Classifier> {
@@ -43,7 +53,7 @@ export async function compareArms({ train, synthetic, test }: Parts, settings: S
   const clip = compare.clip === undefined ? undefined : await loadClip(compare.clip);
   try {
     const arms = clip === undefined ? visionArms(synthetic, compare) : clipArms(clip, synthetic, settings);
-    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
+    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: settings.seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
     return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)) };
   } finally {
@@ -54,17 +64,17 @@ export async function compareArms({ train, synthetic, test }: Parts, settings: S
 function visionArms(synthetic: Dataset, compare: Compare): Arm[] {
   const from = initOf(compare);
   return [
-    { name: 'real', ...from },
+    { name: REAL, ...from },
     { name: 'real, strong augmentation', ...from, train: { augment: STRONG } },
     { name: 'generated', ...from, data: synthetic },
-    { name: 'real + generated', ...from, synthetic, train: { realWeight: compare.realWeight } },
+    { name: BOTH, ...from, synthetic, train: { realWeight: compare.realWeight } },
   ];
 }
 
 /** The paper's classifier: sentences about classes, LoRA in both towers. */
 function clipArms(clip: Clip, synthetic: Dataset, { compare, template, domain, names, threads }: Settings): Arm[] {
   const { steps, batchSize, lr, realWeight } = compare;
-  const sentences = { template: [template].flat().map((text) => text.replaceAll('{domain}', domain === '' ? '' : `${domain.trim()} `)), names };
+  const sentences = { template, domain, names };
   const learn =
     (augment: typeof PLAIN | typeof STRONG) =>
     ({ train, synthetic: generated, seed, signal }: LearnerCall) =>
@@ -72,9 +82,9 @@ function clipArms(clip: Clip, synthetic: Dataset, { compare, template, domain, n
   const asItIs = ({ train, signal }: LearnerCall) => new Job<TrainEvent, ClipClassifier>(() => Promise.resolve(clip.classifier({ classes: [...train.classes], ...sentences })), { signal });
   return [
     { name: 'no picture (zero-shot)', learner: asItIs },
-    { name: 'real', learner: learn(PLAIN) },
+    { name: REAL, learner: learn(PLAIN) },
     { name: 'real, strong augmentation', learner: learn(STRONG) },
     { name: 'generated', data: synthetic, learner: learn(PLAIN) },
-    { name: 'real + generated', synthetic, learner: learn(PLAIN) },
+    { name: BOTH, synthetic, learner: learn(PLAIN) },
   ];
 }

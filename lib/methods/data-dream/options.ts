@@ -3,12 +3,9 @@ import { Dataset } from '../../data/dataset.js';
 import { Diffusion } from '../../diffusion/diffusion.js';
 import { generateSchema } from '../../diffusion/generate-options.js';
 import { abortSignal, positiveInt, seed, share } from '../../options.js';
+import { sentenceFields, sentencesAbout, type Sentences } from '../../sentences.js';
 import { MODEL_NAMES } from '../../train-options.js';
 
-/** Of the template; `domain` brings its own space. */
-const CLASS = '{class}';
-
-const template = z.string().refine((text) => text.includes(CLASS), `a text with ${CLASS}`);
 const dataset = z.union([z.string().min(1), z.instanceof(Dataset)], { error: 'a path or a dataset' });
 const { sampler } = generateSchema.shape;
 
@@ -74,12 +71,12 @@ const compareSchema = z.strictObject({
   clip: z.string().min(1).optional(),
   /** Architecture by name. Default: that of `init`. */
   model: z.enum(MODEL_NAMES).optional(),
-  /** Where every classifier begins: a folder, a shipped name, or `random`. Default `fractal-vit-nano`. */
-  init: z.string().min(1).default('fractal-vit-nano'),
+  /** Where every classifier begins: a folder, a shipped name, or `random`. Default `fractal-vit-nano`, with `model` random. */
+  init: z.string().min(1).optional(),
   /** Updates of each classifier, the same for all. Default 300. */
   steps: positiveInt.default(300),
   /** Default 32. */
-  batchSize: positiveInt.max(65536).default(32),
+  batchSize: z.int().min(2).max(65536).default(32),
   /** Default 1e-3, with `clip` 1e-4. */
   lr: z.number().min(0).optional(),
   /** Weight of the real half of each batch, lambda. Default 0.8. */
@@ -89,13 +86,16 @@ const compareSchema = z.strictObject({
 });
 
 export const dataDreamSchema = z.strictObject({
-  /** What is adapted: a loaded model, or what `loadDiffusion` takes. It is not changed. Default: the one that comes with the package. */
+  /**
+   * What is adapted: a loaded model without active adapters, or what `loadDiffusion` takes. While pictures are made an adapter is active on it; afterwards it is as it was.
+   * Default: the one that comes with the package.
+   */
   model: z.union([z.string().min(1), z.instanceof(Diffusion)], { error: 'a model, or the place of one' }).default('seedling'),
   /** Labelled pictures, a few of each class. */
   data: dataset,
   /** Pictures to say on what it gained. They are looked at once, at the end. Default: some of `data` are held out. */
   test: dataset.optional(),
-  /** Without `test`: share of each class that is held out, of classes with 4 pictures or more at least one. 0: no comparison. Default 0.25. */
+  /** Without `test`: share of each class that is held out, where all classes have at least 4 pictures and one can be. 0: no comparison. Default 0.25. */
   holdOut: share.default(0.25),
   /** Folder of adapters, pictures and results. A run that was stopped goes on there. */
   out: z.string().min(1),
@@ -103,12 +103,9 @@ export const dataDreamSchema = z.strictObject({
   mode: z.enum(['class', 'dataset']).default('class'),
   /** Pictures per class to learn from. Default: all. */
   shots: positiveInt.optional(),
+  ...sentenceFields,
   /** Sentences about a picture, with {class} and perhaps {domain}; of several, picture i gets the i-th in turn. Default 'a {domain}photo of a {class}'. */
-  template: z.union([template, z.array(template).min(1)]).default('a {domain}photo of a {class}'),
-  /** Stands for {domain} with a space behind it: 'satellite'. Default ''. */
-  domain: z.string().default(''),
-  /** What classes are called in sentences, where not as in the data. Default: the class, underscores as spaces. */
-  names: z.record(z.string(), z.string().min(1)).default({}),
+  template: sentenceFields.template.default('a {domain}photo of a {class}'),
   adapt: adaptSchema.prefault({}),
   generate: generateFields.prefault({}),
   /** What is left out of the generated pictures; false: nothing. */
@@ -126,8 +123,7 @@ export type DataDreamOptions = z.input<typeof dataDreamSchema>;
 export type DataDreamSettings = z.output<typeof dataDreamSchema>;
 
 /** The sentence about picture `i` of a class. */
-export function promptOf({ template, domain, names }: Pick<DataDreamSettings, 'template' | 'domain' | 'names'>, className: string, i: number): string {
-  const templates = typeof template === 'string' ? [template] : template;
-  const chosen = templates[i % templates.length] as string;
-  return chosen.replaceAll('{domain}', domain === '' ? '' : `${domain.trim()} `).replaceAll(CLASS, names[className] ?? className.replaceAll('_', ' '));
+export function promptOf(sentences: Sentences, className: string, i: number): string {
+  const all = sentencesAbout(className, sentences);
+  return all[i % all.length] as string;
 }

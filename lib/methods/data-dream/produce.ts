@@ -6,7 +6,7 @@ import type { Dataset, Sample } from '../../data/dataset.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
 import { makePictureFiles, planPictureFiles, type PictureFile, type PictureProgress } from '../../diffusion/picture-files.js';
 import type { WarningEvent } from '../../diffusion/results.js';
-import { errorFromFile } from '../../errors.js';
+import { ArgumentError, errorFromFile } from '../../errors.js';
 import { follow, type JobContext } from '../../job.js';
 import { trainLoras, type LoraClass, type LorasEvent } from '../../lora/train-many.js';
 import { defined } from '../../options.js';
@@ -15,6 +15,7 @@ import type { Work } from './work.js';
 
 /** Name of the adapter of all classes together. */
 const ALL = 'all';
+const MOST_BATCH = 8;
 
 /** A picture of the run. */
 export interface Made extends PictureFile {
@@ -32,18 +33,25 @@ export function ownClasses({ shard }: DataDreamSettings, classes: readonly strin
   return classes.filter((_, i) => shard === undefined || i % shard.count === shard.index - 1);
 }
 
+/** Throws `ERR_INVALID_ARGUMENT` for a model whose pictures other adapters would change. */
+export function checkAdapters(sd: Diffusion): void {
+  const active = sd.loras.list().find(({ scale }) => scale !== 0);
+  if (active !== undefined) throw new ArgumentError(`Expected a model without active adapters, '${active.name}' is one; remove it, or set its scale to 0`);
+}
+
 /** The adapters that this run's classes need, from one loaded model; those that are there stay. Stage A of the paper. */
 export async function adapt(sd: Diffusion, shots: Dataset, settings: DataDreamSettings, work: Work, { signal, emit }: JobContext<ProduceEvent>): Promise<void> {
-  const { epochs: _, steps, textEncoder, ...fields } = settings.adapt;
-  const samples = (await shots.load()).sort((a, b) => (a.key < b.key ? -1 : 1));
-  const own = new Set(ownClasses(settings, shots.classes));
-  const groups = settings.mode === 'dataset' ? [[ALL, samples] as const] : shots.classes.filter((name) => own.has(name)).map((name) => [name, samples.filter(({ className }) => className === name)] as const);
-  for (const [name, members] of groups) {
-    if (members.length === 0) continue;
-    const batchSize = Math.min(fields.batchSize ?? 8, members.length);
-    const call = { ...fields, batchSize, steps: steps ?? settings.adapt.epochs * Math.ceil(members.length / batchSize), ...(!textEncoder && { textEncoderTargets: [] }) };
+  const { epochs, steps, textEncoder, ...fields } = settings.adapt;
+  const { shard, mode } = settings;
+  if (mode === 'dataset' && shard !== undefined && shard.index > 1 && !existsSync(work.lora(ALL))) throw new ArgumentError(`Expected '${work.lora(ALL)}', the adapter of all classes: it is trained by shard 1, and must be the same for all`);
+  const names = mode === 'dataset' ? [ALL] : ownClasses(settings, shots.classes);
+  for (const [done, name] of names.entries()) {
+    const part = mode === 'dataset' ? shots : shots.filter((_, label) => shots.classes[label] === name);
+    const members = (await part.load()).sort((a, b) => (a.key < b.key ? -1 : 1));
+    const batchSize = Math.min(fields.batchSize ?? MOST_BATCH, members.length);
+    const call = { ...fields, batchSize, steps: steps ?? epochs * Math.ceil(members.length / batchSize), ...(!textEncoder && { textEncoderTargets: [] }) };
     const job = trainLoras(sd, [lesson(name, members, settings)], { ...defined({ ...call, threads: settings.threads }), folder: work.loras, resume: true, seed: settings.seed, signal });
-    await follow(job, (event) => emit(event.type === 'class' ? { ...event, done: groups.findIndex(([other]) => other === name), total: groups.length } : event));
+    await follow(job, (event) => emit(event.type === 'class' ? { ...event, done, total: names.length } : event));
   }
 }
 
@@ -67,6 +75,7 @@ export async function planClass(sd: Diffusion, className: string, settings: Data
 export async function generate(sd: Diffusion, classes: readonly string[], settings: DataDreamSettings, work: Work, { signal, emit }: JobContext<ProduceEvent>): Promise<void> {
   const own = ownClasses(settings, classes);
   for (const [done, className] of own.entries()) {
+    signal.throwIfAborted();
     emit({ type: 'generate', class: className, done, total: own.length });
     const files = await planClass(sd, className, settings, work);
     if (files.every(({ exists }) => exists)) continue;

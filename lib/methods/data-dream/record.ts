@@ -2,18 +2,42 @@ import { confusionOf } from '../../experiment/few-shot.js';
 import { contactSheet, dataUri, readImage, scaleImage, squared, type Image } from '../../image.js';
 import { originOf } from '../../report/origin.js';
 import type { GrowRecord } from '../../report/record.js';
+import { BOTH, REAL } from './compare.js';
 import type { DataDreamResult } from './data-dream.js';
 import { promptOf } from './options.js';
-import type { Scored } from './filter.js';
 
-const SHOWN = { real: 4, generated: 8, dropped: 3 }; // of each class
+const SHOWN_REAL = 4; // pictures of a class
+const SHOWN_CLASSES = 50; // more would make no page to read
 const SIDE = 64; // pixels in the report
 const GAP = 4;
 
 /** What `seedbed report` shows of a finished run. */
-export async function growRecord({ settings, preflight, classes, shots, pictures = [], gain, notCompared, parts, real: { train, test } }: DataDreamResult, model: string): Promise<GrowRecord> {
-  const real = await train.load();
+export async function growRecord({ settings, preflight, classes = [], real: { train, test }, gain, notCompared, parts }: DataDreamResult, model: string): Promise<GrowRecord> {
   const { template, domain, names, adapt, generate, filter, compare, mode, seed } = settings;
+  const shown: GrowRecord['classes'] = [];
+  for (const [label, { name, generated, dropped, shown: files }] of classes.entries()) {
+    const isShown = label < SHOWN_CLASSES;
+    shown.push({
+      name,
+      prompt: promptOf(settings, name, 0),
+      shots: train.counts[label] ?? 0,
+      generated,
+      dropped: dropped.twin + dropped.unsure,
+      pictures: isShown
+        ? {
+            real: await sheet(await firstOf(train.filter((_, own) => own === label))),
+            generated: await sheet(await Promise.all(files.kept.map((file) => readImage(file)))),
+            ...(files.dropped.length > 0 && { dropped: await sheet(await Promise.all(files.dropped.map((file) => readImage(file)))) }),
+          }
+        : undefined,
+    });
+  }
+  const total = (kind: 'twin' | 'unsure'): number => classes.reduce((sum, { dropped }) => sum + dropped[kind], 0);
+  const reasons = [
+    { reason: 'they look like an earlier picture of their class, or like a real one', count: total('twin') },
+    { reason: 'the classifier of the real pictures is least sure of their class', count: total('unsure') },
+  ];
+  const arm = (name: string) => confusionOf(test ?? train, gain?.study.arms.find((one) => one.name === name));
   return {
     kind: 'grow',
     origin: await originOf(),
@@ -21,49 +45,22 @@ export async function growRecord({ settings, preflight, classes, shots, pictures
     model,
     settings: flat({ mode, seed, template, domain, names, adapt, generate, filter, compare }),
     warnings: preflight.warnings,
-    classes: await Promise.all(
-      classes.map(async (className, i) => {
-        const own = pictures.filter(({ made }) => made.className === className);
-        const dropped = own.filter((one) => one.dropped !== undefined);
-        const kept = own.filter((one) => one.dropped === undefined);
-        return {
-          name: className,
-          prompt: promptOf(settings, className, 0),
-          shots: shots[i] ?? 0,
-          generated: own.length,
-          dropped: dropped.length,
-          pictures: {
-            real: await sheet(real.filter((sample) => sample.className === className).slice(0, SHOWN.real).map((sample) => sample.image)),
-            generated: await sheet(await read(kept.slice(0, SHOWN.generated))),
-            ...(dropped.length > 0 && { dropped: await sheet(await read(dropped.slice(0, SHOWN.dropped))) }),
-          },
-        };
-      }),
-    ),
-    reasons: reasonsOf(pictures),
+    classes: shown,
+    reasons: reasons.filter(({ count }) => count > 0),
     gain,
     notCompared,
-    confusions: gain === undefined || test === undefined ? undefined : { real: confusionOf(test, gain.study.arms[0]), both: confusionOf(test, gain.study.arms.at(-1)) },
+    confusions: gain === undefined || classes.length > SHOWN_CLASSES ? undefined : { real: arm(REAL), both: arm(BOTH) },
     parts,
   };
 }
 
-const read = (scored: readonly Scored[]): Promise<Image[]> => Promise.all(scored.map(({ made }) => readImage(made.file)));
-
-async function sheet(images: readonly Image[]): Promise<string> {
-  const small = await Promise.all(images.map(async (image) => scaleImage(squared(image), SIDE)));
-  return dataUri(contactSheet(small, small.length, GAP));
+async function firstOf(data: { length: number; get: (i: number) => Promise<{ image: Image }> }): Promise<Image[]> {
+  return Promise.all(Array.from({ length: Math.min(SHOWN_REAL, data.length) }, async (_, i) => (await data.get(i)).image));
 }
 
-/** Reasons without the names in them. */
-function reasonsOf(pictures: readonly Scored[]): GrowRecord['reasons'] {
-  const counts = new Map<string, number>();
-  for (const { dropped } of pictures) {
-    if (dropped === undefined) continue;
-    const reason = dropped.startsWith('looks like') ? 'looks like an earlier picture of its class, or like a real one' : 'the classifier of the real pictures is not sure of its class';
-    counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  }
-  return [...counts].map(([reason, count]) => ({ reason, count }));
+async function sheet(images: readonly Image[]): Promise<string> {
+  const small = await Promise.all(images.map((image) => scaleImage(squared(image), SIDE)));
+  return dataUri(contactSheet(small, small.length, GAP));
 }
 
 /** { a: { b: 1 } } as { 'a.b': 1 }. */

@@ -109,5 +109,6 @@ function expectSame(now: Spec, before: Spec, folder: string): void {
     typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value).flatMap(([key, inner]) => flat(inner, name === '' ? key : `${name}.${key}`)) : [[name, JSON.stringify(value)]];
   const [old, fresh] = [new Map(flat(before)), new Map(flat(now))];
   const other = [...new Set([...old.keys(), ...fresh.keys()])].find((name) => old.get(name) !== fresh.get(name));
+  if (other === 'data') throw new ArgumentError(`Expected the pictures that the run in '${folder}' learnt from, received others: pictures came or went, or test, holdOut, shots or compare hold others out; go on as before or choose another folder`);
   if (other !== undefined) throw new ArgumentError(`Expected ${other} ${old.get(other) ?? 'to be left out'}, as in the run that '${folder}' holds, received ${fresh.get(other) ?? 'none'}; go on with the same settings or choose another folder`);
 }

@@ -6,13 +6,14 @@
 
 #include "tensor/check.h"
 #include "tensor/error.h"
+#include "tensor/rng.h"
 #include "train/identity.h"
 
 namespace seedbed::train {
 
 namespace {
 
-constexpr int64_t kBatch = 64;  // pictures that are looked at together
+constexpr int64_t kBatch = 64;  // pictures, or sentences, that are embedded together
 
 at::Tensor mean_of_sentences(const at::Tensor& sentences, int64_t classes) { return unit(sentences.view({classes, -1, sentences.size(1)}).mean(1)); }
 
@@ -41,7 +42,7 @@ class Run {
         trainer_(adapters_.parameters(), options.updates, [&] { return make_identity(data, synthetic); }, pool),
         sentence_shards_(adapters_.text() == nullptr ? Shards{0, 0} : Shards::of_size(texts.ids.size(0), options.shard_size)),
         picture_shards_(Shards::of_size(options.batch_size, options.shard_size)) {
-    if (adapters_.text() == nullptr) constant_ = class_embeddings(model, texts, nullptr);
+    if (adapters_.text() == nullptr) constant_ = class_embeddings(model, texts, nullptr, pool);
   }
 
   ClipClassifierTraining train(const TrainCallbacks& callbacks) {
@@ -77,13 +78,15 @@ class Run {
   }
 
   std::string make_identity(const LabelledImages& data, const LabelledImages* synthetic) const {
-    const auto& a = o_.augment;
-    const image::RandAugmentOptions r = a.rand_augment.value_or(image::RandAugmentOptions{.ops = 0});
-    const image::RandomErasingOptions e = a.random_erasing.value_or(image::RandomErasingOptions{.probability = 0});
-    return fmt::format("clip classifier {} | batch {} in {} real {} seed {} | lora {} {} {} {} {} | crop {} {} {} {} flip {} {} colourise {} ra {} {} re {} | view {} {} | model {:x} texts {:x} data {:x} {:x}",
-                       describe(o_.updates), o_.batch_size, o_.shard_size, o_.real_weight, o_.seed, o_.draw.rank, o_.draw.alpha, static_cast<int>(o_.draw.init), fmt::join(o_.text_targets, ","),
-                       fmt::join(o_.vision_targets, ","), a.min_scale, a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, e.probability,
-                       o_.normalisation.mean[0], o_.normalisation.std[0], fingerprint(model_.named_parameters()), fingerprint(texts_.ids), fingerprint(data), synthetic == nullptr ? 0 : fingerprint(*synthetic));
+    const auto factors = [](const std::map<std::string, nn::LoraFactors>& given) {
+      uint64_t mark = 0;
+      for (const auto& [name, f] : given) mark = derive_seed(mark, name, {fingerprint(f.down), fingerprint(f.up)});
+      return mark;
+    };
+    return fmt::format("clip classifier {} | batch {} in {} real {} seed {} | lora {} {} {} {} {} {:x} {:x} | {} | view {} {} | model {:x} texts {} {:x} data {:x} {:x}", describe(o_.updates), o_.batch_size,
+                       o_.shard_size, o_.real_weight, o_.seed, o_.draw.rank, o_.draw.alpha, static_cast<int>(o_.draw.init), fmt::join(o_.text_targets, ","), fmt::join(o_.vision_targets, ","),
+                       factors(o_.initial.text), factors(o_.initial.vision), describe(o_.augment), fmt::join(o_.normalisation.mean, ","), fmt::join(o_.normalisation.std, ","),
+                       fingerprint(model_.named_parameters()), texts_.classes, fingerprint(texts_.ids), fingerprint(data), synthetic == nullptr ? 0 : fingerprint(*synthetic));
   }
 
   const ClipModel& model_;
@@ -122,10 +125,22 @@ ClipFactors ClipAdapters::factors() const {
 
 int64_t ClipAdapters::parameter_count() const { return (text_ ? text_->parameter_count() : 0) + (vision_ ? vision_->parameter_count() : 0); }
 
-at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, const ClipAdapters* adapters) {
+at::Tensor text_embeddings(const ClipModel& model, const at::Tensor& ids, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {
+  const Shards batches = Shards::of_size(ids.size(0), kBatch);
+  at::Tensor embeddings = at::empty({ids.size(0), model.text.config().projection_dim});
+  pool.run(batches.count, [&](int64_t batch, int) {
+    if (on_batch) on_batch();
+    const c10::NoGradGuard no_grad;
+    const nn::LoraScope scope(adapters == nullptr ? nullptr : adapters->text());
+    const Shard rows = batches[batch];
+    embeddings.slice(0, rows.begin, rows.end).copy_(embed_texts(model, ids.slice(0, rows.begin, rows.end)));
+  });
+  return embeddings;
+}
+
+at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {
   const c10::NoGradGuard no_grad;
-  const nn::LoraScope scope(adapters == nullptr ? nullptr : adapters->text());
-  return mean_of_sentences(embed_texts(model, texts.ids), texts.classes);
+  return mean_of_sentences(text_embeddings(model, texts.ids, adapters, pool, on_batch), texts.classes);
 }
 
 at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::Image>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {

@@ -60,10 +60,13 @@ struct ClassTexts {
   int64_t classes = 0;
 };
 
-// [classes, P] the mean over a class's sentences, of length 1.
-at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, const ClipAdapters* adapters);
+// Rows of length 1, in batches that are spread over the pool; `on_batch` is called before each, on any thread, and may throw `Cancelled`. [N, P] of texts [N, L].
+at::Tensor text_embeddings(const ClipModel& model, const at::Tensor& ids, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
 
-// [N, P] of length 1; batches are spread over the pool. `on_batch` may throw `Cancelled`.
+// [classes, P] the mean over a class's sentences, of length 1.
+at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
+
+// [N, P] of pictures.
 at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::Image>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
 
 // Trains factors for both towers; the model stays as it is. The sentences' embeddings are computed anew at each step while the text tower has factors.

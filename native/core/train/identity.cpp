@@ -13,6 +13,13 @@ std::string describe(const UpdateOptions& u) {
                      s.warmup, s.min, s.warmup_steps, s.warmup_prefix, s.constant, u.clip_norm, u.average_decay);
 }
 
+std::string describe(const image::AugmentOptions& a) {
+  const image::RandAugmentOptions r = a.rand_augment.value_or(image::RandAugmentOptions{.ops = 0});
+  const image::RandomErasingOptions e = a.random_erasing.value_or(image::RandomErasingOptions{.probability = 0});
+  return fmt::format("crop {} {} {} {} flip {} {} colourise {} rand {} {} {} {} {} erase {} {} {} {}", a.min_scale, a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude,
+                     r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area, e.min_aspect);
+}
+
 uint64_t fingerprint(const at::Tensor& tensor) {
   if (!tensor.defined()) return 0;
   const at::Tensor rows = tensor.detach().contiguous();

@@ -100,11 +100,11 @@ BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Sh
     std::vector<at::Tensor> used, grads;
     for (size_t i = 0; i < per_shard; ++i) {
       const at::Tensor& grad = gradients[parameters.size() + shard * per_shard + i];
-      if (!grad.defined()) continue;
+      if (!grad.defined() || !outputs[shard][i].requires_grad()) continue;  // of a part that is frozen
       used.push_back(outputs[shard][i]);
       grads.push_back(grad);
     }
-    parts[shard].gradients = gradient_of(used, parameters, grads);
+    parts[shard].gradients = used.empty() ? std::vector<at::Tensor>(parameters.size()) : gradient_of(used, parameters, grads);
     outputs[shard].clear();
   });
   return add_up(parameters, parts, shards.rows, pool);

@@ -15,8 +15,8 @@ function tableOf(rows) {
   return [line(HEAD), `|${'---|'.repeat(HEAD.length)}`, ...lines].join('\n');
 }
 
-/** The page. `sheets` are `{ path, title, text }` with paths as seen from the page. */
-export function pageOf({ rows, sheets, model, judge, sampler, command, corpus, quick }) {
+/** The page. `sheets` are `{ path, title, text }` with paths as seen from the page, `curves` the same without a text. */
+export function pageOf({ rows, sheets, curves, model, judge, sampler, command, corpus, quick }) {
   return `# The seedling, measured
 
 Written by \`${command}\`${quick ? ' (a quick run: subsets of everything)' : ''}. Do not edit: run it again.
@@ -37,5 +37,9 @@ Obedience is measured on combinations of drawing and variation that training did
 centre of mass of what is not background lies. Number: connected parts; only drawings of one part are asked for.
 
 ${sheets.map(({ path, title, text }) => `## ${title}\n\n${text}\n\n![${title}](${path})`).join('\n\n')}
-`;
+${curves.length === 0 ? '' : `
+## How the training went
+
+${curves.map(({ path, title }) => `${title}:\n\n![${title}](${path})`).join('\n\n')}
+`}`;
 }

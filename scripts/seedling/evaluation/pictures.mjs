@@ -30,7 +30,7 @@ export function halved(picture, side = PIXELS) {
 const PLAIN_SETS = ['train', 'heldout-pairs', 'heldout-concepts', 'twemoji'];
 
 /** A set whose pictures are read one by one: most are never asked for. */
-function openSet(corpus, name) {
+export function openSet(corpus, name) {
   const file = openSync(join(corpus, name, 'pictures.u8'));
   const read = (first, count) => {
     const data = new Uint8Array(count * PICTURE_BYTES);
