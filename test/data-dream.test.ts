@@ -1,7 +1,8 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { dataDream, Dataset, encodePng, loadDiffusion, openDataset, preflight, readGenerationSettings, readImage, trainClassifier, trainClip, type Classifier, type DataDreamOptions, type DataDreamResult, type Image } from 'seedbed';
+import { dataDream, Dataset, encodePng, loadDiffusion, openDataset, preflight, readGenerationSettings, readImage, scaleImage, trainClassifier, trainClip, type Classifier, type DataDreamOptions, type DataDreamResult, type Image } from 'seedbed';
+import { squared } from '#lib/image.js';
 import { promptOf } from '#lib/methods/data-dream/options.js';
 import { readRecord, type GrowRecord } from '#lib/report/record.js';
 import { writeFormulaPipeline } from './formula.js';
@@ -160,6 +161,25 @@ t.test('one adapter for all classes; what was stopped goes on', async (t) => {
   t.same(rowsOf(join(place('adapted'), 'images', 'metadata.jsonl')), rowsOf(join(out, 'images', 'metadata.jsonl')));
   t.same(sd.loras.list().map(({ name, scale, merged }) => [name, scale, merged]), [['own', 0, false]], 'a model is given back as it was');
   t.equal(lent.parts.some(({ name }) => name === 'load'), false);
+});
+
+t.test('pictures that begin with real ones', async (t) => {
+  const options = { ...small, compare: false, adapt: { ...small.adapt, lr: 0 }, generate: { ...small.generate, perClass: 4, steps: 4, init: 'real' } } as const;
+  const strong = await dataDream({ ...options, out: place('real-strong'), generate: { ...options.generate, strength: 1 } });
+  await dataDream({ ...options, out: place('real-weak'), generate: { ...options.generate, strength: 0.25 } });
+  const [first = ''] = strong.classes?.[0]?.shown.kept ?? [];
+  const settings = await readGenerationSettings(first);
+  t.match(settings, { strength: 1, imageSha256: String });
+  const real = (await dataset(3).get(0)).image;
+  const distance = async (run: string, i: number): Promise<number> => {
+    const made = await scaleImage(await readImage(join(place(run), 'images', 'F-16A%2FB', `00000${i}.png`)), 8);
+    const wanted = await scaleImage(squared(i === 3 ? real : (await dataset(3).get(i)).image), 8);
+    return made.data.reduce((sum, value, k) => sum + Math.abs(value - (wanted.data[k] ?? 0)), 0);
+  };
+  t.ok((await distance('real-weak', 0)) < (await distance('real-strong', 0)), 'less strength is nearer to the real picture');
+  const used = rowsOf(join(place('real-weak'), 'images', 'metadata.jsonl')).length;
+  t.equal(used, 12);
+  t.match(await thrown(() => dataDream({ ...options, out: place('real-weak'), generate: { ...options.generate, strength: 0.5 } })), { message: /generate\.strength/ });
 });
 
 t.test("the paper's classifier: a CLIP with LoRA in both towers", async (t) => {

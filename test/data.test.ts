@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import tar from 'tar-stream';
 import t from 'tap';
 import { Dataset, encodePng, openDataset, writeDataset, type Image, type Sample } from 'seedbed';
+import { packageRoot } from '#lib/setup/find.js';
 import { picture, refused, thrown } from './support.js';
 
 const png = (salt: number): Promise<Buffer> => encodePng(picture(8, 6, 3, salt));
@@ -68,7 +69,7 @@ t.test('bad data is named', async (t) => {
     ['an empty folder', () => openDataset(at('empty')), 'ERR_DATASET', /Expected pictures in .*empty', found none/],
     ['one class', () => openDataset(at('one')), 'ERR_DATASET', /at least 2 classes .* found 'only'/],
     ['files that are no images', () => openDataset(at('stray')), 'ERR_IMAGE', /found 'readme\.md': it lies beside the class folders \(and 1 more\); use onCorrupt: 'skip'/],
-    ['a file of another kind', () => openDataset(at('file.bin')), 'ERR_DATASET', /a folder, a \.tar or an IDX file/],
+    ['a file of another kind', () => openDataset(at('file.bin')), 'ERR_DATASET', /a folder, a \.tar, a \.parquet or an IDX file/],
     ['not a tar', () => openDataset(at('bad.tar')), 'ERR_FILE_FORMAT', /Expected a tar file/],
     ['a tar that is a folder', () => openDataset(at('empty'), { kind: 'webdataset' }), 'ERR_DATASET', /found none/],
     ['a sample without label', () => openDataset(at('nolabel.tar')), 'ERR_DATASET', /label \(a\.cls\) for sample 'a'/],
@@ -113,6 +114,30 @@ t.test('image folders', async (t) => {
   const keys: string[] = [];
   for await (const { key } of data) keys.push(key);
   t.same(keys, data.keys);
+});
+
+t.test("the hub's parquet files", async (t) => {
+  const folder = join(packageRoot, 'test', 'golden', 'parquet');
+  const data = await openDataset(folder);
+  t.same([...data.classes], ['bird', 'cat & dog'], 'names from the file');
+  t.same(data.labels, [0, 1, 1, 1, 0]);
+  t.same(data.keys[3], 'train-00001-of-00002.parquet/0');
+  for (const [i, { image }] of (await data.load()).entries()) t.same(image, picture(6, 4, 3, i), `picture ${i}`);
+  const one = await openDataset(join(folder, 'train-00000-of-00002.parquet'), { classes: ['a', 'b', 'c'] });
+  t.same([one.name, [...one.classes], one.labels], ['train-00000-of-00002', ['a', 'b', 'c'], [0, 1, 1]]);
+  const root = t.testdir();
+  const bytes = await readFile(join(folder, 'train-00000-of-00002.parquet'));
+  await writeFile(join(root, 'cut.parquet'), bytes.subarray(0, 2000));
+  await writeFile(join(root, 'text.parquet'), 'not a parquet file at all');
+  const others = Buffer.from(bytes.toString('latin1').replaceAll('image', 'imago').replaceAll('Image', 'Imago'), 'latin1');
+  await writeFile(join(root, 'others.parquet'), others);
+  await refused(t, [
+    ['half a file', () => openDataset(join(root, 'cut.parquet')), 'ERR_FILE_FORMAT', /Expected a parquet file in '.*cut\.parquet'/],
+    ['text', () => openDataset(join(root, 'text.parquet')), 'ERR_FILE_FORMAT', /Expected a parquet file/],
+    ['other columns', () => openDataset(join(root, 'others.parquet')), 'ERR_DATASET', /a column of pictures.*found imago, label, note/],
+    ['too few names', () => openDataset(folder, { classes: ['a'] }), 'ERR_DATASET', /from 0 to 0.*found '1'/],
+    ['no file', () => openDataset(join(root, 'none.parquet')), 'ERR_FILE_NOT_FOUND', /none\.parquet/],
+  ]);
 });
 
 t.test('WebDataset tars', async (t) => {

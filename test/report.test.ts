@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 import t from 'tap';
-import { readRecord, type DemoRecord, type LoraRecord, type TrainRecord } from '#lib/report/record.js';
+import { readRecord, type DemoRecord, type GrowRecord, type LoraRecord, type TrainRecord } from '#lib/report/record.js';
 import { verdict } from '#lib/report/parts.js';
 import { renderReport } from '#lib/report/report.js';
 import { everyValue, smooth } from '#lib/report/chart.js';
@@ -69,6 +69,43 @@ const lora: LoraRecord = {
   parts: [{ name: 'training', seconds: 3 }],
 };
 
+const arms = [
+  { name: 'real', runs: [run(0, 0.5), run(1, 0.25)], accuracy: metrics.meanInterval([0.5, 0.25]) },
+  { name: 'real + generated', runs: [run(0, 0.75), run(1, 0.5)], accuracy: metrics.meanInterval([0.75, 0.5]) },
+];
+
+const grow: GrowRecord = {
+  kind: 'grow',
+  origin,
+  name: 'cats & dogs',
+  model: 'seedling',
+  settings: { mode: 'class', 'adapt.rank': 16, template: 'a photo of a {class}' },
+  warnings: ["1 pictures look like another of their class ('<b>.png')"],
+  classes: [
+    { name: 'cat & dog', prompt: 'a photo of a cat & dog', shots: 3, generated: 8, dropped: 2, pictures: { real: PIXEL, generated: PIXEL, dropped: PIXEL } },
+    { name: 'bird', prompt: 'a photo of a bird', shots: 3, generated: 8, dropped: 0, pictures: { real: PIXEL, generated: PIXEL } },
+    { name: 'one too many to show', prompt: 'a photo', shots: 1, generated: 8, dropped: 0, pictures: undefined },
+  ],
+  reasons: [{ reason: 'they look alike', count: 2 }],
+  gain: { study: { ...demo.study, shots: undefined, arms, comparisons: [] }, gains: [{ arm: 'real + generated', baseline: 'real', differences: [0.25, 0.25], interval: metrics.meanInterval([0.25, 0.25]) }] },
+  notCompared: undefined,
+  confusions: { real: [[1, 1], [0, 2]], both: [[2, 0], [0, 2]] },
+  parts: [{ name: 'adapt', seconds: 3 }],
+};
+
+t.test('a grown dataset: what it gained, or why that is not known', async (t) => {
+  const page = await renderReport(grow);
+  t.match(page, /cats &#38; dogs: 22 pictures from 7/);
+  t.match(page, /Real \+ generated against real: <b>\+25\.0 points<\/b> \(95 % interval \+25\.0 to \+25\.0, 2 paired runs\)\. They helped\./);
+  t.match(page, /2 were dropped/);
+  t.match(page, /&#60;b&#62;\.png/);
+  t.notMatch(page, /<b>\.png/);
+  const one = { ...grow, gain: { ...(grow.gain as NonNullable<GrowRecord['gain']>), gains: [{ arm: 'a', baseline: 'b', differences: [0.1], interval: metrics.meanInterval([0.1]) }] } };
+  for (const record of [one, JSON.parse(JSON.stringify(one)) as GrowRecord]) t.match(await renderReport(record), /\+10\.0 points<\/b> \(one run: it decides nothing\)/, 'one run has no interval, also when read again');
+  const silent = await renderReport({ ...grow, gain: undefined, confusions: undefined, notCompared: 'no picture was held out' });
+  t.match(silent, /Whether they help was not measured: no picture was held out/);
+});
+
 t.test('a page says what the record says', async (t) => {
   const html = await renderReport(demo);
   for (const text of ['+25.0 points', '95 % interval +25.0 to +25.0, 2 paired runs', 'better than starting from scratch', 'cat &#38; dog', 'a &#60;processor&#62;', '1,234 parameters', '2026-01-02 03:04', '37.5 %']) t.ok(html.includes(text), text);
@@ -116,7 +153,7 @@ t.test('records that are none', async (t) => {
   const path = join(t.testdir(), 'record.json');
   for (const [content, message] of [
     ['{', /Expected the JSON record of a run/],
-    ['{"kind": "other"}', /kind demo, train, lora.*found kind other/],
+    ['{"kind": "other"}', /kind demo, train, lora, grow.*found kind other/],
     ['null', /found kind undefined/],
   ] as const) {
     await writeFileWhole(path, content);
@@ -127,6 +164,7 @@ t.test('records that are none', async (t) => {
 });
 
 const QUESTION = 'Does looking at one fractal help to learn from a few pictures?';
+const GROWN = 'cats & dogs: 22 pictures from 7';
 const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 
 t.test('a browser shows the page whole, on a wide and on a narrow screen', { skip: browser === undefined && 'no Chromium in /usr/bin' }, async (t) => {
@@ -134,7 +172,7 @@ t.test('a browser shows the page whole, on a wide and on a narrow screen', { ski
   const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
   const chrome = await chromium.launch({ executablePath: browser as string, args: flags });
   try {
-    for (const [record, width, charts, title] of [[demo, 1200, 4, QUESTION], [demo, 390, 4, QUESTION], [lora, 1200, 2, 'dog & cat'], [lora, 390, 2, 'dog & cat']] as const) {
+    for (const [record, width, charts, title] of [[demo, 1200, 4, QUESTION], [demo, 390, 4, QUESTION], [lora, 1200, 2, 'dog & cat'], [lora, 390, 2, 'dog & cat'], [grow, 1200, 3, GROWN], [grow, 390, 3, GROWN]] as const) {
       await writeFileWhole(path, await renderReport(record));
       const page = await chrome.newPage({ viewport: { width, height: 800 } });
       const complaints: string[] = [];

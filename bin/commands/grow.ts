@@ -27,6 +27,8 @@ interface Options {
   perClass?: number;
   steps?: number;
   guidance?: number;
+  from?: 'noise' | 'real';
+  strength?: number;
   batchSize?: number;
   filter: boolean;
   keep?: number;
@@ -47,7 +49,7 @@ export function addGrow(program: Command): void {
   const command = program
     .command('grow')
     .description('more pictures from a few of each class, by a model adapted to them (DataDream), and whether they help')
-    .argument('<data>', 'a folder with a folder of pictures for each class; or a WebDataset tar, IDX files, a folder with metadata.jsonl')
+    .argument('<data>', 'a folder with a folder of pictures for each class; or a WebDataset tar, parquet or IDX files, a folder with metadata.jsonl')
     .requiredOption('--out <folder>', 'adapters, pictures, results and the report; the same command goes on where it was stopped')
     .option('--model <model>', "a diffusers folder, a .safetensors file, a hub name, or 'seedling'; default: seedling")
     .option('--test <data>', 'pictures of the same classes to measure on; default: some of the data are held out')
@@ -64,6 +66,8 @@ export function addGrow(program: Command): void {
     .option('--per-class <n>', 'pictures of each class; default 500', integer)
     .option('--steps <n>', 'of the sampler; default 50', integer)
     .option('--guidance <scale>', 'default 2', number)
+    .addOption(new Option('--from <what>', 'what a picture begins with: noise, or a real one of its class; default noise').choices(['noise', 'real']))
+    .option('--strength <share>', 'with --from real: share of the steps that are taken; default 0.8', number)
     .option('--batch-size <n>', 'pictures computed at once; default 8', integer)
     .option('--no-filter', 'keep all pictures, also those that look alike')
     .option('--keep <share>', 'of each class, those that a classifier of the real pictures is surest of; default 1', number)
@@ -98,7 +102,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     data,
     out: o.out,
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder }),
-    generate: defined({ perClass: o.perClass, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize }),
+    generate: defined({ perClass: o.perClass, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
     filter: o.filter && defined({ keep: o.keep }),
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
     signal: interruptible(),

@@ -7,11 +7,12 @@ import type { Dataset } from './dataset.js';
 import { IDX_FILE, openIdx } from './idx.js';
 import { openImageFolder } from './image-folder.js';
 import { METADATA_FILE, openMetadata } from './metadata.js';
+import { openParquet, PARQUET_FILE } from './parquet.js';
 import { openWebDataset, TAR_FILE } from './webdataset.js';
 
 const openSchema = z.strictObject({
-  /** `auto` (default) looks: *.tar is WebDataset, *-ubyte is IDX, a metadata.jsonl inside is that, else an image folder. */
-  kind: z.enum(['auto', 'imagefolder', 'webdataset', 'idx', 'metadata']).optional(),
+  /** `auto` (default) looks: *.tar is WebDataset, *.parquet that, *-ubyte is IDX, a metadata.jsonl inside is that, else an image folder. */
+  kind: z.enum(['auto', 'imagefolder', 'webdataset', 'parquet', 'idx', 'metadata']).optional(),
   /** What to do with files that are no images or cannot be decoded: name them in an error (default), or leave them out. */
   onCorrupt: z.enum(['error', 'skip']).optional(),
   /** Names of the classes, where the files have only numbers. */
@@ -23,21 +24,23 @@ const openSchema = z.strictObject({
 });
 
 export type OpenDatasetOptions = z.input<typeof openSchema>;
-export type DatasetKind = 'imagefolder' | 'webdataset' | 'idx' | 'metadata';
+export type DatasetKind = 'imagefolder' | 'webdataset' | 'parquet' | 'idx' | 'metadata';
 
 async function detect(path: string): Promise<DatasetKind> {
   if (TAR_FILE.test(path)) return 'webdataset';
+  if (PARQUET_FILE.test(path)) return 'parquet';
   if (IDX_FILE.test(path)) return 'idx';
-  if ((await kindOf(path)) === 'file') throw new SeedbedError('ERR_DATASET', `Expected a folder, a .tar or an IDX file at '${path}', found another file`);
+  if ((await kindOf(path)) === 'file') throw new SeedbedError('ERR_DATASET', `Expected a folder, a .tar, a .parquet or an IDX file at '${path}', found another file`);
   const names = await readdir(path);
   if (names.includes(METADATA_FILE)) return 'metadata';
   if (names.some((name) => IDX_FILE.test(name))) return 'idx';
+  if (names.some((name) => PARQUET_FILE.test(name))) return 'parquet';
   return names.some((name) => TAR_FILE.test(name)) ? 'webdataset' : 'imagefolder';
 }
 
 /**
  * Opens labelled pictures: a folder with one folder per class, WebDataset tars (a file, a folder of them, or a pattern
- * `name-{000..012}.tar`), IDX files, or a folder with `metadata.jsonl`.
+ * `name-{000..012}.tar`), the hub's parquet files, IDX files, or a folder with `metadata.jsonl`.
  * Throws `ERR_DATASET` when there is nothing to learn from, `ERR_IMAGE` for files that are no images.
  */
 export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
@@ -45,6 +48,7 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
   const open = {
     imagefolder: () => openImageFolder(path, onCorrupt),
     webdataset: () => openWebDataset(path, classes),
+    parquet: () => openParquet(path, classes),
     idx: () => openIdx(path, part, classes),
     metadata: () => openMetadata(path),
   } satisfies Record<DatasetKind, () => Promise<Dataset>>;

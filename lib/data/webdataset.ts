@@ -7,10 +7,9 @@ import { errorFromFile, SeedbedError } from '../errors.js';
 import { kindOf } from '../files.js';
 import { Dataset, type Entry } from './dataset.js';
 import { isImageName } from './image-folder.js';
+import { labelIndices, MemoryBudget } from './labels.js';
 
 export const TAR_FILE = /\.tar$/;
-
-const MAX_BYTES = 4 * 2 ** 30;
 
 /** All files of one base name in a tar. */
 interface TarSample {
@@ -42,7 +41,7 @@ function splitName(name: string): { key: string; field: string } {
   return { key: folder === '.' ? base : `${folder}/${base}`, field: dot < 0 ? '' : file.slice(dot + 1) };
 }
 
-async function readShard(path: string, budget: { bytes: number }): Promise<TarSample[]> {
+async function readShard(path: string, budget: MemoryBudget): Promise<TarSample[]> {
   const samples = new Map<string, TarSample>();
   const extract = tar.extract();
   const source = createReadStream(path);
@@ -57,8 +56,7 @@ async function readShard(path: string, budget: { bytes: number }): Promise<TarSa
         entry.resume();
         continue;
       }
-      budget.bytes += size;
-      if (budget.bytes > MAX_BYTES) throw new SeedbedError('ERR_OUT_OF_MEMORY', `Expected at most ${MAX_BYTES / 2 ** 30} GiB of pictures in '${path}' and the shards before it; open fewer shards`);
+      budget.take(size ?? 0, path);
       const content = await buffer(entry);
       const sample = samples.get(key) ?? { key };
       if (isImage) sample.image = content;
@@ -75,20 +73,16 @@ async function readShard(path: string, budget: { bytes: number }): Promise<TarSa
 
 /** WebDataset shards: pictures with a `.cls` file of the same base name, a class index or name. Held in memory, encoded. */
 export async function openWebDataset(path: string, names?: readonly string[]): Promise<Dataset> {
-  const budget = { bytes: 0 };
+  const budget = new MemoryBudget();
   const samples: (TarSample & { shard: string })[] = [];
   for (const shard of await shardsOf(path)) samples.push(...(await readShard(shard, budget)).map((sample) => ({ ...sample, shard: basename(shard) })));
   for (const { key, image, label, shard } of samples) {
     if (image === undefined) throw new SeedbedError('ERR_DATASET', `Expected a picture for sample '${key}' in '${shard}', found only its label`);
     if (label === undefined || label === '') throw new SeedbedError('ERR_DATASET', `Expected a label (${key}.cls) for sample '${key}' in '${shard}', found none`);
   }
-  const numeric = samples.every(({ label }) => /^\d+$/.test(label ?? ''));
-  const classes = names ?? (numeric ? await namesBeside(path) : undefined) ?? classNames(samples.map(({ label }) => label ?? ''), numeric);
-  const entries = samples.map(({ key, image, label = '' }): Entry => {
-    const index = numeric ? Number(label) : classes.indexOf(label);
-    if (index < 0 || index >= classes.length) throw new SeedbedError('ERR_DATASET', `Expected a class from 0 to ${classes.length - 1} for sample '${key}', found '${label}'`);
-    return { key, label: index, read: () => Promise.resolve(image as Uint8Array) };
-  });
+  const labelled = samples.map(({ key, label = '' }) => ({ key, label }));
+  const { classes, indices } = labelIndices(labelled, names ?? (labelled.every(({ label }) => /^\d+$/.test(label)) ? await namesBeside(path) : undefined));
+  const entries = samples.map(({ key, image }, i): Entry => ({ key, label: indices[i] as number, read: () => Promise.resolve(image as Uint8Array) }));
   return new Dataset({ name: basename(path).replace(TAR_FILE, ''), classes, entries });
 }
 
@@ -97,10 +91,4 @@ async function namesBeside(path: string): Promise<string[] | undefined> {
   const folder = TAR_FILE.test(path) ? dirname(path) : path;
   const text = await readFile(join(folder, 'classes.txt'), 'utf8').catch(() => undefined);
   return text?.split('\n').filter((line) => line !== '');
-}
-
-function classNames(labels: readonly string[], numeric: boolean): string[] {
-  if (!numeric) return [...new Set(labels)].sort();
-  const highest = labels.reduce((max, label) => Math.max(max, Number(label)), -1);
-  return Array.from({ length: highest + 1 }, (_, i) => String(i));
 }

@@ -17,6 +17,8 @@ export interface PictureFile {
   settings: GenerationSettings;
   /** That picture is there. */
   exists: boolean;
+  /** What it begins with, with `strength` in the call. */
+  image?: Image;
 }
 
 /** What all pictures of a run share. */
@@ -37,16 +39,18 @@ export interface PictureProgress {
 interface PlanOptions {
   /** Where the picture of a seed goes. */
   fileOf: (seed: number, index: number) => string;
-  /** Goes into the settings too. */
+  /** Goes into the settings too, of all pictures and of each. */
   provenance?: Readonly<Record<string, unknown>>;
+  /** What the picture of each prompt begins with, and what its settings say of that. */
+  images?: readonly { image: Image; provenance: Readonly<Record<string, unknown>> }[];
   /** Make pictures anew that were made with other settings. Default: an error names the first. */
   overwrite?: boolean;
 }
 
 /** One picture for each prompt, with seeds one after the other, and whether it is there. Throws `ERR_FILE_WRITE` for a file that holds something else. */
-export async function planPictureFiles(sd: Diffusion, call: PictureCall, prompts: readonly string[], { fileOf, provenance, overwrite = false }: PlanOptions): Promise<PictureFile[]> {
-  const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts] });
-  const pictures = seeds.map((seed, i) => ({ file: fileOf(seed, i), seed, prompt: prompts[i] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance }, exists: false }));
+export async function planPictureFiles(sd: Diffusion, call: PictureCall, prompts: readonly string[], { fileOf, provenance, images, overwrite = false }: PlanOptions): Promise<PictureFile[]> {
+  const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], ...(images && { image: images.map(({ image }) => image) }) });
+  const pictures = seeds.map((seed, i) => ({ file: fileOf(seed, i), seed, prompt: prompts[i] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance, ...images?.[i]?.provenance }, exists: false, ...(images && { image: images[i]?.image as Image }) }));
   for (const picture of pictures) picture.exists = (await stateOf(picture, overwrite)) === 'there';
   return pictures;
 }
@@ -79,7 +83,8 @@ export function makePictureFiles(sd: Diffusion, call: PictureCall, pictures: rea
     for (let first = 0; first < pictures.length; first += batchSize) {
       const batch = pictures.slice(first, first + batchSize);
       if (batch.every(({ exists }) => exists)) continue;
-      const job = sd.generate({ ...call, prompt: batch.map(({ prompt }) => prompt), seed: (batch[0] as PictureFile).seed, batchSize, signal });
+      const beginnings = batch.flatMap(({ image }) => (image === undefined ? [] : [image]));
+      const job = sd.generate({ ...call, ...(beginnings.length > 0 && { image: beginnings }), prompt: batch.map(({ prompt }) => prompt), seed: (batch[0] as PictureFile).seed, batchSize, signal });
       const begin = performance.now();
       for await (const event of job) {
         if (event.type === 'warning') {

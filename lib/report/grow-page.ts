@@ -39,7 +39,7 @@ async function gainSections({ gain, notCompared, confusions }: GrowRecord): Prom
   const { study, gains } = gain;
   const says = { better: 'They helped.', worse: 'They did harm.', undecided: 'The interval includes zero: these runs do not decide whether they helped.' };
   const lead = gains.map(
-    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (95 % interval ${interval(one.interval)}, ${one.differences.length} paired runs). ${says[verdict(one)]}</p>`,
+    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (${one.differences.length === 1 ? 'one run: it decides nothing' : `95 % interval ${interval(one.interval)}, ${one.differences.length} paired runs`}). ${one.differences.length === 1 ? '' : says[verdict(one)]}</p>`,
   );
   const bars = study.arms.map(({ name, accuracy, runs }) => ({ name, ...accuracy, runs: runs.map((run) => run.accuracy) }));
   const both = study.arms.at(-1);

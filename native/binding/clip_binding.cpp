@@ -12,6 +12,7 @@
 #include "image_set.h"
 #include "lora_options.h"
 #include "options.h"
+#include "picture_job.h"
 #include "tensor/check.h"
 #include "tensor/scratch.h"
 #include "train/clip_classifier.h"
@@ -138,15 +139,7 @@ Napi::Value encode_clip_texts(const Napi::CallbackInfo& info) {
 
 Napi::Value encode_clip_images(const Napi::CallbackInfo& info) {
   const auto clip = Handle<Clip>::get(info[0]);
-  const Fields fields(info[1], "options");
-  const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields, "images"));
-  const train::View view = parse_view(fields);
-  const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
-    WorkerPool pool(threads);
-    const at::Tensor embeddings = train::picture_embeddings(clip->model, *images, view, nullptr, pool, [&context] { context.throw_if_cancelled(); });
-    return [embeddings](Napi::Env env) { return emit_tensor(env, embeddings); };
-  });
+  return start_picture_job(info, [clip](const auto& images, const auto& view, WorkerPool& pool, const auto& poll) { return train::picture_embeddings(clip->model, images, view, nullptr, pool, poll); });
 }
 
 Napi::Value create_clip_classifier(const Napi::CallbackInfo& info) {
@@ -194,19 +187,11 @@ Napi::Value train_clip_classifier(const Napi::CallbackInfo& info) {
 
 Napi::Value predict_clip_classifier(const Napi::CallbackInfo& info) {
   const auto classifier = Handle<ClipClassifier>::get(info[0]);
-  const Fields fields(info[1], "options");
-  const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields, "images"));
-  const train::View view = parse_view(fields);
-  const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
-    WorkerPool pool(threads);
+  return start_picture_job(info, [classifier](const auto& images, const auto& view, WorkerPool& pool, const auto& poll) {
     const train::ClipModel& model = classifier->clip->model;
     const c10::NoGradGuard no_grad;
-    const auto poll = [&context] { context.throw_if_cancelled(); };
     const ClipClassifier::State state = classifier->complete(pool, poll);
-    const at::Tensor pictures = train::picture_embeddings(model, *images, view, state.adapters.get(), pool, poll);
-    const at::Tensor logits = model.logit_scale.exp() * pictures.matmul(state.embeddings.t());
-    return [logits](Napi::Env env) { return emit_tensor(env, logits); };
+    return model.logit_scale.exp() * train::picture_embeddings(model, images, view, state.adapters.get(), pool, poll).matmul(state.embeddings.t());
   });
 }
 

@@ -9,6 +9,7 @@
 #include "image_set.h"
 #include "lora_options.h"
 #include "options.h"
+#include "picture_job.h"
 #include "tensor/dtype.h"
 #include "train/loop.h"
 #include "train_events.h"
@@ -159,15 +160,7 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
 
 Napi::Value predict_classifier(const Napi::CallbackInfo& info) {
   const auto classifier = Handle<Classifier>::get(info[0]);
-  const Fields fields(info[1], "options");
-  const auto images = std::make_shared<const std::vector<image::Image>>(parse_images(fields, "images"));
-  const train::View view = parse_view(fields);
-  const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
-    WorkerPool pool(threads);
-    const at::Tensor logits = train::predict_logits(classifier->model, *images, view, pool, [&context] { context.throw_if_cancelled(); }, classifier->active());
-    return [logits](Napi::Env env) { return emit_tensor(env, logits); };
-  });
+  return start_picture_job(info, [classifier](const auto& images, const auto& view, WorkerPool& pool, const auto& poll) { return train::predict_logits(classifier->model, images, view, pool, poll, classifier->active()); });
 }
 
 Napi::Value evaluate_classifier(const Napi::CallbackInfo& info) {

@@ -126,7 +126,7 @@ class Run {
     try {
       checkAdapters(sd);
       await this.#stage('adapt', mode === 'class' ? 'an adapter for each class' : 'one adapter', () => adapt(sd, train, this.#settings, work, this.#context));
-      await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train.classes, this.#settings, work, this.#context));
+      await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train, this.#settings, work, this.#context));
       if (unfinished(train.classes, this.#settings, work).length > 0) return undefined;
       return await this.#stage('filter', filter === false ? 'nothing is left out' : 'what is of no use', () => this.#filter(sd, train, work));
     } finally {
@@ -140,7 +140,7 @@ class Run {
     let classifier: Classifier | undefined;
     try {
       if (compare !== false && filter !== false && filter.keep < 1) classifier = await realClassifier(train, compare, { seed, threads, signal });
-      return await filterPictures(train, (className) => planClass(sd, className, this.#settings, work), work, { filter, classifier, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
+      return await filterPictures(train, (className) => planClass(sd, className, train, this.#settings, work), work, { filter, classifier, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
     } finally {
       classifier?.dispose();
     }

@@ -51,6 +51,10 @@ const generateFields = z.strictObject({
    * same noise, as the released code. Default perImage.
    */
   seedPolicy: z.enum(['perImage', 'perClassRestart']).default('perImage'),
+  /** What a picture begins with: `noise`, or `real`: a real picture of its class, each in turn, noised as far as `strength` says. Default noise. */
+  init: z.enum(['noise', 'real']).default('noise'),
+  /** With `init: 'real'`: share of the steps that are taken; the less, the more of the real picture stays. Default 0.8. */
+  strength: share.default(0.8),
 });
 
 const filterSchema = z.strictObject({

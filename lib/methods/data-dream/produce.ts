@@ -3,10 +3,12 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Dataset, Sample } from '../../data/dataset.js';
+import { pixelDigest } from '../../data/overlap.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
 import { makePictureFiles, planPictureFiles, type PictureFile, type PictureProgress } from '../../diffusion/picture-files.js';
 import type { WarningEvent } from '../../diffusion/results.js';
 import { ArgumentError, errorFromFile } from '../../errors.js';
+import { squared } from '../../image.js';
 import { follow, type JobContext } from '../../job.js';
 import { trainLoras, type LoraClass, type LorasEvent } from '../../lora/train-many.js';
 import { defined } from '../../options.js';
@@ -62,22 +64,24 @@ const lesson = (name: string, members: readonly Sample[], settings: DataDreamSet
 });
 
 /** All pictures of a class, and which of them are there. */
-export async function planClass(sd: Diffusion, className: string, settings: DataDreamSettings, work: Work): Promise<Made[]> {
-  const { perClass } = settings.generate;
+export async function planClass(sd: Diffusion, className: string, shots: Dataset, settings: DataDreamSettings, work: Work): Promise<Made[]> {
+  const { perClass, init } = settings.generate;
+  const own = init === 'noise' ? [] : (await shots.filter((_, label) => shots.classes[label] === className).load()).map(({ image }) => ({ image: squared(image), provenance: { imageSha256: pixelDigest(image) } }));
+  const images = Array.from({ length: perClass }, (_, i) => own[i % own.length]).filter((one) => one !== undefined);
   const lora = await sha256Of(work.lora(settings.mode === 'dataset' ? ALL : className));
   const prompts = Array.from({ length: perClass }, (_, i) => promptOf(settings, className, i));
   const fileOf = (_: number, i: number): string => join(work.images, work.image(className, i));
-  const files = await planPictureFiles(sd, callOf(settings, className), prompts, { fileOf, provenance: { class: className, lora } });
+  const files = await planPictureFiles(sd, callOf(settings, className), prompts, { fileOf, provenance: { class: className, lora }, ...(images.length > 0 && { images }) });
   return files.map((file, i) => ({ ...file, className, name: work.image(className, i), lora }));
 }
 
 /** Stage B of the paper: what is missing of this run's classes, with the adapter in the weights. */
-export async function generate(sd: Diffusion, classes: readonly string[], settings: DataDreamSettings, work: Work, { signal, emit }: JobContext<ProduceEvent>): Promise<void> {
-  const own = ownClasses(settings, classes);
+export async function generate(sd: Diffusion, shots: Dataset, settings: DataDreamSettings, work: Work, { signal, emit }: JobContext<ProduceEvent>): Promise<void> {
+  const own = ownClasses(settings, shots.classes);
   for (const [done, className] of own.entries()) {
     signal.throwIfAborted();
     emit({ type: 'generate', class: className, done, total: own.length });
-    const files = await planClass(sd, className, settings, work);
+    const files = await planClass(sd, className, shots, settings, work);
     if (files.every(({ exists }) => exists)) continue;
     const adapter = sd.loras.add(work.lora(settings.mode === 'dataset' ? ALL : className), { name: `data-dream/${settings.seed}/${className}` });
     try {
@@ -93,8 +97,8 @@ export async function generate(sd: Diffusion, classes: readonly string[], settin
   }
 }
 
-function callOf({ generate: { steps, guidanceScale, sampler, seedPolicy }, seed, threads }: DataDreamSettings, className: string) {
-  return { steps, guidanceScale, seed: seedPolicy === 'perClassRestart' ? seed : classSeed(seed, className), ...(sampler && { sampler }), ...(threads && { threads }) };
+function callOf({ generate: { steps, guidanceScale, sampler, seedPolicy, init, strength }, seed, threads }: DataDreamSettings, className: string) {
+  return { steps, guidanceScale, seed: seedPolicy === 'perClassRestart' ? seed : classSeed(seed, className), ...(sampler && { sampler }), ...(threads && { threads }), ...(init === 'real' && { strength }) };
 }
 
 /** Far from those of other classes: picture i has the seed plus i. */

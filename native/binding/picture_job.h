@@ -1,0 +1,19 @@
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <vector>
+
+#include "parallel/worker_pool.h"
+#include "train/evaluate.h"
+
+namespace seedbed::binding {
+
+// What is computed from pictures; `poll` may throw `Cancelled`.
+using PictureWork = std::function<at::Tensor(const std::vector<image::Image>& images, const train::View& view, WorkerPool& pool, const std::function<void()>& poll)>;
+
+// A job of a call (handle, options with images, view and threads, listener) whose result is a tensor.
+Napi::Value start_picture_job(const Napi::CallbackInfo& info, PictureWork work);
+
+}  // namespace seedbed::binding
