@@ -163,6 +163,19 @@ t.test('one adapter for all classes; what was stopped goes on', async (t) => {
   t.equal(lent.parts.some(({ name }) => name === 'load'), false);
 });
 
+t.test('how many are enough; tars', async (t) => {
+  const out = place('sweep');
+  const result = await dataDream({ ...small, out, format: 'webdataset', compare: { ...small.compare, seeds: 1, sweep: [2, 1, 99] } });
+  t.same(result.gain?.study.arms.map(({ name }) => name), ['real', 'real, strong augmentation', 'generated', 'real + 1 generated', 'real + 2 generated', 'real + generated']);
+  t.same(result.gain?.curve, [{ perClass: 0, arm: 'real' }, { perClass: 1, arm: 'real + 1 generated' }, { perClass: 2, arm: 'real + 2 generated' }, { perClass: 3, arm: 'real + generated' }]);
+  t.same(result.gain?.gains.map(({ baseline }) => baseline), ['real', 'real, strong augmentation']);
+  t.match(readFileSync(join(out, 'report.html'), 'utf8'), /How many generated pictures are enough/);
+  const shards = await openDataset(join(out, 'shards'));
+  t.same([[...shards.classes], shards.counts], [CLASSES, [3, 3, 3]]);
+  const [first, same] = [await shards.get(0), await (result.synthetic as Dataset).get(0)];
+  t.same(first.image, same.image);
+});
+
 t.test('pictures that begin with real ones', async (t) => {
   const options = { ...small, compare: false, adapt: { ...small.adapt, lr: 0 }, generate: { ...small.generate, perClass: 4, steps: 4, init: 'real' } } as const;
   const strong = await dataDream({ ...options, out: place('real-strong'), generate: { ...options.generate, strength: 1 } });

@@ -87,7 +87,7 @@ const grow: GrowRecord = {
     { name: 'one too many to show', prompt: 'a photo', shots: 1, generated: 8, dropped: 0, pictures: undefined },
   ],
   reasons: [{ reason: 'they look alike', count: 2 }],
-  gain: { study: { ...demo.study, shots: undefined, arms, comparisons: [] }, gains: [{ arm: 'real + generated', baseline: 'real', differences: [0.25, 0.25], interval: metrics.meanInterval([0.25, 0.25]) }] },
+  gain: { study: { ...demo.study, shots: undefined, arms, comparisons: [] }, gains: [{ arm: 'real + generated', baseline: 'real', differences: [0.25, 0.25], interval: metrics.meanInterval([0.25, 0.25]) }], curve: [{ perClass: 0, arm: 'real' }, { perClass: 8, arm: 'real + generated' }] },
   notCompared: undefined,
   confusions: { real: [[1, 1], [0, 2]], both: [[2, 0], [0, 2]] },
   parts: [{ name: 'adapt', seconds: 3 }],
@@ -172,7 +172,7 @@ t.test('a browser shows the page whole, on a wide and on a narrow screen', { ski
   const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
   const chrome = await chromium.launch({ executablePath: browser as string, args: flags });
   try {
-    for (const [record, width, charts, title] of [[demo, 1200, 4, QUESTION], [demo, 390, 4, QUESTION], [lora, 1200, 2, 'dog & cat'], [lora, 390, 2, 'dog & cat'], [grow, 1200, 3, GROWN], [grow, 390, 3, GROWN]] as const) {
+    for (const [record, width, charts, title] of [[demo, 1200, 4, QUESTION], [demo, 390, 4, QUESTION], [lora, 1200, 2, 'dog & cat'], [lora, 390, 2, 'dog & cat'], [grow, 1200, 4, GROWN], [grow, 390, 4, GROWN]] as const) {
       await writeFileWhole(path, await renderReport(record));
       const page = await chrome.newPage({ viewport: { width, height: 800 } });
       const complaints: string[] = [];

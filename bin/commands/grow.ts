@@ -38,6 +38,8 @@ interface Options {
   compareSteps?: number;
   seeds?: number;
   realWeight?: number;
+  sweep?: number[];
+  format?: 'imagefolder' | 'webdataset';
   shard?: { index: number; count: number };
   seed?: number;
   threads?: number;
@@ -77,6 +79,8 @@ export function addGrow(program: Command): void {
     .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
     .option('--seeds <n>', 'runs of each way to train; default 5', integer)
     .option('--real-weight <share>', 'of the real pictures in the loss; default 0.8', number)
+    .option('--sweep <n...>', 'also train with so many generated pictures per class, for a curve', integers)
+    .addOption(new Option('--format <format>', 'webdataset: write tars too; default imagefolder').choices(['imagefolder', 'webdataset']))
     .option('--shard <i/n>', 'do every n-th class only, from the i-th on', shard)
     .option('--seed <n>', 'everything random follows from it; default 0', integer)
     .option('--threads <n>', 'default: all cores', integer)
@@ -84,6 +88,9 @@ export function addGrow(program: Command): void {
     .action((data: string, options: Options) => grow(data, options, command));
   example(command, 'npx seedbed grow photos/ --out grown/', 'npx seedbed grow photos/ --out grown/ --model org/name --domain satellite --per-class 100');
 }
+
+/** Of an option that takes several. */
+const integers = (text: string, before: number[] | undefined): number[] => [...(before ?? []), integer(text)];
 
 /** '2/4' */
 function shard(text: string): { index: number; count: number } {
@@ -97,14 +104,14 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
   if (model === undefined) command.error('error: expected --model');
   const { mode, domain, shots, seed, threads, test, holdOut } = o;
   const options = {
-    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, shard: o.shard }),
+    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, shard: o.shard, format: o.format }),
     model,
     data,
     out: o.out,
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder }),
     generate: defined({ perClass: o.perClass, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
     filter: o.filter && defined({ keep: o.keep }),
-    compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight }),
+    compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),
     signal: interruptible(),
   } as DataDreamOptions;
   await runGrow(options, outputOf(command));
@@ -124,7 +131,7 @@ export async function runGrow(options: DataDreamOptions, output: Output): Promis
   }
 }
 
-const TITLES: Readonly<Record<Stage, string>> = { check: 'check', load: 'load', adapt: 'adapt the model', generate: 'generate', filter: 'filter', compare: 'compare', report: 'report' };
+const TITLES: Readonly<Record<Stage, string>> = { check: 'check', load: 'load', adapt: 'adapt the model', generate: 'generate', filter: 'filter', write: 'write', compare: 'compare', report: 'report' };
 
 /** Stages as lines, and now and then one about how far they are. */
 function teller(say: (text: string) => void): (event: DataDreamEvent) => void {

@@ -15,8 +15,8 @@ const schema = z.strictObject({
   perClass: positiveInt.max(10_000).default(24),
   /** Updates of each adapter. Default 60. */
   adaptSteps: positiveInt.default(60),
-  /** Updates of each classifier. Default 150. */
-  compareSteps: positiveInt.default(150),
+  /** Updates of each classifier. Default 100. */
+  compareSteps: positiveInt.default(100),
   /** Runs of each way to train. Default 3. */
   seeds: positiveInt.max(1000).default(3),
   signal: abortSignal.optional(),

@@ -1,6 +1,7 @@
 import { capital, escape, figure, page, pictureGrid, section, table } from './html.js';
-import { confusionChart, intervalChart } from './chart.js';
+import { confusionChart, intervalChart, lineChart } from './chart.js';
 import { count, interval, originLine, percent, points, settingsTable, timeTable, verdict } from './parts.js';
+import type { Gain } from '../methods/data-dream/compare.js';
 import type { GrowRecord } from './record.js';
 
 /** A dataset grown from a few pictures, as one self-contained page. */
@@ -21,6 +22,7 @@ export async function growPage(record: GrowRecord): Promise<string> {
       ),
       '<p class="soft">The first of each, not chosen.</p>',
     ),
+    ...(await answersSections(record)),
     ...(warnings.length > 0 ? [section('What the real pictures were like', `<ul>${warnings.map((text) => `<li>${escape(text)}.</li>`).join('')}</ul>`)] : []),
     section(
       'Classes',
@@ -34,7 +36,7 @@ export async function growPage(record: GrowRecord): Promise<string> {
   return page(`seedbed: ${record.name}`, body.join('\n'));
 }
 
-async function gainSections({ gain, notCompared, confusions }: GrowRecord): Promise<string[]> {
+async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]> {
   if (gain === undefined) return [`<p class="lead">Whether they help was not measured: ${escape(notCompared ?? '')}.</p>`];
   const { study, gains } = gain;
   const says = { better: 'They helped.', worse: 'They did harm.', undecided: 'The interval includes zero: these runs do not decide whether they helped.' };
@@ -56,6 +58,37 @@ async function gainSections({ gain, notCompared, confusions }: GrowRecord): Prom
         (runs.reduce((sum, run) => sum + run.seconds, 0) / runs.length).toFixed(1),
       ]),
     ),
-    ...(confusions === undefined ? [] : [section('Answers', figure(await confusionChart(confusions.real, study.classes), 'Learnt from the real pictures alone: which class (rows) was called what (columns), per cent of the row, all runs together.'), figure(await confusionChart(confusions.both, study.classes), 'Learnt from real and generated pictures.'))]),
+    ...(await curveFigure(gain)),
+  ];
+}
+
+/** Accuracy over the number of generated pictures. */
+async function curveFigure({ study, curve = [] }: Gain): Promise<string[]> {
+  if (curve.length === 0) return [];
+  const line = curve.flatMap(({ perClass, arm }) => {
+    const found = study.arms.find(({ name }) => name === arm);
+    return found === undefined ? [] : [[perClass, 100 * found.accuracy.mean] as const];
+  });
+  return [figure(await lineChart([{ name: 'right answers', points: line }], { x: 'generated pictures per class beside the real ones', y: 'right answers, %' }), 'How many generated pictures are enough: means over runs, as many updates each.')];
+}
+
+function classTable({ real, both }: NonNullable<GrowRecord['confusions']>, classes: readonly string[]): string {
+  const right = (lines: readonly (readonly number[])[], i: number): string => {
+    const total = (lines[i] ?? []).reduce((a, b) => a + b, 0);
+    return total === 0 ? '–' : percent((lines[i]?.[i] ?? 0) / total);
+  };
+  return table(['class', 'right, from real pictures', 'right, from real and generated'], classes.map((name, i) => [escape(name), right(real, i), right(both, i)]));
+}
+
+async function answersSections({ gain, confusions }: GrowRecord): Promise<string[]> {
+  if (gain === undefined || confusions === undefined) return [];
+  const { classes } = gain.study;
+  return [
+    section(
+      'Answers',
+      classTable(confusions, classes),
+      figure(await confusionChart(confusions.real, classes), 'Learnt from the real pictures alone: which class (rows) was called what (columns), per cent of the row, all runs together.'),
+      figure(await confusionChart(confusions.both, classes), 'Learnt from real and generated pictures.'),
+    ),
   ];
 }

@@ -14,6 +14,8 @@ export interface Gain {
   study: FewShotResult;
   /** Real and generated pictures together against each way to train without generated ones. */
   gains: Comparison[];
+  /** Arms with so many generated pictures per class, the least first; 0: those with real ones alone. Empty where no sweep was asked for. */
+  curve: { perClass: number; arm: string }[];
 }
 
 /** Names of the ways to train. */
@@ -52,27 +54,45 @@ export async function compareArms({ train, synthetic, test }: Parts, settings: S
   const { compare } = settings;
   const clip = compare.clip === undefined ? undefined : await loadClip(compare.clip);
   try {
-    const arms = clip === undefined ? visionArms(synthetic, compare) : clipArms(clip, synthetic, settings);
+    const most = Math.max(...synthetic.counts);
+    const amounts = [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
+    const parts = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: firstOfEach(synthetic, perClass) })), { name: BOTH, synthetic }];
+    const arms = clip === undefined ? visionArms(synthetic, parts, compare) : clipArms(clip, synthetic, parts, settings);
     const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: settings.seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
-    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)) };
+    const curve = amounts.length === 0 ? [] : [{ perClass: 0, arm: REAL }, ...parts.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
+    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve };
   } finally {
     clip?.dispose();
   }
 }
 
-function visionArms(synthetic: Dataset, compare: Compare): Arm[] {
+/** Real pictures and some generated ones. */
+interface Mixture {
+  name: string;
+  synthetic: Dataset;
+}
+
+function firstOfEach(data: Dataset, perClass: number): Dataset {
+  const seen = new Map<number, number>();
+  return data.filter((_, label) => {
+    seen.set(label, (seen.get(label) ?? 0) + 1);
+    return (seen.get(label) ?? 0) <= perClass;
+  });
+}
+
+function visionArms(synthetic: Dataset, mixtures: readonly Mixture[], compare: Compare): Arm[] {
   const from = initOf(compare);
   return [
     { name: REAL, ...from },
     { name: 'real, strong augmentation', ...from, train: { augment: STRONG } },
     { name: 'generated', ...from, data: synthetic },
-    { name: BOTH, ...from, synthetic, train: { realWeight: compare.realWeight } },
+    ...mixtures.map((mixture) => ({ ...mixture, ...from, train: { realWeight: compare.realWeight } })),
   ];
 }
 
 /** The paper's classifier: sentences about classes, LoRA in both towers. */
-function clipArms(clip: Clip, synthetic: Dataset, { compare, template, domain, names, threads }: Settings): Arm[] {
+function clipArms(clip: Clip, synthetic: Dataset, mixtures: readonly Mixture[], { compare, template, domain, names, threads }: Settings): Arm[] {
   const { steps, batchSize, lr, realWeight } = compare;
   const sentences = { template, domain, names };
   const learn =
@@ -85,6 +105,6 @@ function clipArms(clip: Clip, synthetic: Dataset, { compare, template, domain, n
     { name: REAL, learner: learn(PLAIN) },
     { name: 'real, strong augmentation', learner: learn(STRONG) },
     { name: 'generated', data: synthetic, learner: learn(PLAIN) },
-    { name: BOTH, synthetic, learner: learn(PLAIN) },
+    ...mixtures.map((mixture) => ({ ...mixture, learner: learn(PLAIN) })),
   ];
 }

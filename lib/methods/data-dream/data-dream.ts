@@ -1,7 +1,9 @@
+import { rm } from 'node:fs/promises';
 import { loadClassifier, type Classifier } from '../../classifier.js';
 import { loadClip } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
 import { openMetadata } from '../../data/metadata.js';
+import { writeDataset } from '../../data/write.js';
 import type { Preflight } from '../../data/preflight.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
 import { loadDiffusion, type FetchEvent } from '../../diffusion/load.js';
@@ -21,7 +23,7 @@ import { openReal, type RealPictures } from './real.js';
 import { growRecord } from './record.js';
 import { digestOf, openWork, type Work } from './work.js';
 
-export type Stage = 'check' | 'load' | 'adapt' | 'generate' | 'filter' | 'compare' | 'report';
+export type Stage = 'check' | 'load' | 'adapt' | 'generate' | 'filter' | 'write' | 'compare' | 'report';
 
 export type DataDreamEvent =
   | { type: 'stage'; stage: Stage; detail: string }
@@ -66,6 +68,12 @@ export function dataDream(options: DataDreamOptions): Job<DataDreamEvent, DataDr
   return new Job<DataDreamEvent, DataDreamResult>((context) => new Run(settings, context).run(), settings);
 }
 
+/** Anew, whole or not at all. */
+async function writeShards(synthetic: Dataset, work: Work): Promise<void> {
+  await rm(work.shards, { recursive: true, force: true });
+  await writeDataset(work.shards, synthetic, { format: 'webdataset' });
+}
+
 class Run {
   readonly #settings: DataDreamSettings;
   readonly #context: JobContext<DataDreamEvent>;
@@ -90,6 +98,7 @@ class Run {
     const common = { folder: work.folder, preflight, real: { train, test }, parts: this.#parts, settings };
     if (classes === undefined) return { ...common, classes, synthetic: undefined, gain: undefined, notCompared: 'other shards are at work' };
     const synthetic = (await openMetadata(work.images)).withClasses(train.classes);
+    if (settings.format === 'webdataset') await this.#stage('write', work.shards, () => writeShards(synthetic, work));
     const gain = await this.#compare(real, synthetic);
     const result = { ...common, classes, synthetic, gain, notCompared: real.notCompared };
     await this.#stage('report', work.report, async () => {

@@ -87,6 +87,8 @@ const compareSchema = z.strictObject({
   realWeight: share.default(0.8),
   /** Runs of each way to train, paired. Default 5. */
   seeds: positiveInt.max(1000).default(5),
+  /** Numbers of generated pictures per class to train with too, for a curve that shows how many are enough: [10, 50, 100]. Default none. */
+  sweep: z.array(positiveInt).default([]),
 });
 
 export const dataDreamSchema = z.strictObject({
@@ -116,6 +118,8 @@ export const dataDreamSchema = z.strictObject({
   filter: z.union([z.literal(false), filterSchema]).prefault({}),
   /** Trains classifiers with and without the generated pictures; false: not at all. */
   compare: z.union([z.literal(false), compareSchema]).prefault({}),
+  /** `webdataset`: the pictures that stay are written into tars below `shards` too. Default imagefolder. */
+  format: z.enum(['imagefolder', 'webdataset']).default('imagefolder'),
   /** Part of the classes: shard `index` (from 1) of `count` adapts and generates every count-th one. When all are done, a run without `shard` goes on. */
   shard: z.strictObject({ index: positiveInt, count: positiveInt }).optional(),
   seed: seed.default(0),

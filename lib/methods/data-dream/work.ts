@@ -24,6 +24,11 @@ export class Work {
     return join(this.folder, 'images');
   }
 
+  /** Tars of the pictures that stay. */
+  get shards(): string {
+    return join(this.folder, 'shards');
+  }
+
   get spec(): string {
     return join(this.folder, 'grow.json');
   }
@@ -64,7 +69,7 @@ export async function digestOf(data: Dataset): Promise<string> {
 const LEFTOVER = /\.(\d+)-\d+\.tmp$/;
 
 /** Settings that do not change what is generated. */
-const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 'model', 'data', 'test']);
+const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 'format', 'model', 'data', 'test']);
 
 /** Opens the folder for a run, new or gone on with. Throws `ERR_INVALID_ARGUMENT` naming what differs from the run that it holds. */
 export async function openWork(settings: DataDreamSettings, given: { model: string; data: string }): Promise<Work> {
