@@ -89,7 +89,11 @@ function bytesOf(value: unknown): Uint8Array | undefined {
   return bytes instanceof Uint8Array && bytes.length > 0 ? bytes : undefined;
 }
 
-const labelText = (value: unknown): string => (value instanceof Uint8Array ? Buffer.from(value).toString('utf8') : value === null || value === undefined ? '' : String(value as string | number | bigint));
+/** A label is a number or a text; anything else is none. */
+function labelText(value: unknown): string {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8');
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? String(value) : '';
+}
 
 /** Labelled pictures in the hub's parquet form: a file or a folder of them. Held in memory, encoded. */
 export async function openParquet(path: string, names?: readonly string[]): Promise<Dataset> {

@@ -56,7 +56,7 @@ async function readShard(path: string, budget: MemoryBudget): Promise<TarSample[
         entry.resume();
         continue;
       }
-      budget.take(size ?? 0, path);
+      budget.take(size, path);
       const content = await buffer(entry);
       const sample = samples.get(key) ?? { key };
       if (isImage) sample.image = content;

@@ -63,7 +63,7 @@ async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]
 }
 
 /** Accuracy over the number of generated pictures. */
-async function curveFigure({ study, curve = [] }: Gain): Promise<string[]> {
+async function curveFigure({ study, curve }: Gain): Promise<string[]> {
   if (curve.length === 0) return [];
   const line = curve.flatMap(({ perClass, arm }) => {
     const found = study.arms.find(({ name }) => name === arm);
