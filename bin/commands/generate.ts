@@ -124,7 +124,7 @@ async function generate(given: string[], options: Options, command: Command): Pr
         if (run.sd.info.imageSize <= SMALL_SIDE) Object.assign(run.options, { batchSize: options.batchSize ?? Math.min(SMALL_BATCH, prompts.length * options.count), enlarge: options.enlarge ?? SMALL_ENLARGED });
         const all = prompts.flatMap((prompt) => Array<string>(options.count).fill(prompt));
         const fileOf = (number: number): string => (extname(out) === '.png' ? out : join(out, `${number}.png`));
-        run.pictures = await planPictureFiles(run.sd, run.call, all, { fileOf, provenance: defined({ revision, variant, ...provenance }), overwrite: options.overwrite ?? false });
+        run.pictures = await planPictureFiles(run.sd, run.call, all, { fileOf, provenance: defined({ revision, variant, ...provenance }), overwrite: options.overwrite ?? false, advice: 'give another --out or --seed, or --overwrite' });
       },
     };
     const make = { title: pictureCount(prompts.length * options.count), run: (_: Run, report: Report) => makePictures(run, report) };

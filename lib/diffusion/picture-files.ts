@@ -45,17 +45,19 @@ interface PlanOptions {
   images?: readonly { image: Image; provenance: Readonly<Record<string, unknown>> }[];
   /** Make pictures anew that were made with other settings. Default: an error names the first. */
   overwrite?: boolean;
+  /** What that error advises. */
+  advice?: string;
 }
 
 /** One picture for each prompt, with seeds one after the other, and whether it is there. Throws `ERR_FILE_WRITE` for a file that holds something else. */
-export async function planPictureFiles(sd: Diffusion, call: PictureCall, prompts: readonly string[], { fileOf, provenance, images, overwrite = false }: PlanOptions): Promise<PictureFile[]> {
+export async function planPictureFiles(sd: Diffusion, call: PictureCall, prompts: readonly string[], { fileOf, provenance, images, overwrite = false, advice = 'choose another folder' }: PlanOptions): Promise<PictureFile[]> {
   const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], ...(images && { image: images.map(({ image }) => image) }) });
   const pictures = seeds.map((seed, i) => ({ file: fileOf(seed, i), seed, prompt: prompts[i] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance, ...images?.[i]?.provenance }, exists: false, ...(images && { image: images[i]?.image as Image }) }));
-  for (const picture of pictures) picture.exists = (await stateOf(picture, overwrite)) === 'there';
+  for (const picture of pictures) picture.exists = (await stateOf(picture, overwrite, advice)) === 'there';
   return pictures;
 }
 
-async function stateOf({ file, settings }: PictureFile, overwrite: boolean): Promise<'there' | 'to write'> {
+async function stateOf({ file, settings }: PictureFile, overwrite: boolean, advice: string): Promise<'there' | 'to write'> {
   try {
     if (isDeepStrictEqual(await readGenerationSettings(file), JSON.parse(JSON.stringify(settings)))) return 'there';
   } catch (error) {
@@ -63,7 +65,7 @@ async function stateOf({ file, settings }: PictureFile, overwrite: boolean): Pro
     if ((error as SeedbedError).code !== 'ERR_IMAGE') throw error;
   }
   if (overwrite) return 'to write';
-  throw new SeedbedError('ERR_FILE_WRITE', `Expected '${file}' to be absent or made with the same settings, it is another picture; choose another place or seed, or overwrite it`);
+  throw new SeedbedError('ERR_FILE_WRITE', `Expected '${file}' to be absent or made with the same settings, it is another picture; ${advice}`);
 }
 
 interface MakeOptions {
