@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Dataset } from './data/dataset.js';
-import { parseClipTextConfig, parseClipVisionConfig, type ClipTextConfig, type ClipVisionConfig } from './diffusion/clip-config.js';
+import { CLIP_MEAN, CLIP_STD, parseClipTextConfig, parseClipVisionConfig, type ClipTextConfig, type ClipVisionConfig } from './diffusion/clip-config.js';
 import { parseFile } from './diffusion/json-file.js';
 import { readComponent } from './diffusion/layout.js';
 import { readSafetensorsHeaderSync } from './diffusion/safetensors-header.js';
@@ -20,8 +20,7 @@ import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
 import { augmentSchema, nativeTrainOptions } from './train-options.js';
 
-/** Of pixels in [0, 1], as every published CLIP takes them. */
-const VIEW = { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711], cropShare: 1 } as const;
+const VIEW = { mean: CLIP_MEAN, std: CLIP_STD, cropShare: 1 } as const;
 const USUAL_SCALE = 100;
 
 /** The mean of several sentences stands for a class. */

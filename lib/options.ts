@@ -89,3 +89,12 @@ function editDistance(a: string, b: string): number {
 export function defined(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
+
+/** { a: { b: 1 } } as { 'a.b': 1 }; lists stay whole, and members that are undefined are dropped. */
+export function flattened(value: Readonly<Record<string, unknown>>, prefix = ''): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(defined(value)).flatMap(([name, inner]): [string, unknown][] =>
+      typeof inner === 'object' && inner !== null && !Array.isArray(inner) ? Object.entries(flattened(inner as Record<string, unknown>, `${prefix}${name}.`)) : [[`${prefix}${name}`, inner]],
+    ),
+  );
+}

@@ -38,15 +38,6 @@ const dataset = (set, name, classOf, keep = () => true) => {
 };
 const photo = ({ ground, concept }) => (ground === 'black' ? concept.replace('photo-', '') : undefined);
 
-/** The first `most` of each class. */
-const limited = (data, most) => {
-  const seen = new Map();
-  return data.filter((_, label) => {
-    seen.set(label, (seen.get(label) ?? 0) + 1);
-    return seen.get(label) <= most;
-  });
-};
-
 /** What is learnt from and tested on, by name; `divide(shots, seed)`. */
 const SOURCES = {
   fashion: {
@@ -54,7 +45,7 @@ const SOURCES = {
     template: 'a grey photo of a {class} on black',
     open: () => {
       const pool = dataset(openSet(values.corpus, 'fashion-heldout'), 'fashion', photo, isPlain);
-      const test = limited(dataset(openSet(values.corpus, 'fashion-test'), 'fashion test', (entry) => (pool.classes.includes(photo(entry) ?? '') ? photo(entry) : undefined)), MOST_TEST);
+      const test = dataset(openSet(values.corpus, 'fashion-test'), 'fashion test', (entry) => (pool.classes.includes(photo(entry) ?? '') ? photo(entry) : undefined)).firstOfEach(MOST_TEST);
       return (shots, seed) => ({ data: pool.subset({ shots, seed }), test });
     },
   },
@@ -67,8 +58,8 @@ const SOURCES = {
       const both = { entries: [...unseen.entries, ...train.entries.filter(({ style }) => style === 'photo')], picture: undefined };
       const seen = [...train.entries.keys()].filter((i) => train.entries[i].style === 'photo');
       both.picture = (i) => (i < unseen.entries.length ? unseen.picture(i) : train.picture(seen[i - unseen.entries.length]));
-      const pool = limited(dataset(both, 'fashion', photo, isPlain), 500);
-      const test = limited(dataset(openSet(values.corpus, 'fashion-test'), 'fashion test', photo), MOST_TEST);
+      const pool = dataset(both, 'fashion', photo, isPlain).firstOfEach(500);
+      const test = dataset(openSet(values.corpus, 'fashion-test'), 'fashion test', photo).firstOfEach(MOST_TEST);
       return (shots, seed) => ({ data: pool.subset({ shots, seed }), test });
     },
   },

@@ -160,6 +160,16 @@ export class Dataset {
     return new Dataset({ ...this.#init(), classes, entries });
   }
 
+  /** The first pictures of each class, at most so many. */
+  firstOfEach(perClass: number): Dataset {
+    const left = this.classes.map(() => perClass);
+    return this.filter((_, label) => {
+      const some = (left[label] ?? 0) > 0;
+      left[label] = (left[label] ?? 0) - 1;
+      return some;
+    });
+  }
+
   /** The pictures for which `keep(key, label)` holds. */
   filter(keep: (key: string, label: number) => boolean): Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries.filter(({ key, label }) => keep(key, label)) });

@@ -47,7 +47,7 @@ async function readPart(path: string, budget: MemoryBudget): Promise<{ rows: Row
     const file = await asyncBufferFromFile(path);
     const metadata = await parquetMetadataAsync(file);
     const features = featuresIn(metadata.key_value_metadata);
-    const columns = (metadata.schema[0]?.num_children ?? 0) === 0 ? [] : topLevel(metadata.schema);
+    const columns = topLevel(metadata.schema);
     const [image, label] = [columnOf(columns, features, 'Image', IMAGE_COLUMNS), columnOf(columns, features, 'ClassLabel', LABEL_COLUMNS)];
     if (image === undefined || label === undefined) throw new SeedbedError('ERR_DATASET', `Expected a column of pictures (${IMAGE_COLUMNS.join(', ')}) and one of labels (${LABEL_COLUMNS.join(', ')}) in '${path}', found ${columns.join(', ')}`);
     const rows: Row[] = [];

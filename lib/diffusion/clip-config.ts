@@ -2,6 +2,10 @@ import { z } from 'zod';
 import { positiveInt } from '../options.js';
 import { expectFit, readFields, type Fields } from './config-fields.js';
 
+/** Of pixels in [0, 1], as every published CLIP takes them. */
+export const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
+export const CLIP_STD = [0.26862954, 0.26130258, 0.27577711] as const;
+
 /** Sizes of a CLIPTextModel, or a CLIPTextModelWithProjection when `projectionDim` is there. */
 export interface ClipTextConfig {
   vocabSize: number;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { clipTextJson, clipVisionJson, type ClipTextConfig, type ClipVisionConfig } from '../diffusion/clip-config.js';
+import { CLIP_MEAN, CLIP_STD, clipTextJson, clipVisionJson, type ClipTextConfig, type ClipVisionConfig } from '../diffusion/clip-config.js';
 import type { WarningEvent } from '../diffusion/results.js';
 import { TOKENIZER_FILES } from '../diffusion/save.js';
 import { loadTokenizer, type ClipTokenizer } from '../diffusion/tokenizer.js';
@@ -17,9 +17,6 @@ import { integerTensor, readCaptions, type Captions } from './captions.js';
 import { nativeUpdates, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';
 
-/** Of pixels in [0, 1], as every published CLIP takes them. */
-const MEAN = [0.48145466, 0.4578275, 0.40821073];
-const STD = [0.26862954, 0.26130258, 0.27577711];
 const [TEXT_WIDTH, VISION_WIDTH, HEAD_SIZE] = [192, 128, 32];
 const BICUBIC = 3; // Pillow's number
 
@@ -173,6 +170,6 @@ async function writeTowers(folder: string, { textConfig, visionConfig, weights, 
 function preprocessorJson(side: number): Record<string, unknown> {
   return {
     image_processor_type: 'CLIPImageProcessor', feature_extractor_type: 'CLIPFeatureExtractor', do_convert_rgb: true, do_resize: true, size: { shortest_edge: side }, resample: BICUBIC,
-    do_center_crop: true, crop_size: { height: side, width: side }, do_rescale: true, rescale_factor: 1 / 255, do_normalize: true, image_mean: MEAN, image_std: STD,
+    do_center_crop: true, crop_size: { height: side, width: side }, do_rescale: true, rescale_factor: 1 / 255, do_normalize: true, image_mean: CLIP_MEAN, image_std: CLIP_STD,
   };
 }

@@ -56,7 +56,7 @@ export async function compareArms({ train, synthetic, test }: Parts, settings: S
   try {
     const most = Math.max(...synthetic.counts);
     const amounts = [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
-    const parts = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: firstOfEach(synthetic, perClass) })), { name: BOTH, synthetic }];
+    const parts = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: synthetic.firstOfEach(perClass) })), { name: BOTH, synthetic }];
     const arms = clip === undefined ? visionArms(synthetic, parts, compare) : clipArms(clip, synthetic, parts, settings);
     const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: settings.seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
@@ -71,14 +71,6 @@ export async function compareArms({ train, synthetic, test }: Parts, settings: S
 interface Mixture {
   name: string;
   synthetic: Dataset;
-}
-
-function firstOfEach(data: Dataset, perClass: number): Dataset {
-  const seen = new Map<number, number>();
-  return data.filter((_, label) => {
-    seen.set(label, (seen.get(label) ?? 0) + 1);
-    return (seen.get(label) ?? 0) <= perClass;
-  });
 }
 
 function visionArms(synthetic: Dataset, mixtures: readonly Mixture[], compare: Compare): Arm[] {

@@ -1,5 +1,6 @@
 import { confusionOf } from '../../experiment/few-shot.js';
 import { contactSheet, dataUri, readImage, scaleImage, squared, type Image } from '../../image.js';
+import { flattened } from '../../options.js';
 import { originOf } from '../../report/origin.js';
 import type { GrowRecord } from '../../report/record.js';
 import { BOTH, REAL } from './compare.js';
@@ -43,7 +44,7 @@ export async function growRecord({ settings, preflight, classes = [], real: { tr
     origin: await originOf(),
     name: train.name,
     model,
-    settings: flat({ mode, seed, template, domain, names, adapt, generate, filter, compare }),
+    settings: flattened({ mode, seed, template, domain, names, adapt, generate, filter, compare }),
     warnings: preflight.warnings,
     classes: shown,
     reasons: reasons.filter(({ count }) => count > 0),
@@ -61,13 +62,4 @@ async function firstOf(data: { length: number; get: (i: number) => Promise<{ ima
 async function sheet(images: readonly Image[]): Promise<string> {
   const small = await Promise.all(images.map((image) => scaleImage(squared(image), SIDE)));
   return dataUri(contactSheet(small, small.length, GAP));
-}
-
-/** { a: { b: 1 } } as { 'a.b': 1 }. */
-function flat(value: Readonly<Record<string, unknown>>, prefix = ''): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(value).flatMap(([name, inner]): [string, unknown][] =>
-      typeof inner === 'object' && inner !== null && !Array.isArray(inner) ? Object.entries(flat(inner as Record<string, unknown>, `${prefix}${name}.`)) : inner === undefined ? [] : [[`${prefix}${name}`, inner]],
-    ),
-  );
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../../data/dataset.js';
 import { ArgumentError, errorFromFile, SeedbedError } from '../../errors.js';
 import { fileNameOf, writeFileWhole } from '../../files.js';
+import { flattened } from '../../options.js';
 import type { DataDreamSettings } from './options.js';
 
 /** Where the parts of a run lie. */
@@ -110,9 +111,8 @@ async function readSpec(path: string): Promise<Spec> {
 }
 
 function expectSame(now: Spec, before: Spec, folder: string): void {
-  const flat = (value: unknown, name = ''): [string, string][] =>
-    typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value).flatMap(([key, inner]) => flat(inner, name === '' ? key : `${name}.${key}`)) : [[name, JSON.stringify(value)]];
-  const [old, fresh] = [new Map(flat(before)), new Map(flat(now))];
+  const texts = (spec: Spec): Map<string, string> => new Map(Object.entries(flattened(spec)).map(([name, value]) => [name, JSON.stringify(value)]));
+  const [old, fresh] = [texts(before), texts(now)];
   const other = [...new Set([...old.keys(), ...fresh.keys()])].find((name) => old.get(name) !== fresh.get(name));
   if (other === 'data') throw new ArgumentError(`Expected the pictures that the run in '${folder}' learnt from, received others: pictures came or went, or test, holdOut, shots or compare hold others out; go on as before or choose another folder`);
   if (other !== undefined) throw new ArgumentError(`Expected ${other} ${old.get(other) ?? 'to be left out'}, as in the run that '${folder}' holds, received ${fresh.get(other) ?? 'none'}; go on with the same settings or choose another folder`);
