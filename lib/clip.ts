@@ -2,12 +2,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Dataset } from './data/dataset.js';
-import { CLIP_MEAN, CLIP_STD, parseClipTextConfig, parseClipVisionConfig, type ClipTextConfig, type ClipVisionConfig } from './diffusion/clip-config.js';
-import { parseFile } from './diffusion/json-file.js';
-import { readComponent } from './diffusion/layout.js';
-import { readSafetensorsHeaderSync } from './diffusion/safetensors-header.js';
+import { CLIP_MEAN, CLIP_STD } from './diffusion/clip-config.js';
+import { readClip } from './diffusion/clip-files.js';
 import { loadTokenizer, type ClipTokenizer } from './diffusion/tokenizer.js';
-import { ArgumentError, SeedbedError } from './errors.js';
+import { ArgumentError } from './errors.js';
 import { crossEntropyOf, evaluationOf, predictionsOf, type ClassifierEvaluation, type Prediction } from './evaluation.js';
 import type { Image } from './image.js';
 import { checkParts, labelsFor, withImageSets } from './image-sets.js';
@@ -21,7 +19,6 @@ import { threads } from './threads.js';
 import { augmentSchema, nativeTrainOptions } from './train-options.js';
 
 const VIEW = { mean: CLIP_MEAN, std: CLIP_STD, cropShare: 1 } as const;
-const USUAL_SCALE = 100;
 
 /** The mean of several sentences stands for a class. */
 const ownSentences = { ...sentenceFields, template: sentenceFields.template.default('a photo of a {class}') };
@@ -223,37 +220,6 @@ export const shippedClips = (): string[] => ['seedling'].filter((name) => exists
 export async function loadClip(source: string): Promise<Clip> {
   if (typeof source !== 'string' || source === '') throw new ArgumentError('Expected the folder of a CLIP for loadClip');
   const folder = shippedClips().includes(source) && !existsSync(source) ? join(packageRoot, 'models', source, 'clip') : source;
-  const { text, vision, files, logitScale, tokenizer } = existsSync(join(folder, 'config.json')) ? await oneFile(folder) : await twoTowers(folder);
-  if (text.projectionDim === undefined || vision.projectionDim === undefined) throw new SeedbedError('ERR_FILE_FORMAT', `Expected towers with projections in '${folder}' (CLIPTextModelWithProjection, CLIPVisionModelWithProjection), found ones without`);
-  return new Clip(native().createClip({ text, vision, files, ...defined({ logitScale }) }), await loadTokenizer(tokenizer));
-}
-
-interface Towers {
-  text: ClipTextConfig;
-  vision: ClipVisionConfig;
-  files: string[];
-  logitScale: number | undefined;
-  tokenizer: string;
-}
-
-const bothSchema = z.looseObject({ text_config: z.record(z.string(), z.unknown()), vision_config: z.record(z.string(), z.unknown()), projection_dim: positiveInt.default(512) });
-
-/** transformers' CLIPModel. */
-async function oneFile(folder: string): Promise<Towers> {
-  const { config, weights } = await readComponent(folder, 'text_encoder', (json, path) => parseFile(bothSchema, json, path));
-  const path = join(folder, 'config.json');
-  const tower = (own: Record<string, unknown>, name: string): Record<string, unknown> => ({ ...own, architectures: [name], projection_dim: config.projection_dim });
-  return {
-    text: parseClipTextConfig(tower(config.text_config, 'CLIPTextModelWithProjection'), path),
-    vision: parseClipVisionConfig(tower(config.vision_config, 'CLIPVisionModelWithProjection'), path),
-    files: weights, logitScale: USUAL_SCALE, tokenizer: folder,
-  };
-}
-
-async function twoTowers(folder: string): Promise<Towers> {
-  const text = await readComponent(join(folder, 'text_encoder'), 'text_encoder', parseClipTextConfig);
-  const vision = await readComponent(join(folder, 'image_encoder'), 'image_encoder', parseClipVisionConfig);
-  const scale = Number(readSafetensorsHeaderSync(text.weights[0] as string).metadata['logit_scale']);
-  const inside = join(folder, 'tokenizer');
-  return { text: text.config, vision: vision.config, files: [...text.weights, ...vision.weights], logitScale: scale > 0 ? scale : USUAL_SCALE, tokenizer: existsSync(inside) ? inside : join(folder, '..', 'tokenizer') };
+  const { tokenizer, ...towers } = await readClip(folder);
+  return new Clip(native().createClip(towers), await loadTokenizer(tokenizer));
 }

@@ -239,6 +239,7 @@ export interface NativeDiffusionResult {
   losses: number[];
   check: CaptionCheck;
   weights: Record<string, Tensor>;
+  textWeights: Record<string, Tensor>;
 }
 
 export interface NativeClipResult {

@@ -1,6 +1,6 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|unet] [--threads N] [--unet-steps N] [--start FOLDER]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|unet] [--threads N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
 // says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier run, to go on from its weights
@@ -12,9 +12,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.js';
 import { preview } from './seedling/preview.mjs';
-import { firstPictures, isPlain, readSet } from './seedling/sets.mjs';
+import { firstPictures, isPlain, readSet, selection } from './seedling/sets.mjs';
 
-const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, 'words-steps': { type: 'string', default: '450' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
@@ -22,7 +22,8 @@ const TOKENIZER = fileURLToPath(new URL('../models/seedling/tokenizer', import.m
 const SAY_EVERY = 20;
 const PREVIEW_EVERY = 500;
 const CHECKED = 128; // pictures
-const PLAIN_REPEATS = 5; // plain drawings are a twentieth of the corpus and most of what people ask for
+const OTHERS_EVERY = 35;
+const PLAIN_REPEATS = 30; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 
 const tell = (fields) => {
   const line = JSON.stringify({ time: new Date().toISOString(), ...fields });
@@ -37,27 +38,38 @@ const STAGES = {
     const validation = readSet(values.corpus, 'heldout-concepts').pictures;
     return trainAutoencoder(pictures, { ...common('vae'), steps: 3000, crop: 32, wholeSteps: 600, shardSize: 32, lr: 2e-3, validation, evaluateEvery: 200, checkpointEvery: 100 });
   },
-  // The plain caption of the unseen style, in words of a seen one, says how well pictures and words have met.
   clip: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
-    const unseen = readSet(values.corpus, 'twemoji');
-    const validation = { pictures: unseen.pictures, captions: unseen.entries.map(({ captions }) => captions[0].replace('a sticker of', 'a flat drawing of')) };
     return trainClip(pictures, captionsOf(entries), {
-      ...common('clip'), tokenizer: TOKENIZER, steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation, evaluateEvery: 200, checkpointEvery: 50,
+      ...common('clip'), tokenizer: TOKENIZER, steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation: unseenStyle(), evaluateEvery: 200, checkpointEvery: 50,
     });
+  },
+  // What a thing is called, once position, colours and number are known: in batches of plain drawings only the names tell them apart.
+  words: () => {
+    const all = readSet(values.corpus, 'train');
+    const plain = all.entries.flatMap((entry, i) => (isPlain(entry) && entry.style !== 'photo' ? [i] : []));
+    const others = all.entries.flatMap((_, i) => (i % OTHERS_EVERY === 0 ? [i] : []));
+    const { pictures, entries } = selection(all, [...plain, ...plain, ...others]);
+    return trainClip(pictures, captionsOf(entries), { ...common('words'), start: join(values.work, 'clip'), steps: Number(values['words-steps']), batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation: unseenStyle(), evaluateEvery: 100, checkpointEvery: 50 });
   },
   unet: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
     const held = readSet(values.corpus, 'heldout-pairs');
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
-      ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
+      ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
       repeats: entries.map((entry) => (isPlain(entry) && entry.style !== 'photo' ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },
 };
 
 const captionsOf = (entries) => entries.map(({ captions }) => captions);
+
+/** The plain captions of the unseen style, in words of a seen one, say how well pictures and words have met. */
+function unseenStyle() {
+  const { pictures, entries } = readSet(values.corpus, 'twemoji');
+  return { pictures, captions: entries.map(({ captions }) => captions[0].replace('a sticker of', 'a flat drawing of')) };
+}
 
 /** Pictures with one caption are no wrong answers to each other's: hundreds of photos are 'a grey photo of a dress'. */
 function sameCaption(entries) {
@@ -79,7 +91,7 @@ for (const [stage, start] of Object.entries(STAGES)) {
   for await (const event of start()) {
     if (event.type === 'evaluation' || event.type === 'check') tell({ stage, ...event });
     if (event.type === 'checkpoint' && stage === 'unet' && event.step % PREVIEW_EVERY === 0)
-      await preview(common(stage).checkpoint, { vae: join(values.work, 'vae'), clip: join(values.work, 'clip'), out: join(values.work, 'preview.png'), ...threads });
+      await preview(common(stage).checkpoint, { vae: join(values.work, 'vae'), clip: join(values.work, 'words'), out: join(values.work, 'preview.png'), ...threads });
     if (event.type !== 'step') continue;
     losses.push(event.loss);
     if (event.step % SAY_EVERY !== 0 && event.step !== event.steps) continue;

@@ -30,6 +30,8 @@ function painted(colour: readonly number[], side: 'left' | 'right'): Image {
 const tower = { width: 16, layers: 1, heads: 2 };
 const small = { tokenizer, steps: 4, batchSize: 6, shardSize: 4, text: tower, vision: { ...tower, patchSize: 8 }, projectionDim: 8, threads: 1 };
 const train = (options: Partial<TrainClipOptions> = {}, images: readonly Image[] = pictures, texts: Captions = captions) => trainClip(images, texts, { ...small, out: fresh(), ...options });
+const bytesWithoutMetadata = (folder: string): string =>
+  JSON.stringify(['text_encoder', 'image_encoder'].map((part) => Object.entries(readSafetensors(join(folder, part, 'model.safetensors')).tensors).map(([name, { data }]) => [name, Array.from(data as Float32Array)])));
 const bytesOf = (folder: string): string => ['text_encoder', 'image_encoder'].map((part) => readFileSync(join(folder, part, 'model.safetensors')).toString('base64')).join();
 
 t.test('bad input is refused before anything is computed', async (t) => {
@@ -39,7 +41,7 @@ t.test('bad input is refused before anything is computed', async (t) => {
   const wide = pictures.map(({ data }) => ({ data, width: 32, height: 8, channels: 3 }));
   await refused(t, [
     ['an unknown option', () => train({ batchsize: 3 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'batchSize'/],
-    ['no tokenizer', () => train({ tokenizer: undefined } as never), 'ERR_INVALID_ARGUMENT', /tokenizer/],
+    ['no tokenizer', () => train({ tokenizer: undefined }), 'ERR_INVALID_ARGUMENT', /tokenizer/],
     ['a tokenizer that is not there', () => train({ tokenizer: full }), 'ERR_FILE_NOT_FOUND', /vocab\.json/],
     ['a batch of 1', () => train({ batchSize: 1 }), 'ERR_INVALID_ARGUMENT', /batchSize/],
     ['no pictures', () => train({}, [], []), 'ERR_INVALID_ARGUMENT', /at least one picture/],
@@ -52,6 +54,8 @@ t.test('bad input is refused before anything is computed', async (t) => {
     ['patches that do not divide', () => train({ vision: { ...tower, patchSize: 5 } }), 'ERR_INVALID_ARGUMENT', /side 16.*patchSize, received 5/],
     ['heads that do not divide', () => train({ text: { ...tower, heads: 3 } }), 'ERR_INVALID_ARGUMENT', /text\.heads 3/],
     ['validation of another size', () => train({ validation: { pictures: wide, captions } }), 'ERR_INVALID_ARGUMENT', /16 x 16.*32 x 8/],
+    ['start and sizes', () => train({ start: root }), 'ERR_INVALID_ARGUMENT', /either start or tokenizer/],
+    ['a start that is not there', () => trainClip(pictures, captions, { out: fresh(), steps: 1, start: join(root, 'nowhere') }), 'ERR_FILE_NOT_FOUND', /nowhere/],
     ['resuming from nothing', () => train({ resume: true }), 'ERR_INVALID_ARGUMENT', /checkpoint/],
     ['a folder that is in use', () => train({ out: full }), 'ERR_FILE_WRITE', /new or empty/],
   ]);
@@ -124,6 +128,16 @@ t.test('pictures with captions become towers that find one another, and that a p
   writeFileSync(join(folder, 'model_index.json'), JSON.stringify({ ...index, text_encoder: ['transformers', 'CLIPTextModelWithProjection'], image_encoder: ['transformers', 'CLIPVisionModelWithProjection'] }));
   using sd = await loadDiffusion(folder, { dtype: 'float32', device: 'cpu', threads: 1 });
   t.equal(sd.info.textEncoderParameters, Object.values(readSafetensors(join(trained.folder, 'text_encoder', 'model.safetensors')).tensors).reduce((sum, { data }) => sum + data.length, 0));
+});
+
+t.test('goes on from a CLIP that was trained before, with its tokenizer and its scale', async (t) => {
+  const first = await train({ steps: 60, lr: 5e-3, averageDecay: 0 });
+  const same = await trainClip(pictures, captions, { start: first.folder, out: fresh(), steps: 1, lr: 0, batchSize: 6, shardSize: 4, averageDecay: 0, threads: 1 });
+  t.equal(bytesWithoutMetadata(same.folder), bytesWithoutMetadata(first.folder), 'at rate 0 nothing changes');
+  t.ok(Math.abs(same.logitScale / first.logitScale - 1) < 1e-5, `${same.logitScale} of ${first.logitScale}`);
+  t.strictSame(same.textConfig, first.textConfig);
+  t.strictSame(same.visionConfig, first.visionConfig);
+  t.ok((same.losses[0] ?? 9) < 0.8 * (first.losses[0] ?? 0), `begins at ${same.losses[0]} in place of ${first.losses[0]}`);
 });
 
 t.test('pictures of one group are no wrong answers to each other', async (t) => {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { loadDiffusion, trainAutoencoder, trainClip, trainDiffusion, type Captions, type Image, type Tensor, type TrainDiffusionOptions } from 'seedbed';
+import { exportDiffusion, loadDiffusion, trainAutoencoder, trainClip, trainDiffusion, type Captions, type Image, type Tensor, type TrainDiffusionOptions } from 'seedbed';
 import { parseClipTextConfig, parseUnetConfig, parseVaeConfig } from '#lib/diffusion/config.js';
 import { runNative } from '#lib/job.js';
 import { native, type DiffusionTrainEvent, type NativeDiffusionResult } from '#lib/native.js';
@@ -45,6 +45,7 @@ t.test('bad input is refused before anything is computed', async (t) => {
     ['attention for too few levels', () => train({ config: { ...small.config, attention: [true] } }), 'ERR_INVALID_ARGUMENT', /config\.attention for each of 2/],
     ['weights the wrong way round', () => train({ snrWeight: [5, 1] }), 'ERR_INVALID_ARGUMENT', /\[lowest, highest\].*\[5, 1\]/],
     ['noise where there is nothing else', () => train({ prediction: 'epsilon', zeroSnr: true }), 'ERR_INVALID_ARGUMENT', /zeroSnr/],
+    ['a rate for the text alone', () => train({ lr: 0, textLr: 1e-4 }), 'ERR_INVALID_ARGUMENT', /lr above 0 with textLr/],
     ['start and config', () => train({ start: root }), 'ERR_INVALID_ARGUMENT', /either start or config/],
     ['resuming from nothing', () => train({ resume: true }), 'ERR_INVALID_ARGUMENT', /checkpoint/],
     ['a folder that is in use', () => train({ out: vae }), 'ERR_FILE_WRITE', /new or empty/],
@@ -58,9 +59,11 @@ interface Golden {
   lr: number;
   losses: number[];
   weights: Stored;
+  textShare: number;
+  along: { losses: number[]; weights: Stored; textWeights: Stored };
 }
 
-t.test("three updates as in PyTorch with diffusers' UNet: losses and weights", async (t) => {
+t.test("three updates as in PyTorch with diffusers' UNet, the text encoder as it is and learning along: losses and weights", async (t) => {
   const stored = (golden('diffusion/pretrain') as { unet: Golden }).unet;
   const nets = formulaNets('sd2');
   const part = <Config>(model: StoredModel, parse: (json: unknown, path: string) => Config): { config: Config; files: string[] } => ({ config: parse(JSON.parse(model.config), 'config'), files: [join(writeFormulaModel(fresh(), model), model.file)] });
@@ -75,10 +78,20 @@ t.test("three updates as in PyTorch with diffusers' UNet: losses and weights", a
     fixed: { latents: filled('input.pretrain.latents', stored.size), noise: filled('input.pretrain.velocity', stored.size), timesteps: long(integers('input.pretrain.timesteps', [steps, batch], 1000), [steps, batch]), ids: long(ids, [steps, batch, length]) },
     steps, batchSize: batch, shardSize: 3, lr: stored.lr, warmupSteps: 0, averageDecay: 0, threads: 1,
   };
-  const result = await runNative<DiffusionTrainEvent, NativeDiffusionResult>((listener) => native().trainDiffusion(call, listener), new AbortController().signal);
-  t.ok(worst(result.losses, stored.losses, { rtol: 1e-5 }) <= 1, result.losses.join());
-  const all = Float32Array.from(Object.keys(result.weights).sort().flatMap((name) => [...(result.weights[name]?.data as Float32Array)]));
-  t.ok(worstStored({ data: all, shape: [all.length] }, stored.weights, { rtol: 1e-4, atol: 1e-5 }) <= 1);
+  const compare = async (textLr: number, expected: Golden['along'] | Golden): Promise<void> => {
+    const result = await runNative<DiffusionTrainEvent, NativeDiffusionResult>((listener) => native().trainDiffusion({ ...call, textLr }, listener), new AbortController().signal);
+    t.ok(worst(result.losses, expected.losses, { rtol: 1e-5 }) <= 1, result.losses.join());
+    const equal = (weights: Record<string, Tensor>, stored: Stored): void => {
+      const names = Object.keys(weights).filter((name) => !name.endsWith('k_proj.bias')).sort();
+      const all = Float32Array.from(names.flatMap((name) => [...(weights[name]?.data as Float32Array)]));
+      t.ok(worstStored({ data: all, shape: [all.length] }, stored, { rtol: 1e-4, atol: 1e-5 }) <= 1);
+    };
+    equal(result.weights, expected.weights);
+    if ('textWeights' in expected) equal(result.textWeights, expected.textWeights);
+    else t.strictSame(result.textWeights, {});
+  };
+  await compare(0, stored);
+  await compare(stored.textShare * stored.lr, stored.along);
 });
 
 t.test('learns which caption belongs to which picture, and writes a model that generates it', async (t) => {
@@ -144,6 +157,25 @@ t.test('weights alone are enough to go on', async (t) => {
   const { losses, config } = await train({ start: join(first, 'unet'), config: undefined, steps: 5, lr: 1e-4 });
   t.strictSame(config.unet.blockOutChannels, small.config.blockOutChannels);
   t.ok((losses[0] ?? 9) < (before[0] ?? 0), `begins at ${losses[0]} in place of ${before[0]}`);
+});
+
+t.test('a text encoder that learns along is in the checkpoint and in the model', async (t) => {
+  const textOf = (folder: string): string => readFileSync(join(folder, 'text_encoder', 'model.safetensors')).toString('base64');
+  const alone = await train();
+  const checkpoint = join(root, 'along.safetensors');
+  const options = { textLr: 1e-3, checkpoint, checkpointEvery: 4 };
+  const along = await train(options);
+  t.ok(textOf(along.folder) !== textOf(alone.folder), 'it has learned');
+  t.ok(textOf(along.folder) === textOf((await train({ textLr: 1e-3, threads: 2 })).folder), 'the same for two threads');
+  const exported = fresh();
+  await exportDiffusion(checkpoint, { vae, clip, out: exported, side: 16, config: small.config });
+  const states = async (folder: string): Promise<readonly number[]> => {
+    using sd = await loadDiffusion(folder, { threads: 1 });
+    return Array.from((await sd.encodePrompt('a red square')).data);
+  };
+  t.strictSame(await states(exported), await states(along.folder), 'the checkpoint holds the same encoder');
+  const other = await thrown(() => train({ ...options, textLr: 2e-3, resume: true }));
+  t.match(other.message, /other options or data/);
 });
 
 t.test('a run that is stopped leaves its checkpoint', async (t) => {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { readClip } from '../diffusion/clip-files.js';
 import { CLIP_MEAN, CLIP_STD, clipTextJson, clipVisionJson, type ClipTextConfig, type ClipVisionConfig } from '../diffusion/clip-config.js';
 import type { WarningEvent } from '../diffusion/results.js';
 import { TOKENIZER_FILES } from '../diffusion/save.js';
@@ -17,7 +18,7 @@ import { integerTensor, readCaptions, type Captions } from './captions.js';
 import { nativeUpdates, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';
 
-const [TEXT_WIDTH, VISION_WIDTH, HEAD_SIZE] = [192, 128, 32];
+const [TEXT_WIDTH, VISION_WIDTH, PROJECTION, HEAD_SIZE] = [192, 128, 192, 32];
 const BICUBIC = 3; // Pillow's number
 
 const towerFields = {
@@ -46,13 +47,15 @@ const schema = z.strictObject({
   betas: betas.unwrap().default([0.9, 0.98]),
   /** Of AdamW, on parameters with more than one dimension. Default 0.05. */
   weightDecay: weightDecay.unwrap().default(0.05),
-  /** Folder of a CLIP tokenizer; it is copied beside the towers. */
-  tokenizer: z.string().min(1),
+  /** Folder of a CLIP tokenizer; it is copied beside the towers. Expected unless there is a `start`. */
+  tokenizer: z.string().min(1).optional(),
+  /** A folder of a CLIP to begin with, as `loadClip` reads it, in place of random weights and of `tokenizer`, `text`, `vision` and `projectionDim`. */
+  start: z.string().min(1).optional(),
   text: z.strictObject(towerFields).optional(),
   /** `patchSize`: pixels of a side of a patch, a divisor of the pictures' sides. Default 8. */
   vision: z.strictObject({ ...towerFields, patchSize: positiveInt.default(8) }).optional(),
   /** Numbers in which pictures and texts are compared. Default 192. */
-  projectionDim: positiveInt.max(8192).default(192),
+  projectionDim: positiveInt.max(8192).optional(),
   /**
    * An integer for each picture. In a batch, pictures of one group are no wrong answers to each other's captions: for pictures that the same
    * caption describes. What never stands against each other is not told apart either. Default: each picture is its own.
@@ -104,11 +107,12 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
   const updates = nativeUpdates(o);
   const tensor = pictureTensor(pictures, 'pictures');
   const held = o.validation && { ...o.validation, tensor: pictureTensor(o.validation.pictures, 'validation.pictures') };
-  const { side, text, vision } = towers(o, tensor);
+  const beginning = o.start === undefined ? newTowers(o, tensor) : aloneStart(o.start, o);
   const { batchSize, shardSize } = o;
   return new Job<ClipTrainEvent | WarningEvent, ClipTraining>(async ({ emit, signal }) => {
     await expectNewFolder(o.out);
-    const tokenizer = await loadTokenizer(o.tokenizer);
+    const { tokenizer: tokenizerFolder, ...towers } = typeof beginning === 'string' ? await readClip(beginning) : beginning;
+    const tokenizer = await loadTokenizer(tokenizerFolder);
     const warn = (message: string): void => emit({ type: 'warning', message });
     const read = async (images: Tensor<'uint8'>, texts: Captions, groups: readonly number[] | undefined, name: string): Promise<Record<string, unknown>> => {
       const [count = 0] = images.shape;
@@ -116,14 +120,14 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
     };
     const data = await read(tensor, captions, o.groups, '');
     const validation = held && (await read(held.tensor, held.captions, held.groups, 'validation.'));
-    const textConfig: ClipTextConfig = { ...text, vocabSize: tokenizer.vocabSize, maxPositions: tokenizer.length, eosTokenId: tokenizer.eosId };
-    const visionConfig: ClipVisionConfig = { ...vision, imageSize: side, channels: 3 };
+    const textConfig: ClipTextConfig = { vocabSize: tokenizer.vocabSize, maxPositions: tokenizer.length, eosTokenId: tokenizer.eosId, ...towers.text };
+    const visionConfig = towers.vision;
     const settings = { ...updateSettings(o), batchSize, shardSize };
-    const call = { ...updates, batchSize, shardSize, text: textConfig, vision: visionConfig, data, ...(validation && { validation }) };
+    const call = { ...updates, ...towers, batchSize, shardSize, text: textConfig, vision: visionConfig, data, ...(validation && { validation }) };
     const result = await runNative<ClipTrainEvent, NativeClipResult>((listener) => native().trainClip(call, listener), signal, emit);
     const { weights, training, ...measured } = result;
     await mkdir(dirname(resolve(o.out)), { recursive: true });
-    await writeFolderWhole(o.out, (temporary) => writeTowers(temporary, { textConfig, visionConfig, weights, tokenizer, tokenizerFolder: o.tokenizer, metadata: { logit_scale: String(result.logitScale), 'seedbed.training': JSON.stringify(settings) } }));
+    await writeFolderWhole(o.out, (temporary) => writeTowers(temporary, { textConfig, visionConfig, weights, tokenizer, tokenizerFolder, metadata: { logit_scale: String(result.logitScale), 'seedbed.training': JSON.stringify(settings) } }));
     return { folder: o.out, textConfig, visionConfig, ...training, ...measured, settings };
   }, o);
 }
@@ -131,7 +135,8 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
 type Tower = Pick<ClipTextConfig, 'width' | 'layers' | 'heads' | 'intermediateSize' | 'activation' | 'layerNormEps' | 'projectionDim'>;
 
 /** Sizes of both towers, checked against the pictures. */
-function towers(o: z.output<typeof schema>, pictures: Tensor): { side: number; text: Tower; vision: Tower & { patchSize: number } } {
+function newTowers(o: z.output<typeof schema>, pictures: Tensor): { text: Tower; vision: ClipVisionConfig; tokenizer: string } {
+  if (o.tokenizer === undefined) throw new ArgumentError('Expected the folder of a CLIP tokenizer for tokenizer, received nothing');
   const [, height = 0, width = 0] = pictures.shape;
   const vision = schema.shape.vision.unwrap().parse(o.vision ?? {});
   if (width !== height) throw new ArgumentError(`Expected square pictures, received ${width} x ${height}`);
@@ -140,9 +145,20 @@ function towers(o: z.output<typeof schema>, pictures: Tensor): { side: number; t
     const { width = defaultWidth, layers } = tower;
     const { heads = Math.max(1, Math.floor(width / HEAD_SIZE)), intermediateSize = 4 * width } = tower;
     if (width % heads !== 0) throw new ArgumentError(`Expected a multiple of ${name}.heads ${heads} for ${name}.width, received ${width}`);
-    return { width, layers, heads, intermediateSize, activation: 'gelu', layerNormEps: 1e-5, projectionDim: o.projectionDim };
+    return { width, layers, heads, intermediateSize, activation: 'gelu', layerNormEps: 1e-5, projectionDim: o.projectionDim ?? PROJECTION };
   };
-  return { side: width, text: complete('text', schema.shape.text.unwrap().parse(o.text ?? {}), TEXT_WIDTH), vision: { ...complete('vision', vision, VISION_WIDTH), patchSize: vision.patchSize } };
+  return {
+    text: complete('text', schema.shape.text.unwrap().parse(o.text ?? {}), TEXT_WIDTH),
+    vision: { ...complete('vision', vision, VISION_WIDTH), patchSize: vision.patchSize, imageSize: width, channels: 3 },
+    tokenizer: o.tokenizer,
+  };
+}
+
+/** `start`, once nothing is given that it says too. */
+function aloneStart(start: string, o: z.output<typeof schema>): string {
+  for (const name of ['tokenizer', 'text', 'vision', 'projectionDim'] as const)
+    if (o[name] !== undefined) throw new ArgumentError(`Expected either start or ${name}, received both`);
+  return start;
 }
 
 interface Written {

@@ -61,8 +61,8 @@ export async function readParts(o: ModelOptions, side: number): Promise<Parts> {
   return { unet, vae, text, start, tokenizerFolder: join(o.clip, 'tokenizer') };
 }
 
-/** A folder in diffusers' layout. */
-export async function writeModel(out: string, { unet, vae, text, tokenizerFolder }: Parts, scheduler: Readonly<Record<string, unknown>>, weights: Readonly<Record<string, Tensor>>, metadata: Readonly<Record<string, string>>): Promise<void> {
+/** A folder in diffusers' layout. The text encoder's own weights are copied where `weights.text` is empty. */
+export async function writeModel(out: string, { unet, vae, text, tokenizerFolder }: Parts, scheduler: Readonly<Record<string, unknown>>, weights: Readonly<Record<'unet' | 'text', Readonly<Record<string, Tensor>>>>, metadata: Readonly<Record<string, string>>): Promise<void> {
   // Without the projection: diffusers would take what it gives for the states that the UNet reads.
   const { projectionDim: _, ...textEncoder } = text.config;
   await mkdir(dirname(resolve(out)), { recursive: true });
@@ -74,12 +74,13 @@ export async function writeModel(out: string, { unet, vae, text, tokenizerFolder
     await mkdir(join(temporary, 'tokenizer'));
     for (const name of TOKENIZER_FILES) if (existsSync(join(tokenizerFolder, name))) await copyFile(join(tokenizerFolder, name), join(temporary, 'tokenizer', name));
     for (const path of vae.weights) await copyFile(path, join(temporary, 'vae', basename(path)));
-    for (const path of text.weights) {
+    if (Object.keys(weights.text).length > 0) writeSafetensors(join(temporary, 'text_encoder', 'model.safetensors'), weights.text, { format: 'pt', ...metadata });
+    else for (const path of text.weights) {
       const { tensors, metadata: own } = readSafetensors(path);
       const states = Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.startsWith('text_projection.')));
       writeSafetensors(join(temporary, 'text_encoder', basename(path)), states, own);
     }
-    writeSafetensors(join(temporary, 'unet', 'diffusion_pytorch_model.safetensors'), weights, { format: 'pt', ...metadata });
+    writeSafetensors(join(temporary, 'unet', 'diffusion_pytorch_model.safetensors'), weights.unet, { format: 'pt', ...metadata });
   });
 }
 

@@ -1,5 +1,10 @@
 #include "pretrain_binding.h"
 
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
 #include "diffusion_options.h"
 #include "environment.h"
 #include "nn/autoencoder_kl.h"
@@ -22,8 +27,16 @@ Napi::Value emit_numbers(Napi::Env env, const std::vector<double>& numbers) {
 }
 
 // Weights of a diffusers folder under the names of `network`; none when no files are named.
-NamedTensors read_start(const diffusion::WeightFiles& start, const nn::Module& network) {
+template <typename Network>
+NamedTensors read_start(const diffusion::WeightFiles& start, const Network& network) {
   return start.files.empty() ? NamedTensors() : diffusion::from_diffusers(diffusion::read_weights(start.files), network.named_parameters());
+}
+
+// Both towers' weights, read as above, and the scale of their similarities, which has a file of a whole CLIP only.
+NamedTensors read_clip_start(const diffusion::WeightFiles& start, const train::ClipModel& model, double logit_scale) {
+  NamedTensors weights = read_start(start, model);
+  if (!start.files.empty() && std::ranges::find(weights, "logit_scale", &NamedTensors::value_type::first) == weights.end()) weights.emplace_back("logit_scale", at::full({}, std::log(logit_scale)));
+  return weights;
 }
 
 // Tensors over the caller's memory, and what must stay for them.
@@ -118,6 +131,8 @@ Napi::Value train_clip(const Napi::CallbackInfo& info) {
   const nn::ClipVisionConfig vision = parse_vision_config(fields.required_object("vision"));
   const auto options = std::make_shared<train::ClipOptions>(parse_clip_options(fields));
   const diffusion::WeightFiles start = parse_weight_files(fields);
+  double start_scale = train::kFirstClipScale;
+  fields.read("logit_scale", start_scale);
   std::vector<Napi::Value> kept;
   const train::CaptionedPictures data = parse_captioned(fields.required_object("data"), kept);
   const auto held_out = fields.object("validation");
@@ -126,7 +141,7 @@ Napi::Value train_clip(const Napi::CallbackInfo& info) {
   const auto work = [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const ScratchScope scratch;
-    if (!start.files.empty()) options->initial = diffusion::from_diffusers(diffusion::read_weights(start.files), train::ClipModel(text, vision).named_parameters());
+    options->initial = read_clip_start(start, train::ClipModel(text, vision), start_scale);
     const auto result = std::make_shared<train::ClipResult>(
         train::train_clip(text, vision, data, validation ? &*validation : nullptr, *options, pool, report_to(context, options->updates.steps, emit_top1)));
     return [result, measured = validation.has_value()](Napi::Env env) {
@@ -168,7 +183,8 @@ Napi::Value train_diffusion(const Napi::CallbackInfo& info) {
                                {"samples", result->train.samples},
                                {"losses", emit_losses(env, result->train)},
                                {"check", emit_check(env, result->check)},
-                               {"weights", emit_named_tensors(env, result->weights)}});
+                               {"weights", emit_named_tensors(env, result->weights)},
+                               {"textWeights", emit_named_tensors(env, result->text_weights)}});
     };
   };
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[1]), work, kept);

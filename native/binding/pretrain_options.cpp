@@ -31,7 +31,7 @@ train::ClipOptions parse_clip_options(const Fields& fields) {
 train::DiffusionTrainOptions parse_diffusion_train_options(const Fields& fields) {
   train::DiffusionTrainOptions o;
   o.updates = parse_update_options(fields, o.updates);
-  fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("caption_dropout", o.caption_dropout).read("noise_offset", o.noise_offset);
+  fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("caption_dropout", o.caption_dropout).read("noise_offset", o.noise_offset).read("text_lr", o.text_lr);
   fields.read("recompute", o.recompute).read("check_every", o.check_every).read("seed", o.seed).read("latents", o.latents);
   if (const auto weight = fields.object("snr_weight")) weight->read("lowest", o.weight.lowest).read("highest", o.weight.highest);
   o.noise = diffusion::make_noise_schedule(parse_noise_schedule_options(fields.required_object("schedule")));

@@ -24,6 +24,13 @@ export const readEntries = (corpus, set) => readFileSync(join(corpus, set, 'entr
 
 export const readSet = (corpus, set) => ({ pictures: readPictures(corpus, set), entries: readEntries(corpus, set) });
 
+/** Pictures and entries at `places`, in their order. */
+export function selection({ pictures, entries }, places) {
+  const data = new Uint8Array(places.length * PICTURE_BYTES);
+  for (const [i, place] of places.entries()) data.set(pictures.data.subarray(place * PICTURE_BYTES, (place + 1) * PICTURE_BYTES), i * PICTURE_BYTES);
+  return { pictures: { ...pictures, data, count: places.length }, entries: places.map((place) => entries[place]) };
+}
+
 const VARIATIONS = ['size', 'place', 'tilt', 'mirrored', 'upsideDown', 'background'];
 
 /** One thing in the middle, as it is. */

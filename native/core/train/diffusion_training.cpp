@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -30,6 +31,8 @@ void check_options(const DiffusionTrainOptions& o) {
   check_range(o.shard_size, "shardSize", 1, 65536);
   check_range(o.caption_dropout, "captionDropout", 0.0, 1.0);
   check_range(o.weight.lowest, "snrWeight", 0.0, o.weight.highest);
+  check_range(o.text_lr, "textLr", 0.0, 1e3);
+  expect(o.text_lr == 0 || o.updates.schedule.base > 0, "Expected lr above 0 with textLr {}", o.text_lr);
   check_range(o.noise_offset, "noiseOffset", 0.0, 10.0);
   check_range(o.check_every, "checkEvery", 0, o.updates.steps);
 }
@@ -44,6 +47,15 @@ struct Latents {
   }
 };
 
+constexpr std::string_view kTextTower = "text_model.";
+
+// The part of `tensors` that is the text encoder's, or the UNet's.
+NamedTensors part_of(const NamedTensors& tensors, bool text) {
+  NamedTensors part;
+  std::ranges::copy_if(tensors, std::back_inserter(part), [&](const auto& one) { return one.first.starts_with(kTextTower) == text; });
+  return part;
+}
+
 class Run {
  public:
   Run(const nn::UnetConfig& config, const nn::AutoencoderKl& vae, const nn::ClipText& text_encoder, const CaptionedPictures& data, const CaptionedPictures* checked,
@@ -51,8 +63,16 @@ class Run {
       : vae_(vae), text_encoder_(text_encoder), data_(data), checked_(checked != nullptr ? *checked : data), o_(options), pool_(pool), callbacks_(callbacks), unet_(config),
         kept_(config), pass_(data.pass()), order_(static_cast<int64_t>(pass_.size()), options.seed) {
     start_unet();
-    trainer_.emplace(unet_.named_parameters(), o_.updates, [this] { return make_identity(); }, pool_);
-    nn::adopt_parameters(kept_, trainer_->kept());
+    NamedTensors parameters = unet_.named_parameters();
+    UpdateOptions updates = o_.updates;
+    if (o_.text_lr > 0) {
+      start_text();
+      std::ranges::copy(part_of(text_->named_parameters(), /*text=*/true), std::back_inserter(parameters));
+      updates.optimizer.lr_factors.emplace_back(kTextTower, o_.text_lr / updates.schedule.base);
+    }
+    trainer_.emplace(std::move(parameters), updates, [this] { return make_identity(); }, pool_);
+    nn::adopt_parameters(kept_, part_of(trainer_->kept(), /*text=*/false));
+    if (kept_text_) nn::adopt_parameters(*kept_text_, part_of(trainer_->kept(), /*text=*/true));
   }
 
   DiffusionResult train() {
@@ -61,7 +81,9 @@ class Run {
     checked_latents_ = encode(checked_.pictures, count, {});
     DiffusionResult result;
     result.train = trainer_->run([this](int64_t step) { return one_gradient(step); }, callbacks_.train, [this] { check_when_due(); });
-    result.weights = trainer_->copy_of_kept();
+    const NamedTensors weights = trainer_->copy_of_kept();
+    result.weights = part_of(weights, /*text=*/false);
+    result.text_weights = part_of(weights, /*text=*/true);
     result.check = check_ && check_->step == result.train.steps ? *check_ : check(result.train.steps);
     return result;
   }
@@ -73,6 +95,15 @@ class Run {
     const c10::NoGradGuard no_grad;
     for (const auto& [name, value] : unet_.named_parameters())
       if (name.starts_with("conv_out.")) at::Tensor(value).zero_();
+  }
+
+  // Without the projection, which the UNet does not read.
+  void start_text() {
+    nn::ClipTextConfig config = text_encoder_.config();
+    config.projection_dim = 0;
+    text_ = std::make_unique<nn::ClipText>(config);
+    kept_text_ = std::make_unique<nn::ClipText>(config);
+    nn::load_parameters(*text_, part_of(text_encoder_.named_parameters(), /*text=*/true));
   }
 
   Latents encode_all() const { return encode(data_.pictures, data_.pictures.size(0), callbacks_.on_encode); }
@@ -164,8 +195,9 @@ class Run {
     {
       const c10::NoGradGuard no_grad;
       noisy = make_noisy(o_.noise, rows.latents, rows.noise, rows.timesteps, o_.weight);
-      states = text_encoder_(rows.ids).states;
+      if (!text_) states = text_encoder_(rows.ids).states;
     }
+    if (text_) states = (*text_)(rows.ids).states;
     const at::Tensor output = unet_(noisy.x, rows.timesteps.to(at::kFloat), states, {.poll = callbacks_.poll, .recompute = o_.recompute});
     return row_losses(noisy, output).sum() / static_cast<double>(o_.batch_size);
   }
@@ -198,7 +230,7 @@ class Run {
     }
     const at::Tensor t = at::tensor(timesteps, at::kLong), latents = checked_latents_.mean.slice(0, begin, end).to(at::kFloat);
     const NoisyBatch noisy = make_noisy(o_.noise, latents, at::stack(noise), t, {});
-    const at::Tensor output = kept_(noisy.x, t.to(at::kFloat), text_encoder_(at::stack(ids)).states);
+    const at::Tensor output = kept_(noisy.x, t.to(at::kFloat), (kept_text_ ? *kept_text_ : text_encoder_)(at::stack(ids)).states);
     return (latents_from(o_.noise, noisy.x, output, t) - latents).square().mean({1, 2, 3}).sum().item<double>() / static_cast<double>(count);
   }
 
@@ -222,11 +254,12 @@ class Run {
   std::string make_identity() {
     const nn::UnetConfig& c = unet_.config();
     const diffusion::NoiseScheduleOptions& n = o_.noise.options;
-    return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {} {:x} {:x} {:x} text {:x}",
+    const std::string text = o_.text_lr > 0 ? fmt::format(" rate {}", o_.text_lr) : "";
+    return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {} {:x} {:x} {:x} text {:x}{}",
                        fmt::join(c.block_out_channels, ","), c.layers_per_block, fmt::join(c.attention_heads, ","), c.cross_attention_dim, describe(o_.updates), o_.batch_size, o_.shard_size,
                        o_.caption_dropout, o_.weight.lowest, o_.weight.highest, o_.noise_offset, o_.seed, n.train_timesteps, n.beta_start, n.beta_end, static_cast<int>(n.beta_schedule),
                        n.rescale_betas_zero_snr, static_cast<int>(n.prediction), fingerprint(o_.initial), sources(), fingerprint(data_.ids),
-                       fingerprint(data_.captions), fingerprint(data_.repeats), fingerprint(text_encoder_.named_parameters()));
+                       fingerprint(data_.captions), fingerprint(data_.repeats), fingerprint(text_encoder_.named_parameters()), text);
   }
 
   const nn::AutoencoderKl& vae_;
@@ -236,6 +269,7 @@ class Run {
   WorkerPool& pool_;
   const DiffusionCallbacks& callbacks_;
   nn::Unet2dCondition unet_, kept_;  // trained, and what is measured and given back
+  std::unique_ptr<nn::ClipText> text_, kept_text_;  // likewise; none where the text encoder stays as it is
   std::vector<int64_t> pass_;  // pictures of one pass, those that are shown more often more than once
   SampleOrder order_;
   std::optional<Trainer> trainer_;

@@ -12,7 +12,7 @@
 #include "train/diffusion_loss.h"
 #include "train/trainer.h"
 
-// A latent diffusion model's UNet from pictures with captions (Rombach et al. 2022), with autoencoder and text encoder as they are.
+// A latent diffusion model's UNet from pictures with captions (Rombach et al. 2022), with the autoencoder as it is, and the text encoder as it is or learning along.
 
 namespace seedbed::train {
 
@@ -33,6 +33,7 @@ struct DiffusionTrainOptions {
   int64_t shard_size = 32;         // pictures whose gradient one thread computes at a time; part of the result's identity
   double caption_dropout = 0.1;    // share of uses with the empty caption, for classifier-free guidance
   SnrWeight weight{.lowest = 1, .highest = 5};
+  double text_lr = 0;              // highest learning rate of the text encoder, which follows the UNet's schedule; 0: it stays as it is
   double noise_offset = 0;         // share of noise that is the same at all places of a channel
   bool recompute = false;
   int64_t check_every = 0;         // steps; 0: only at the end
@@ -61,7 +62,8 @@ struct DiffusionCallbacks {
 
 struct DiffusionResult {
   TrainResult train;
-  NamedTensors weights;  // averaged, if asked for
+  NamedTensors weights;       // averaged, if asked for
+  NamedTensors text_weights;  // likewise, without the projection; none where the text encoder stays as it is
   CaptionCheck check;    // at the end
 };
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -14,6 +16,8 @@ Optimizer::Optimizer(NamedTensors parameters, const OptimizerOptions& options) :
   check_range(options.beta2, "beta2", 0.0, 0.999999);
   check_range(options.momentum, "momentum", 0.0, 0.999999);
   for (const auto& [name, value] : parameters_) {
+    const auto slow = std::ranges::find_if(options.lr_factors, [&](const auto& factor) { return name.starts_with(factor.first); });
+    lr_factors_.push_back(slow == options.lr_factors.end() ? 1 : slow->second);
     first_.push_back(at::zeros_like(value.detach()));
     if (options.kind == OptimizerKind::adamw) second_.push_back(at::zeros_like(value.detach()));
   }
@@ -21,7 +25,7 @@ Optimizer::Optimizer(NamedTensors parameters, const OptimizerOptions& options) :
 
 void Optimizer::step(const std::vector<at::Tensor>& gradients, double lr, WorkerPool& pool) {
   ++steps_;
-  pool.run(static_cast<int64_t>(parameters_.size()), [&](int64_t i, int) { update(i, gradients[i], lr); });
+  pool.run(static_cast<int64_t>(parameters_.size()), [&](int64_t i, int) { update(i, gradients[i], lr_factors_[i] * lr); });
 }
 
 void Optimizer::update(size_t i, const at::Tensor& given, double lr) {

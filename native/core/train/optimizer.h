@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/worker_pool.h"
@@ -19,6 +21,7 @@ struct OptimizerOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double momentum = 0.9;       // SGD, Nesterov
+  std::vector<std::pair<std::string, double>> lr_factors{};  // of parameters by how their names begin; 1 for all others
 };
 
 // AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum over named parameters, equal to torch.optim's.
@@ -37,6 +40,7 @@ class Optimizer {
   void update(size_t i, const at::Tensor& given, double lr);
 
   NamedTensors parameters_;
+  std::vector<double> lr_factors_;  // of the parameters
   OptimizerOptions options_;
   std::vector<at::Tensor> first_;   // exp_avg, or the momentum buffer
   std::vector<at::Tensor> second_;  // exp_avg_sq; AdamW only

@@ -15,21 +15,23 @@ STEPS, BATCH, LR, CLIP = 3, 4, 2e-3, 1.0
 SHOWN = 400  # values kept of all weights together, one after the other
 
 
-def update(net, losses, lr=LR):
-    """Runs the updates: AdamW with decay on matrices only, cosine without warm-up, clipped gradients."""
-    named = [(name, value) for name, value in net.named_parameters() if value.requires_grad]
-    matrices, vectors = [v for _, v in named if v.dim() > 1], [v for _, v in named if v.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+def update(net, losses, lr=LR, slow=None):
+    """Runs the updates: AdamW with decay on matrices only, cosine without warm-up, clipped gradients. `slow`: another net and its share of the rate."""
+    groups = []
+    for part, share in [(net, 1.0), *([slow] if slow else [])]:
+        learned = [value for value in part.parameters() if value.requires_grad]
+        groups.append({"params": [v for v in learned if v.dim() > 1], "weight_decay": 0.01, "share": share})
+        groups.append({"params": [v for v in learned if v.dim() <= 1], "weight_decay": 0.0, "share": share})
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99), eps=1e-8)
     seen = []
     for step, loss in enumerate(losses):
         for group in optimizer.param_groups:
-            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / len(losses)))
+            group["lr"] = group["share"] * lr * 0.5 * (1 + math.cos(math.pi * step / len(losses)))
         optimizer.zero_grad()
         with torch.enable_grad():
             value = loss()
             value.backward()
-        torch.nn.utils.clip_grad_norm_([v for _, v in named], CLIP)
+        torch.nn.utils.clip_grad_norm_([v for group in groups for v in group["params"]], CLIP)
         optimizer.step()
         seen.append(value.item())
     return seen
@@ -142,8 +144,16 @@ def clip_classifier():
     }
 
 
+TEXT_SHARE = 0.25
+
+
 def unet():
-    """A UNet from nothing known, on velocities, errors weighted by clamp(snr, 1, 5) / (snr + 1); the text encoder stays as it is."""
+    """A UNet from nothing known, on velocities, errors weighted by clamp(snr, 1, 5) / (snr + 1); the text encoder stays as it is, then learns along."""
+    alone, along = unet_updates(0), unet_updates(TEXT_SHARE)
+    return {**alone, "textShare": TEXT_SHARE, "along": {name: along[name] for name in ("losses", "weights", "textWeights")}}
+
+
+def unet_updates(text_share):
     net, text = nets.unet("sd2"), nets.text("sd2").requires_grad_(False)
     scheduler = DDPMScheduler(**{name: value for name, value in SCHEDULE.items() if name not in ("set_alpha_to_one", "steps_offset")}, prediction_type="v_prediction")
     size = (STEPS, BATCH, 4, 8, 8)
@@ -157,9 +167,10 @@ def unet():
         error = (output - scheduler.get_velocity(latents[step], noise[step], t)).square().mean(dim=(1, 2, 3))
         return (error * snr.clamp(1, 5) / (snr + 1)).mean()
 
-    losses = update(net.requires_grad_(True), [lambda step=step: loss(step) for step in range(STEPS)])
+    slow = (text.requires_grad_(True), text_share) if text_share else None
+    losses = update(net.requires_grad_(True), [lambda step=step: loss(step) for step in range(STEPS)], slow=slow)
     schedule = {name: value for name, value in SCHEDULE.items() if name.startswith("beta")}
-    return {"size": list(size), "schedule": schedule, "ids": ids.tolist(), "lr": LR, "losses": losses, "weights": weights_of(net)}
+    return {"size": list(size), "schedule": schedule, "ids": ids.tolist(), "lr": LR, "losses": losses, "weights": weights_of(net), **({"textWeights": weights_of(text)} if slow else {})}
 
 
 def pretrain():
