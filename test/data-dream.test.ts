@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import t from 'tap';
 import { dataDream, Dataset, encodePng, loadDiffusion, openDataset, preflight, readGenerationSettings, readImage, scaleImage, trainClassifier, trainClip, type Classifier, type DataDreamOptions, type DataDreamResult, type Image } from 'seedbed';
 import { squared } from '#lib/image.js';
@@ -163,6 +165,52 @@ t.test('one adapter for all classes; what was stopped goes on', async (t) => {
   t.equal(lent.parts.some(({ name }) => name === 'load'), false);
 });
 
+t.test('an adapter for each picture, two of a class together', async (t) => {
+  const out = place('pictures');
+  const options = { ...small, out, mode: 'picture', compare: false, filter: false, adapt: { steps: 3, size: 32 }, generate: { ...small.generate, perClass: 7 } } as const;
+  const job = dataDream(options);
+  for await (const event of job) if (event.type === 'progress' && event.picture > 3) break;
+  const whole = await dataDream(options);
+  t.match(whole.settings.adapt, { rank: 2, lr: 1e-3, batchSize: 1, textEncoder: false, crop: 'center' }, "LoFT's defaults");
+  t.equal(readdirSync(join(out, 'loras')).length, 9);
+  const rows = rowsOf(join(out, 'images', 'metadata.jsonl'));
+  const used = rows.slice(0, 7).map(({ lora }) => String(lora));
+  t.equal(new Set(used).size, 3, 'three pairs of three pictures');
+  for (const pair of used) t.match(pair, /^[0-9a-f]{64}\+[0-9a-f]{64}$/);
+  t.ok([...new Set(used)].every((pair) => used.filter((other) => other === pair).length >= 2), 'every pair as often');
+  const again = await dataDream({ ...options, out: place('pictures-again') });
+  t.same(filesIn(place('pictures-again')), filesIn(out), 'what was stopped and went on is the same');
+  t.same(again.classes?.map(({ generated }) => generated), [7, 7, 7]);
+
+  using sd = await loadDiffusion(model, { dtype: 'float32', threads: 1 });
+  const hashOf = new Map(readdirSync(join(out, 'loras')).map((name) => [createHash('sha256').update(readFileSync(join(out, 'loras', name))).digest('hex'), join(out, 'loras', name)]));
+  for (const hash of (used[0] ?? '').split('+')) sd.loras.add(hashOf.get(hash) ?? '', { name: hash, scale: 0.5 });
+  const { images } = await sd.generate({ prompt: ['a photo of a F-16A/B', 'a photo of a F-16A/B'], seed: Number(rows[0]?.['seed']), steps: 2, guidanceScale: 2, batchSize: 2, threads: 1 });
+  const made = await readImage(join(out, 'images', 'F-16A%2FB', '000000.png'));
+  const apart = made.data.reduce((most, value, i) => Math.max(most, Math.abs(value - (images[0]?.data[i] ?? 0))), 0);
+  t.ok(apart <= 1, `half of both adapters beside the weights gives the same picture, within ${apart} of 255`);
+
+  const alone = await dataDream({ ...options, data: dataset(1), out: place('pictures-alone'), generate: { ...small.generate, perClass: 2 } });
+  t.match(rowsOf(join(place('pictures-alone'), 'images', 'metadata.jsonl'))[0], { lora: /^[0-9a-f]{64}$/ }, 'a single picture has no partner');
+  t.equal(alone.classes?.length, 3);
+});
+
+t.test("pictures' own captions, and a bank of sentences to ask with", async (t) => {
+  const plain = dataset(2);
+  const entries = (await plain.load()).map(({ key, image, label }, i) => ({ key, label, read: () => Promise.resolve(image), caption: () => Promise.resolve(i % 2 === 0 ? `picture ${i}, red` : undefined) }));
+  const data = new Dataset({ name: 'told', classes: CLASSES, entries });
+  const asked = async (name: string, more: Partial<DataDreamOptions>): Promise<unknown[]> => {
+    await dataDream({ ...small, data, compare: false, out: place(name), ...more });
+    return rowsOf(join(place(name), 'images', 'metadata.jsonl')).slice(0, 3).map(({ text }) => text);
+  };
+  t.same(await asked('captions', {}), ['picture 0, red', 'a photo of a F-16A/B', 'picture 0, red'], 'in turn, and the sentence where there is none');
+  t.same(await asked('captions-off', { captions: false }), Array(3).fill('a photo of a F-16A/B'));
+  const lora = (name: string): string => readFileSync(join(place(name), 'loras', 'F-16A%2FB.safetensors')).toString('base64');
+  t.ok(lora('captions') !== lora('captions-off'), 'they are learnt with');
+  t.same(await asked('bank', { generate: { ...small.generate, template: ['{class} by the sea', '{class} in snow'] } }), ['F-16A/B by the sea', 'F-16A/B in snow', 'F-16A/B by the sea']);
+  t.ok(lora('bank') === lora('captions'), 'a bank changes nothing that is learnt');
+});
+
 t.test('how many are enough; tars', async (t) => {
   const out = place('sweep');
   const result = await dataDream({ ...small, out, format: 'webdataset', compare: { ...small.compare, seeds: 1, sweep: [2, 1, 99] } });
@@ -253,6 +301,32 @@ t.test('without test pictures some are held out, of classes that have enough', a
   const cleaned = await dataDream({ ...small, test: close, out: place('close'), compare: { ...small.compare, seeds: 1 }, generate: { ...small.generate, perClass: 1 } });
   t.same(cleaned.real.test?.keys, ['far0', 'far1', 'far2'], 'what looks like a picture that is learnt from is not asked about');
   t.match(cleaned.preflight.warnings.join(), /3 of 6 pictures to measure on were left out/);
+});
+
+t.test('pictures as people have them', async (t) => {
+  const folder = place('wild');
+  const pixels = (width: number, height: number) => sharp(Buffer.from(picture(width, height, 3, width).data), { raw: { width, height, channels: 3 } });
+  const frames = Buffer.concat([1, 2, 3].map((i) => Buffer.from(picture(32, 32, 3, i).data)));
+  const files: Record<string, Promise<Buffer> | Buffer> = {
+    'moving.gif': sharp(frames, { raw: { width: 32, height: 96, channels: 3, pageHeight: 32 } as never }).gif().toBuffer(),
+    'print.jpg': pixels(40, 32).toColourspace('cmyk').jpeg().toBuffer(),
+    'turned.jpg': pixels(48, 32).withMetadata({ orientation: 6 }).jpeg().toBuffer(),
+    'clear.webp': pixels(33, 40).ensureAlpha(0.4).webp().toBuffer(),
+    'deep.png': pixels(32, 35).toColourspace('rgb16').png().toBuffer(),
+    'gray.PNG': pixels(36, 36).toColourspace('b-w').png().toBuffer(),
+    'panorama.png': pixels(20_000, 9).png().toBuffer(),
+    'broken.jpg': Buffer.from('no picture'),
+    'notes.md': Buffer.from('x'),
+  };
+  for (const name of ['one', 'two']) {
+    mkdirSync(join(folder, name), { recursive: true });
+    for (const [file, content] of Object.entries(files)) if (name === 'one' || /^(gray|deep)/.test(file)) writeFileSync(join(folder, name, file), await content);
+  }
+  const { real, preflight: found } = await dataDream({ ...small, data: folder, test: undefined, compare: false, out: place('wild-grown'), generate: { ...small.generate, perClass: 1 } });
+  t.same(real.train.keys.filter((key) => key.startsWith('one/')).sort(), ['clear.webp', 'deep.png', 'gray.PNG', 'moving.gif', 'panorama.png', 'print.jpg', 'turned.jpg'].map((name) => `one/${name}`));
+  t.match(found.warnings.join(), /2 files were left out.*broken\.jpg/);
+  const turned = (await real.train.load()).find(({ key }) => key === 'one/turned.jpg')?.image;
+  t.same([turned?.width, turned?.height], [32, 48], 'as a viewer shows it');
 });
 
 t.test('a run that is killed, again and again and anywhere, ends as an unbroken one', async (t) => {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
@@ -116,6 +116,28 @@ t.test('image folders', async (t) => {
   t.same(keys, data.keys);
 });
 
+t.test("pictures' captions", async (t) => {
+  const root = await imageFolder(join(t.testdir(), 'folder'), { cat: 3, dog: 1 });
+  await writeFile(join(root, 'cat', '0.txt'), ' a red cat\n');
+  await writeFile(join(root, 'cat', '1.txt'), '\n');
+  const data = await openDataset(root);
+  t.same(await data.captions(), ['a red cat', undefined, undefined, undefined], 'an empty text is none');
+  t.same(data.skipped, [], 'they are no stray files');
+  t.equal((await data.get(0)).caption, 'a red cat');
+  t.notOk('caption' in (await data.get(1)));
+  t.same(await data.filter((key) => key.startsWith('cat')).withClasses(['dog', 'cat']).captions(), ['a red cat', undefined, undefined], 'parts keep them');
+  for (const format of ['imagefolder', 'webdataset'] as const) {
+    await writeDataset(join(root, '..', format), data, { format });
+    t.same(await (await openDataset(join(root, '..', format))).captions(), ['a red cat', undefined, undefined, undefined], format);
+  }
+  const rows = [{ file_name: 'cat/0.png', label: 'cat', text: 'from the hub' }, { file_name: 'cat/1.png', label: 'cat', prompt: 'made with' }, { file_name: 'dog/0.png', label: 'dog', text: 3 }];
+  await writeFile(join(root, 'metadata.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
+  t.same(await (await openDataset(root)).captions(), ['from the hub', 'made with', undefined]);
+  await writeFile(join(root, 'cat', 'alone.txt'), 'x');
+  await rm(join(root, 'metadata.jsonl'));
+  t.match((await thrown(() => openDataset(root))).message, /only pictures.*cat\/alone\.txt/, 'a text about no picture');
+});
+
 t.test("the hub's parquet files", async (t) => {
   const folder = join(packageRoot, 'test', 'golden', 'parquet');
   const data = await openDataset(folder);
@@ -123,6 +145,7 @@ t.test("the hub's parquet files", async (t) => {
   t.same(data.labels, [0, 1, 1, 1, 0]);
   t.same(data.keys[3], 'train-00001-of-00002.parquet/0');
   for (const [i, { image }] of (await data.load()).entries()) t.same(image, picture(6, 4, 3, i), `picture ${i}`);
+  t.same(await data.captions(), [0, 1, 2, 3, 4].map((i) => `picture ${i}`), 'a column of texts');
   const one = await openDataset(join(folder, 'train-00000-of-00002.parquet'), { classes: ['a', 'b', 'c'] });
   t.same([one.name, [...one.classes], one.labels], ['train-00000-of-00002', ['a', 'b', 'c'], [0, 1, 1]]);
   const root = t.testdir();
@@ -134,7 +157,7 @@ t.test("the hub's parquet files", async (t) => {
   await refused(t, [
     ['half a file', () => openDataset(join(root, 'cut.parquet')), 'ERR_FILE_FORMAT', /Expected a parquet file in '.*cut\.parquet'/],
     ['text', () => openDataset(join(root, 'text.parquet')), 'ERR_FILE_FORMAT', /Expected a parquet file/],
-    ['other columns', () => openDataset(join(root, 'others.parquet')), 'ERR_DATASET', /a column of pictures.*found imago, label, note/],
+    ['other columns', () => openDataset(join(root, 'others.parquet')), 'ERR_DATASET', /a column of pictures.*found imago, label, text/],
     ['too few names', () => openDataset(folder, { classes: ['a'] }), 'ERR_DATASET', /from 0 to 0.*found '1'/],
     ['no file', () => openDataset(join(root, 'none.parquet')), 'ERR_FILE_NOT_FOUND', /none\.parquet/],
   ]);

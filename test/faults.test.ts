@@ -5,8 +5,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { Dataset, fractals, trainClassifier, writeDataset, writeSafetensors, type Image } from 'seedbed';
+import { dataDream, Dataset, fractals, trainClassifier, writeDataset, writeSafetensors, type Image } from 'seedbed';
 import { packageRoot } from '#lib/setup/find.js';
+import { writeFormulaPipeline } from './formula.js';
 import { picture, ramp, run, runScript, thrown } from './support.js';
 
 function dataset(count: number, size = 32): Dataset {
@@ -55,6 +56,24 @@ t.test('a full disk', { skip: small === undefined && 'mounting a small tmpfs nee
     t.same(await readdir(disk), ['kept'], `${name}: nothing half-written is left`);
   }
   t.equal(await readFile(join(disk, 'kept'), 'utf8'), 'old', 'the old file stands');
+});
+
+t.test('a full disk stops a dataset that grows; it goes on once there is room', { skip: small === undefined && 'mounting a small tmpfs needs root' }, async (t) => {
+  const disk = small as string;
+  const root = t.testdir();
+  const options = { model: writeFormulaPipeline(join(root, 'model'), 'sd1'), data: dataset(4), compare: false, threads: 1, adapt: { rank: 1, steps: 1, size: 32 }, generate: { perClass: 6, steps: 1 } } as const;
+  const error = await thrown(() => dataDream({ ...options, out: join(disk, 'grown') }));
+  t.equal(error.code, 'ERR_DISK_FULL', error.message);
+  t.same((await readdir(join(disk, 'grown'), { recursive: true })).filter((name) => name.endsWith('.tmp')), [], 'nothing half-written is left');
+  await run('mount', ['-o', 'remount,size=8m', disk]);
+  await dataDream({ ...options, out: join(disk, 'grown') });
+  await dataDream({ ...options, out: join(root, 'whole') });
+  const picturesOf = async (folder: string): Promise<string[]> => {
+    const names = (await readdir(join(folder, 'images'), { recursive: true })).filter((name) => name.endsWith('.png')).sort();
+    return Promise.all(names.map(async (name) => `${name} ${(await readFile(join(folder, 'images', name))).toString('base64')}`));
+  };
+  t.same(await picturesOf(join(disk, 'grown')), await picturesOf(join(root, 'whole')));
+  await rm(join(disk, 'grown'), { recursive: true });
 });
 
 t.test('a place that cannot be written', { skip: readOnly === undefined && 'mounting a read-only tmpfs needs root' }, async (t) => {

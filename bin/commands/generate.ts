@@ -6,7 +6,7 @@ import type { Diffusion } from '../../lib/diffusion/diffusion.js';
 import type { GenerateOptions } from '../../lib/diffusion/generate-options.js';
 import { isHubName } from '../../lib/diffusion/hub.js';
 import { shippedDiffusion, type LoadDiffusionOptions } from '../../lib/diffusion/load.js';
-import { makePictureFiles, planPictureFiles, type PictureCall, type PictureFile } from '../../lib/diffusion/picture-files.js';
+import { lookForPictures, makePictureFiles, planPictureFiles, type PictureCall, type PictureFile } from '../../lib/diffusion/picture-files.js';
 import { readGenerationSettings, type GenerationSettings } from '../../lib/diffusion/png-metadata.js';
 import { optionsFromSettings } from '../../lib/diffusion/settings-options.js';
 import { ArgumentError, CancelledError, errorFromFile, SeedbedError } from '../../lib/errors.js';
@@ -124,7 +124,8 @@ async function generate(given: string[], options: Options, command: Command): Pr
         if (run.sd.info.imageSize <= SMALL_SIDE) Object.assign(run.options, { batchSize: options.batchSize ?? Math.min(SMALL_BATCH, prompts.length * options.count), enlarge: options.enlarge ?? SMALL_ENLARGED });
         const all = prompts.flatMap((prompt) => Array<string>(options.count).fill(prompt));
         const fileOf = (number: number): string => (extname(out) === '.png' ? out : join(out, `${number}.png`));
-        run.pictures = await planPictureFiles(run.sd, run.call, all, { fileOf, provenance: defined({ revision, variant, ...provenance }), overwrite: options.overwrite ?? false, advice: 'give another --out or --seed, or --overwrite' });
+        run.pictures = planPictureFiles(run.sd, run.call, all, { fileOf, provenance: () => defined({ revision, variant, ...provenance }) });
+        await lookForPictures(run.pictures, { overwrite: options.overwrite ?? false, advice: 'give another --out or --seed, or --overwrite' });
       },
     };
     const make = { title: pictureCount(prompts.length * options.count), run: (_: Run, report: Report) => makePictures(run, report) };

@@ -15,10 +15,12 @@ interface Options {
   model?: string;
   test?: string;
   holdOut?: number;
-  mode?: 'class' | 'dataset';
+  mode?: 'class' | 'dataset' | 'picture';
   shots?: number;
   template?: string[];
   domain?: string;
+  askWith?: string[];
+  captions: boolean;
   rank?: number;
   epochs?: number;
   adaptSteps?: number;
@@ -56,14 +58,16 @@ export function addGrow(program: Command): void {
     .option('--model <model>', "a diffusers folder, a .safetensors file, a hub name, or 'seedling'; default: seedling")
     .option('--test <data>', 'pictures of the same classes to measure on; default: some of the data are held out')
     .option('--hold-out <share>', 'of each class, without --test; default 0.25, 0: no comparison', number)
-    .addOption(new Option('--mode <mode>', 'an adapter for each class, or one for all; default class').choices(['class', 'dataset']))
+    .addOption(new Option('--mode <mode>', 'an adapter for each class, one for all, or one for each picture; default class').choices(['class', 'dataset', 'picture']))
     .option('--shots <n>', 'pictures of each class to learn from; default: all', integer)
     .option('--template <texts...>', "sentences about a picture, with {class}; default 'a {domain}photo of a {class}'")
+    .option('--ask-with <texts...>', 'sentences to generate with, in turn, where not those that were learnt; with {class}')
+    .option('--no-captions', "leave out the pictures' own captions (a .txt file beside each, or a text column)")
     .option('--domain <word>', 'what kind of pictures they are: satellite')
-    .option('--rank <n>', 'of the adapters; default 16', integer)
-    .option('--epochs <n>', 'passes over the pictures; default 200', integer)
+    .option('--rank <n>', 'of the adapters; default 16, with --mode picture 2', integer)
+    .option('--epochs <n>', 'passes over the pictures; default 200, with --mode picture 600', integer)
     .option('--adapt-steps <n>', 'updates of an adapter, instead of passes', integer)
-    .option('--adapt-lr <rate>', 'default 1e-4', number)
+    .option('--adapt-lr <rate>', 'default 1e-4, with --mode picture 1e-3', number)
     .option('--no-text-encoder', 'adapt the UNet only')
     .option('--per-class <n>', 'pictures of each class; default 500', integer)
     .option('--steps <n>', 'of the sampler; default 50', integer)
@@ -104,12 +108,12 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
   if (model === undefined) command.error('error: expected --model');
   const { mode, domain, shots, seed, threads, test, holdOut } = o;
   const options = {
-    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, shard: o.shard, format: o.format }),
+    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, captions: o.captions, shard: o.shard, format: o.format }),
     model,
     data,
     out: o.out,
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder }),
-    generate: defined({ perClass: o.perClass, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
+    generate: defined({ perClass: o.perClass, template: o.askWith, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
     filter: o.filter && defined({ keep: o.keep }),
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),
     signal: interruptible(),

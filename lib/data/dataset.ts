@@ -12,6 +12,8 @@ export interface Sample {
   /** Index into the dataset's classes. */
   label: number;
   className: string;
+  /** A text about this picture, where the data have one. */
+  caption?: string;
 }
 
 /** A picture that was left out, and why. */
@@ -25,12 +27,18 @@ export interface Entry {
   readonly key: string;
   readonly label: number;
   read(): Promise<Uint8Array | Image>;
+  caption?(): Promise<string | undefined>;
 }
 
 /** What a part of the data may be used for. Nothing is ever trained or chosen on `test`. */
 export type Role = 'train' | 'validation' | 'test';
 
 const PARALLEL_DECODES = 8;
+
+/** An empty text is none. */
+async function captionOf(entry: Entry): Promise<string | undefined> {
+  return (await entry.caption?.())?.trim() || undefined;
+}
 
 const subsetSchema = z.strictObject({
   /** Pictures per class. */
@@ -93,11 +101,17 @@ export class Dataset {
     if (entry === undefined) throw new ArgumentError(`Expected an index from 0 to ${this.length - 1} for get, received ${i}`);
     const content = await entry.read();
     const image = content instanceof Uint8Array ? await decodeImage(content, entry.key) : content;
-    return { key: entry.key, image, label: entry.label, className: this.classes[entry.label] ?? '' };
+    const caption = await captionOf(entry);
+    return { key: entry.key, image, label: entry.label, className: this.classes[entry.label] ?? '', ...(caption !== undefined && { caption }) };
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Sample, void, void> {
     for (let i = 0; i < this.length; i++) yield await this.get(i);
+  }
+
+  /** The pictures' own texts, in their order; undefined where there is none. No picture is read. */
+  async captions(): Promise<(string | undefined)[]> {
+    return Promise.all(this.#entries.map((entry) => captionOf(entry)));
   }
 
   /** All pictures, decoded a few at a time. The first that cannot be decoded is named, with the count of all that cannot. */
@@ -156,7 +170,7 @@ export class Dataset {
     const labels = this.classes.map((name) => classes.indexOf(name));
     const unknown = this.#entries.find(({ label }) => (labels[label] ?? -1) < 0);
     if (unknown !== undefined) throw new SeedbedError('ERR_DATASET', `Expected the classes ${classes.join(', ')} in ${this.name}, found '${this.classes[unknown.label]}'`);
-    const entries = this.#entries.map((entry) => ({ key: entry.key, label: labels[entry.label] as number, read: () => entry.read() }));
+    const entries = this.#entries.map((entry) => ({ key: entry.key, label: labels[entry.label] as number, read: () => entry.read(), caption: () => captionOf(entry) }));
     return new Dataset({ ...this.#init(), classes, entries });
   }
 

@@ -28,17 +28,28 @@ async function namesIn(folder: string): Promise<{ folders: string[]; files: stri
   }
 }
 
-/** One folder per class, pictures inside (at any depth). Names are sorted; hidden files do not count. */
+/** The name of the text file about a picture. */
+const captionName = (image: string): string => `${basename(image, extname(image))}.txt`;
+
+/** The text about the picture `name` of a folder, if the folder's `names` have one. */
+export async function captionBeside(folder: string, name: string, names: readonly string[]): Promise<string | undefined> {
+  const file = captionName(name);
+  return names.includes(file) ? Buffer.from(await readBytes(join(folder, file))).toString('utf8').trim() : undefined;
+}
+
+/** One folder per class, pictures inside (at any depth), with captions in `name.txt` beside `name.png` if there are any. Names are sorted; hidden files do not count. */
 export async function openImageFolder(root: string, onCorrupt: 'error' | 'skip'): Promise<Dataset> {
   const { folders: classes, files: stray } = await namesIn(root);
   const entries: Entry[] = [];
   const skipped: Skipped[] = stray.map((name) => ({ key: name, reason: 'it lies beside the class folders' }));
   const walk = async (below: string, label: number): Promise<void> => {
     const { folders, files } = await namesIn(join(root, below));
+    const texts = new Set(files.filter(isImageName).map(captionName));
+    const captions = files.filter((name) => texts.has(name));
     for (const name of files) {
       const key = `${below}/${name}`;
-      if (isImageName(name)) entries.push({ key, label, read: () => readBytes(join(root, key)) });
-      else skipped.push({ key, reason: 'its name has no image extension' });
+      if (isImageName(name)) entries.push({ key, label, read: () => readBytes(join(root, key)), caption: () => captionBeside(join(root, below), name, captions) });
+      else if (!texts.has(name)) skipped.push({ key, reason: 'its name has no image extension' });
     }
     for (const name of folders) await walk(`${below}/${name}`, label);
   };

@@ -8,6 +8,7 @@ export const METADATA_FILE = 'metadata.jsonl';
 interface Row {
   file_name: string;
   label: string | number;
+  caption: string | undefined;
 }
 
 /** The rows of a `metadata.jsonl`, one object a line. `rowOf` gives undefined for one that lacks what is `expected`. Throws `ERR_FILE_FORMAT` naming the line. */
@@ -27,17 +28,23 @@ export async function readMetadata<Row>(path: string, rowOf: (value: Readonly<Re
   });
 }
 
-function rowOf({ file_name: file, label }: Readonly<Record<string, unknown>>): Row | undefined {
-  return typeof file === 'string' && (typeof label === 'string' || typeof label === 'number') ? { file_name: file, label } : undefined;
+/** What a row of the hub's image folders, or of their tables, says of its picture. */
+export function captionIn({ text, caption, prompt }: Readonly<Record<string, unknown>>): string | undefined {
+  return [text, caption, prompt].find((value) => typeof value === 'string');
 }
 
-/** A folder with `metadata.jsonl`: one object a line, `file_name` relative to the folder and `label` (name or number). */
+function rowOf(row: Readonly<Record<string, unknown>>): Row | undefined {
+  const { file_name: file, label } = row;
+  return typeof file === 'string' && (typeof label === 'string' || typeof label === 'number') ? { file_name: file, label, caption: captionIn(row) } : undefined;
+}
+
+/** A folder with `metadata.jsonl`: one object a line, `file_name` relative to the folder, `label` (name or number), and perhaps `text`, a caption. */
 export async function openMetadata(root: string): Promise<Dataset> {
   const path = join(root, METADATA_FILE);
   const rows = await readMetadata(path, rowOf, '"file_name" and "label"');
   const numeric = rows.every(({ label }) => typeof label === 'number');
   const classes = [...new Set(rows.map(({ label }) => label))].sort((a, b) => (numeric ? Number(a) - Number(b) : String(a) < String(b) ? -1 : 1)).map(String);
   const places = new Map(classes.map((name, i) => [name, i]));
-  const entries = rows.map((row) => ({ key: row.file_name, label: places.get(String(row.label)) as number, read: () => readBytes(join(root, row.file_name)) }));
+  const entries = rows.map((row) => ({ key: row.file_name, label: places.get(String(row.label)) as number, read: () => readBytes(join(root, row.file_name)), caption: () => Promise.resolve(row.caption) }));
   return new Dataset({ name: basename(root), classes, entries });
 }

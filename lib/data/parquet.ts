@@ -11,6 +11,7 @@ export const PARQUET_FILE = /\.parquet$/;
 
 const METADATA_KEY = 'huggingface';
 const IMAGE_COLUMNS = ['image', 'img', 'picture'];
+const CAPTION_COLUMNS = ['text', 'caption', 'prompt'];
 const LABEL_COLUMNS = ['label', 'labels', 'class', 'fine_label'];
 
 /** What the hub's library says of the columns. */
@@ -21,6 +22,7 @@ type Features = z.output<typeof featuresSchema>['info']['features'];
 interface Row {
   image: Uint8Array;
   label: string;
+  caption: string | undefined;
 }
 
 async function partsOf(path: string): Promise<string[]> {
@@ -50,16 +52,17 @@ async function readPart(path: string, budget: MemoryBudget): Promise<{ rows: Row
     const columns = topLevel(metadata.schema);
     const [image, label] = [columnOf(columns, features, 'Image', IMAGE_COLUMNS), columnOf(columns, features, 'ClassLabel', LABEL_COLUMNS)];
     if (image === undefined || label === undefined) throw new SeedbedError('ERR_DATASET', `Expected a column of pictures (${IMAGE_COLUMNS.join(', ')}) and one of labels (${LABEL_COLUMNS.join(', ')}) in '${path}', found ${columns.join(', ')}`);
+    const caption = CAPTION_COLUMNS.find((name) => columns.includes(name));
     const rows: Row[] = [];
     // Row group by row group: the whole file would be in memory twice.
     for (let first = 0, group = 0; group < metadata.row_groups.length; group++) {
       const last = first + Number(metadata.row_groups[group]?.num_rows ?? 0);
-      const objects = await parquetReadObjects({ file, metadata, columns: [image, label], rowStart: first, rowEnd: last, utf8: false });
+      const objects = await parquetReadObjects({ file, metadata, columns: [image, label, ...(caption === undefined ? [] : [caption])], rowStart: first, rowEnd: last, utf8: false });
       for (const [i, object] of objects.entries()) {
         const bytes = bytesOf(object[image]);
         if (bytes === undefined) throw new SeedbedError('ERR_DATASET', `Expected the bytes of a picture in row ${first + i} of '${path}', found none`);
         budget.take(bytes.length, path);
-        rows.push({ image: bytes, label: labelText(object[label]) });
+        rows.push({ image: bytes, label: textOf(object[label]), caption: caption && textOf(object[caption]) });
       }
       first = last;
     }
@@ -89,8 +92,8 @@ function bytesOf(value: unknown): Uint8Array | undefined {
   return bytes instanceof Uint8Array && bytes.length > 0 ? bytes : undefined;
 }
 
-/** A label is a number or a text; anything else is none. */
-function labelText(value: unknown): string {
+/** A label is a number or a text, a caption a text; anything else is none. */
+function textOf(value: unknown): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8');
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? String(value) : '';
 }
@@ -106,5 +109,5 @@ export async function openParquet(path: string, names?: readonly string[]): Prom
     rows.push(...read.rows.map((row, i) => ({ ...row, key: `${basename(part)}/${i}` })));
   }
   const { classes, indices } = labelIndices(rows, names ?? stored);
-  return new Dataset({ name: basename(path).replace(PARQUET_FILE, ''), classes, entries: rows.map(({ key, image }, i): Entry => ({ key, label: indices[i] as number, read: () => Promise.resolve(image) })) });
+  return new Dataset({ name: basename(path).replace(PARQUET_FILE, ''), classes, entries: rows.map(({ key, image, caption }, i): Entry => ({ key, label: indices[i] as number, read: () => Promise.resolve(image), caption: () => Promise.resolve(caption) })) });
 }

@@ -16,6 +16,7 @@ interface TarSample {
   key: string;
   image?: Uint8Array;
   label?: string;
+  caption?: string;
 }
 
 /** `name-{000..012}.tar` names 13 files; a folder, all tars in it; else the file itself. */
@@ -52,7 +53,7 @@ async function readShard(path: string, budget: MemoryBudget): Promise<TarSample[
       const { name, type, size } = entry.header;
       const { key, field } = splitName(name);
       const isImage = isImageName(`x.${field}`);
-      if (type !== 'file' || (!isImage && field !== 'cls')) {
+      if (type !== 'file' || (!isImage && field !== 'cls' && field !== 'txt')) {
         entry.resume();
         continue;
       }
@@ -60,6 +61,7 @@ async function readShard(path: string, budget: MemoryBudget): Promise<TarSample[
       const content = await buffer(entry);
       const sample = samples.get(key) ?? { key };
       if (isImage) sample.image = content;
+      else if (field === 'txt') sample.caption = content.toString('utf8');
       else sample.label = content.toString('utf8').trim();
       samples.set(key, sample);
     }
@@ -68,10 +70,10 @@ async function readShard(path: string, budget: MemoryBudget): Promise<TarSample[
     if ((error as NodeJS.ErrnoException).code !== undefined) throw errorFromFile(error, 'read', path);
     throw new SeedbedError('ERR_FILE_FORMAT', `Expected a tar file in '${path}', found something else (${(error as Error).message})`, { cause: error });
   }
-  return [...samples.values()];
+  return [...samples.values()].filter(({ image, label }) => image !== undefined || label !== undefined); // texts alone are no samples
 }
 
-/** WebDataset shards: pictures with a `.cls` file of the same base name, a class index or name. Held in memory, encoded. */
+/** WebDataset shards: pictures with a `.cls` file of the same base name, a class index or name, and perhaps a caption in a `.txt` file. Held in memory, encoded. */
 export async function openWebDataset(path: string, names?: readonly string[]): Promise<Dataset> {
   const budget = new MemoryBudget();
   const samples: (TarSample & { shard: string })[] = [];
@@ -82,7 +84,7 @@ export async function openWebDataset(path: string, names?: readonly string[]): P
   }
   const labelled = samples.map(({ key, label = '' }) => ({ key, label }));
   const { classes, indices } = labelIndices(labelled, names ?? (labelled.every(({ label }) => /^\d+$/.test(label)) ? await namesBeside(path) : undefined));
-  const entries = samples.map(({ key, image }, i): Entry => ({ key, label: indices[i] as number, read: () => Promise.resolve(image as Uint8Array) }));
+  const entries = samples.map(({ key, image, caption }, i): Entry => ({ key, label: indices[i] as number, read: () => Promise.resolve(image as Uint8Array), caption: () => Promise.resolve(caption) }));
   return new Dataset({ name: basename(path).replace(TAR_FILE, ''), classes, entries });
 }
 

@@ -14,7 +14,7 @@ const SAMPLES_PER_SHARD = 10_000;
 const EPOCH = new Date(0); // tars of the same samples are the same bytes
 
 const writeSchema = z.strictObject({
-  /** One folder per class (default), or tars with a `.cls` index per picture and `classes.txt` beside them. */
+  /** One folder per class (default), or tars with a `.cls` index per picture and `classes.txt` beside them. Captions become `.txt` files of the same name. */
   format: z.enum(['imagefolder', 'webdataset']).optional(),
   /** Pictures per tar. Default 10,000. */
   samplesPerShard: positiveInt.optional(),
@@ -51,6 +51,7 @@ async function writeImageFolder(root: string, samples: Samples): Promise<number>
     written.add(path);
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, await encodePng(sample.image));
+    if (sample.caption !== undefined) await writeFile(path.replace(/png$/, 'txt'), sample.caption);
   }
   return written.size;
 }
@@ -85,6 +86,7 @@ async function writeShards(root: string, samples: Samples, perShard: number): Pr
     const key = String(count++).padStart(8, '0');
     await add(`${key}.png`, await encodePng(sample.image));
     await add(`${key}.cls`, Buffer.from(String(sample.label)));
+    if (sample.caption !== undefined) await add(`${key}.txt`, Buffer.from(sample.caption));
   }
   await close();
   await writeFile(join(root, 'classes.txt'), `${Array.from({ length: classes.length }, (_, label) => classes[label] ?? '').join('\n')}\n`);

@@ -39,22 +39,28 @@ export interface PictureProgress {
 interface PlanOptions {
   /** Where the picture of a seed goes. */
   fileOf: (seed: number, index: number) => string;
-  /** Goes into the settings too, of all pictures and of each. */
-  provenance?: Readonly<Record<string, unknown>>;
-  /** What the picture of each prompt begins with, and what its settings say of that. */
-  images?: readonly { image: Image; provenance: Readonly<Record<string, unknown>> }[];
+  /** Goes into a picture's settings too. */
+  provenance?: (index: number) => Readonly<Record<string, unknown>>;
+  /** What the picture of each prompt begins with. */
+  images?: readonly Image[];
+}
+
+interface LookOptions {
   /** Make pictures anew that were made with other settings. Default: an error names the first. */
   overwrite?: boolean;
   /** What that error advises. */
   advice?: string;
 }
 
-/** One picture for each prompt, with seeds one after the other, and whether it is there. Throws `ERR_FILE_WRITE` for a file that holds something else. */
-export async function planPictureFiles(sd: Diffusion, call: PictureCall, prompts: readonly string[], { fileOf, provenance, images, overwrite = false, advice = 'choose another folder' }: PlanOptions): Promise<PictureFile[]> {
-  const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], ...(images && { image: images.map(({ image }) => image) }) });
-  const pictures = seeds.map((seed, i) => ({ file: fileOf(seed, i), seed, prompt: prompts[i] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance, ...images?.[i]?.provenance }, exists: false, ...(images && { image: images[i]?.image as Image }) }));
+/** One picture for each prompt, with seeds one after the other; none is looked for. */
+export function planPictureFiles(sd: Diffusion, call: PictureCall, prompts: readonly string[], { fileOf, provenance, images }: PlanOptions): PictureFile[] {
+  const { seeds, settings } = sd.plan({ ...call, prompt: [...prompts], ...(images && { image: [...images] }) });
+  return seeds.map((seed, i) => ({ file: fileOf(seed, i), seed, prompt: prompts[i] as string, settings: { ...(settings[i] as GenerationSettings), ...provenance?.(i) }, exists: false, ...(images && { image: images[i] as Image }) }));
+}
+
+/** Notes which of them are there. Throws `ERR_FILE_WRITE` for a file that holds something else. */
+export async function lookForPictures(pictures: readonly PictureFile[], { overwrite = false, advice = 'choose another folder' }: LookOptions = {}): Promise<void> {
   for (const picture of pictures) picture.exists = (await stateOf(picture, overwrite, advice)) === 'there';
-  return pictures;
 }
 
 async function stateOf({ file, settings }: PictureFile, overwrite: boolean, advice: string): Promise<'there' | 'to write'> {

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
-import { isImageName, readBytes } from '../data/image-folder.js';
-import { METADATA_FILE, readMetadata } from '../data/metadata.js';
+import { extname, join } from 'node:path';
+import { captionBeside, isImageName } from '../data/image-folder.js';
+import { captionIn, METADATA_FILE, readMetadata } from '../data/metadata.js';
 import { ArgumentError, errorFromFile, SeedbedError } from '../errors.js';
 import { readImage, type Image } from '../image.js';
 import { native } from '../native.js';
@@ -13,10 +13,11 @@ export interface CaptionedImage {
 }
 
 const LEAST_SIDE = 8;
+const LONGEST = 64; // times the short side
 
 /**
  * Pictures of a folder (sorted as people count: 2 before 10) or as given, their short side brought to `size` pixels; `center`
- * also cuts them square. A caption of its own wins over `prompt`.
+ * also cuts them square. Of a picture more than 64 times as long as wide the middle is taken. A caption of its own wins over `prompt`.
  */
 export async function loadTrainingImages(source: string | readonly Image[], prompt: string | readonly string[] | undefined, options: { size: number; crop: 'random' | 'center' }): Promise<CaptionedImage[]> {
   const found = typeof source === 'string' ? await readFolder(source) : source.map((image, i) => ({ name: `image ${i}`, image, caption: undefined }));
@@ -49,29 +50,25 @@ async function readFolder(folder: string): Promise<Found[]> {
   return Promise.all(images.map(async (name) => ({ name, image: await readImage(join(folder, name)), caption: captions.get(name) ?? (await captionBeside(folder, name, names)) })));
 }
 
-async function captionBeside(folder: string, name: string, names: readonly string[]): Promise<string | undefined> {
-  const file = `${basename(name, extname(name))}.txt`;
-  return names.includes(file) ? Buffer.from(await readBytes(join(folder, file))).toString('utf8').trim() : undefined;
-}
-
 /** A picture's caption, as the hub's image folders have it: { "file_name": ..., "text": ... }. */
-function captionOf({ file_name: file, text, prompt }: Readonly<Record<string, unknown>>): [string, string] | undefined {
-  const caption = text ?? prompt;
-  return typeof file === 'string' && typeof caption === 'string' ? [file, caption] : undefined;
+function captionOf(row: Readonly<Record<string, unknown>>): [string, string] | undefined {
+  const [file, caption] = [row['file_name'], captionIn(row)];
+  return typeof file === 'string' && caption !== undefined ? [file, caption] : undefined;
 }
 
 function prepare(image: Image, name: string, { size, crop }: { size: number; crop: 'random' | 'center' }): Image {
   const short = Math.min(image.width, image.height);
   if (short < LEAST_SIDE) throw new SeedbedError('ERR_IMAGE', `Expected pictures of at least ${LEAST_SIDE} pixels a side, '${name}' has ${image.width} x ${image.height}`);
+  const whole = middle(image, LONGEST * short);
   const side = (length: number): number => Math.max(size, Math.round((length * size) / short));
-  const scaled = short === size ? image : native().resizeImage({ image, width: side(image.width), height: side(image.height), filter: 'bilinear' });
-  return rgbSquare(scaled, crop === 'center' ? size : undefined);
+  const scaled = short === size ? whole : native().resizeImage({ image: whole, width: side(whole.width), height: side(whole.height), filter: 'bilinear' });
+  return middle(scaled, crop === 'center' ? size : Infinity);
 }
 
-/** Three channels; with `side` the square in the middle. */
-function rgbSquare(image: Image, side: number | undefined): Image {
-  const width = side ?? image.width;
-  const height = side ?? image.height;
+/** The part in the middle, with sides of at most `longest`, in three channels. */
+function middle(image: Image, longest: number): Image {
+  const width = Math.min(longest, image.width);
+  const height = Math.min(longest, image.height);
   if (image.channels === 3 && width === image.width && height === image.height) return image;
   const left = (image.width - width) >> 1;
   const top = (image.height - height) >> 1;

@@ -75,7 +75,7 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
       const path = join(own.folder, `${fileNameOf(name)}.safetensors`);
       const skipped = own.resume && existsSync(path);
       if (skipped) {
-        checkSettings(path, shared);
+        checkSettings(path, { ...shared, ...(shared.warmupSteps !== undefined && { warmupSteps: Math.min(shared.warmupSteps, shared.steps ?? Infinity) }) });
         await rm(checkpointOf(path), { force: true }); // left by a run that was killed right after the adapter was written
       }
       emit({ type: 'class', name, done, total: all.length, skipped });

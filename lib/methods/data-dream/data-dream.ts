@@ -17,7 +17,7 @@ import { writeRecord, type Part } from '../../report/record.js';
 import { renderReport } from '../../report/report.js';
 import { compareArms, initOf, realClassifier, type Gain } from './compare.js';
 import { filterPictures, type GrownClass } from './filter.js';
-import { dataDreamSchema, type DataDreamOptions, type DataDreamSettings } from './options.js';
+import { dataDreamSchema, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
 import { adapt, checkAdapters, generate, planClass, unfinished, type ProduceEvent } from './produce.js';
 import { openReal, type RealPictures } from './real.js';
 import { growRecord } from './record.js';
@@ -61,7 +61,7 @@ export interface DataDreamResult {
  * Throws `ERR_INVALID_ARGUMENT`, `ERR_DATASET`, `ERR_SHOTS`, `ERR_IMAGE`, `ERR_DATA_LEAK`, and what `loadDiffusion` and `trainLora` throw.
  */
 export function dataDream(options: DataDreamOptions): Job<DataDreamEvent, DataDreamResult> {
-  const settings = checkOptions(dataDreamSchema, options, 'dataDream');
+  const settings = settingsOf(checkOptions(dataDreamSchema, options, 'dataDream'));
   const { shard } = settings;
   if (shard !== undefined && shard.index > shard.count) throw new ArgumentError(`Expected a shard from 1 to ${shard.count}, received ${shard.index}`);
   if (settings.filter !== false && settings.filter.keep < 1 && settings.compare === false) throw new ArgumentError('Expected compare with filter.keep, which asks a classifier of the real pictures');
@@ -73,6 +73,8 @@ async function writeShards(synthetic: Dataset, work: Work): Promise<void> {
   await rm(work.shards, { recursive: true, force: true });
   await writeDataset(work.shards, synthetic, { format: 'webdataset' });
 }
+
+const ADAPTERS = { class: 'an adapter for each class', dataset: 'one adapter', picture: 'an adapter for each picture' } as const;
 
 class Run {
   readonly #settings: DataDreamSettings;
@@ -134,7 +136,7 @@ class Run {
     const sd = own ? await this.#stage('load', model, () => follow(loadDiffusion(model, { dtype: 'float32', ...(threads && { threads }), signal }), emit)) : model;
     try {
       checkAdapters(sd);
-      await this.#stage('adapt', mode === 'class' ? 'an adapter for each class' : 'one adapter', () => adapt(sd, train, this.#settings, work, this.#context));
+      await this.#stage('adapt', ADAPTERS[mode], () => adapt(sd, train, this.#settings, work, this.#context));
       await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train, this.#settings, work, this.#context));
       if (unfinished(train.classes, this.#settings, work).length > 0) return undefined;
       return await this.#stage('filter', filter === false ? 'nothing is left out' : 'what is of no use', () => this.#filter(sd, train, work));

@@ -27,6 +27,8 @@ interface Scored {
 /** The generated pictures of a class. */
 export interface GrownClass {
   name: string;
+  /** What the first was asked for with. */
+  prompt: string;
   generated: number;
   dropped: Record<Dropped['kind'], number>;
   /** Files of the first that stay and that do not. */
@@ -98,7 +100,7 @@ function dropUnsure(scored: readonly Scored[], keep: number): void {
 function summaryOf(name: string, scored: readonly Scored[]): GrownClass {
   const count = (kind: Dropped['kind']): number => scored.filter(({ dropped }) => dropped?.kind === kind).length;
   const files = (left: boolean, most: number): string[] => scored.filter(({ dropped }) => (dropped !== undefined) === left).slice(0, most).map(({ made }) => made.file);
-  return { name, generated: scored.length, dropped: { twin: count('twin'), unsure: count('unsure') }, shown: { kept: files(false, SHOWN.kept), dropped: files(true, SHOWN.dropped) } };
+  return { name, prompt: scored[0]?.made.prompt ?? '', generated: scored.length, dropped: { twin: count('twin'), unsure: count('unsure') }, shown: { kept: files(false, SHOWN.kept), dropped: files(true, SHOWN.dropped) } };
 }
 
 function rowOf({ made, agreement, dropped }: Scored): string {

@@ -2,33 +2,33 @@ import { z } from 'zod';
 import { Dataset } from '../../data/dataset.js';
 import { Diffusion } from '../../diffusion/diffusion.js';
 import { generateSchema } from '../../diffusion/generate-options.js';
-import { abortSignal, positiveInt, seed, share } from '../../options.js';
+import { abortSignal, defined, positiveInt, seed, share } from '../../options.js';
 import { sentenceFields, sentencesAbout, type Sentences } from '../../sentences.js';
 import { MODEL_NAMES } from '../../train-options.js';
 
 const dataset = z.union([z.string().min(1), z.instanceof(Dataset)], { error: 'a path or a dataset' });
 const { sampler } = generateSchema.shape;
 
-/** How the model learns the pictures: LoRA factors in the attention of UNet and text encoder. */
+/** How the model learns the pictures: LoRA factors in the attention of UNet and text encoder. Where two defaults are named, the second is that of `mode: 'picture'`. */
 const adaptSchema = z.strictObject({
-  /** Inner width of the factors. Default 16. */
-  rank: positiveInt.max(4096).default(16),
-  /** Passes over the pictures. Default 200. */
-  epochs: positiveInt.default(200),
+  /** Inner width of the factors. Default 16, 2. */
+  rank: positiveInt.max(4096).optional(),
+  /** Passes over the pictures. Default 200, 600. */
+  epochs: positiveInt.optional(),
   /** Updates, instead of passes. */
   steps: positiveInt.optional(),
   /** Pictures per update. Default 8, or as many as there are. */
   batchSize: positiveInt.max(1024).optional(),
-  /** Default 1e-4. */
-  lr: z.number().min(0).max(1000).default(1e-4),
+  /** Default 1e-4, 1e-3. */
+  lr: z.number().min(0).max(1000).optional(),
   /** After the warm-up. Default cosine. */
   lrSchedule: z.enum(['cosine', 'constant']).default('cosine'),
-  /** Updates in which the rate grows. Default 100, at most a quarter of all. */
+  /** Updates in which the rate grows. Default 100, at most a quarter of all; 10. */
   warmupSteps: z.int().min(0).optional(),
-  /** Adapt the text encoder too. Default true. */
-  textEncoder: z.boolean().default(true),
-  /** Which square of a picture. Default random. */
-  crop: z.enum(['random', 'center']).default('random'),
+  /** Adapt the text encoder too. Default true, false. */
+  textEncoder: z.boolean().optional(),
+  /** Which square of a picture. Default random, center. */
+  crop: z.enum(['random', 'center']).optional(),
   /** Half of the uses left-right. Default false: text and road signs have a side. */
   flip: z.boolean().default(false),
   /** Pixels of a side. Default: the model's own. */
@@ -38,6 +38,8 @@ const adaptSchema = z.strictObject({
 const generateFields = z.strictObject({
   /** Pictures per class. Default 500. */
   perClass: positiveInt.max(10_000_000).default(500),
+  /** Sentences to ask for pictures with, where not those that were learnt: a bank of backgrounds, say. Picture i gets the i-th in turn. */
+  template: sentenceFields.template.optional(),
   /** Of the sampler. Default 50. */
   steps: positiveInt.max(1000).default(50),
   /** Low, so that pictures differ. Default 2. */
@@ -105,13 +107,18 @@ export const dataDreamSchema = z.strictObject({
   holdOut: share.default(0.25),
   /** Folder of adapters, pictures and results. A run that was stopped goes on there. */
   out: z.string().min(1),
-  /** One adapter for each class, or one for all. Default class. */
-  mode: z.enum(['class', 'dataset']).default('class'),
+  /**
+   * One adapter for each class, one for all, or one for each picture, of which two of a class are put together, half of each, when pictures are made: every pair as often
+   * (LoFT, github.com/ExplainableML/LoFT). Default class.
+   */
+  mode: z.enum(['class', 'dataset', 'picture']).default('class'),
   /** Pictures per class to learn from. Default: all. */
   shots: positiveInt.optional(),
   ...sentenceFields,
   /** Sentences about a picture, with {class} and perhaps {domain}; of several, picture i gets the i-th in turn. Default 'a {domain}photo of a {class}'. */
   template: sentenceFields.template.default('a {domain}photo of a {class}'),
+  /** Use pictures' own captions, where they have some, in place of `template`; generated pictures get those of their class in turn. Default true. */
+  captions: z.boolean().default(true),
   adapt: adaptSchema.prefault({}),
   generate: generateFields.prefault({}),
   /** What is left out of the generated pictures; false: nothing. */
@@ -128,7 +135,16 @@ export const dataDreamSchema = z.strictObject({
 });
 
 export type DataDreamOptions = z.input<typeof dataDreamSchema>;
-export type DataDreamSettings = z.output<typeof dataDreamSchema>;
+
+const PAPER = { rank: 16, epochs: 200, lr: 1e-4, textEncoder: true, crop: 'random' } as const;
+const LOFT = { rank: 2, epochs: 600, lr: 1e-3, warmupSteps: 10, batchSize: 1, textEncoder: false, crop: 'center' } as const;
+
+type Parsed = z.output<typeof dataDreamSchema>;
+type Adapt = { [Name in keyof Parsed['adapt']]: Exclude<Parsed['adapt'][Name], undefined> };
+export type DataDreamSettings = Omit<Parsed, 'adapt'> & { adapt: Adapt & Required<Pick<Adapt, keyof typeof PAPER>> };
+
+/** With the defaults that depend on the mode. */
+export const settingsOf = (parsed: Parsed): DataDreamSettings => ({ ...parsed, adapt: { ...(parsed.mode === 'picture' ? LOFT : PAPER), ...(defined(parsed.adapt) as Adapt) } });
 
 /** The sentence about picture `i` of a class. */
 export function promptOf(sentences: Sentences, className: string, i: number): string {

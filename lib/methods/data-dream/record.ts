@@ -5,7 +5,6 @@ import { originOf } from '../../report/origin.js';
 import type { GrowRecord } from '../../report/record.js';
 import { BOTH, REAL } from './compare.js';
 import type { DataDreamResult } from './data-dream.js';
-import { promptOf } from './options.js';
 
 const SHOWN_REAL = 4; // pictures of a class
 const SHOWN_CLASSES = 50; // more would make no page to read
@@ -14,13 +13,13 @@ const GAP = 4;
 
 /** What `seedbed report` shows of a finished run. */
 export async function growRecord({ settings, preflight, classes = [], real: { train, test }, gain, notCompared, parts }: DataDreamResult, model: string): Promise<GrowRecord> {
-  const { template, domain, names, adapt, generate, filter, compare, mode, seed } = settings;
+  const { template, domain, names, captions, adapt, generate, filter, compare, mode, seed } = settings;
   const shown: GrowRecord['classes'] = [];
-  for (const [label, { name, generated, dropped, shown: files }] of classes.entries()) {
+  for (const [label, { name, prompt, generated, dropped, shown: files }] of classes.entries()) {
     const isShown = label < SHOWN_CLASSES;
     shown.push({
       name,
-      prompt: promptOf(settings, name, 0),
+      prompt,
       shots: train.counts[label] ?? 0,
       generated,
       dropped: dropped.twin + dropped.unsure,
@@ -44,7 +43,7 @@ export async function growRecord({ settings, preflight, classes = [], real: { tr
     origin: await originOf(),
     name: train.name,
     model,
-    settings: flattened({ mode, seed, template, domain, names, adapt, generate, filter, compare }),
+    settings: flattened({ mode, seed, template, domain, names, captions, adapt, generate, filter, compare }),
     warnings: preflight.warnings,
     classes: shown,
     reasons: reasons.filter(({ count }) => count > 0),

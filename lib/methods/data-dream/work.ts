@@ -59,10 +59,10 @@ export class Work {
 /** What decides a run's files: another run in the same folder must have the same. */
 type Spec = Record<string, unknown>;
 
-/** A digest of labelled pictures: names, labels and bytes. */
+/** A digest of labelled pictures: names, labels, bytes and captions. */
 export async function digestOf(data: Dataset): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(data.classes));
-  for await (const { key, label, image } of data) hash.update(JSON.stringify([key, label, image.width, image.height, image.channels])).update(image.data);
+  for await (const { key, label, image, caption } of data) hash.update(JSON.stringify([key, label, image.width, image.height, image.channels, ...(caption === undefined ? [] : [caption])])).update(image.data);
   return hash.digest('hex').slice(0, 16);
 }
 
