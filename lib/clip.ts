@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { z } from 'zod';
 import { Dataset } from './data/dataset.js';
 import { CLIP_MEAN, CLIP_STD } from './diffusion/clip-config.js';
@@ -13,7 +11,6 @@ import { Job, runNative } from './job.js';
 import { native, type ClipClassifierHandle, type ClipHandle, type NativeTrainResult, type TrainEvent } from './native.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
 import { checkNames, sentenceFields, sentencesAbout } from './sentences.js';
-import { packageRoot } from './setup/find.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
 import { augmentSchema, nativeTrainOptions } from './train-options.js';
@@ -210,16 +207,12 @@ export function trainClipClassifier(options: TrainClipClassifierOptions): Job<Tr
   }, options);
 }
 
-/** Dual encoders that come with the package, by name. */
-export const shippedClips = (): string[] => ['seedling'].filter((name) => existsSync(join(packageRoot, 'models', name, 'clip', 'text_encoder', 'config.json')));
-
 /**
  * Loads a CLIP: a folder of transformers' `CLIPModel` (with its tokenizer), a folder with `text_encoder/`, `image_encoder/` and `tokenizer/` as `trainClip` writes it, or
  * `seedling`, the small one that comes with the package. In float32 on the CPU. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`, `ERR_WEIGHTS`, `ERR_NOT_FINITE`.
  */
 export async function loadClip(source: string): Promise<Clip> {
   if (typeof source !== 'string' || source === '') throw new ArgumentError('Expected the folder of a CLIP for loadClip');
-  const folder = shippedClips().includes(source) && !existsSync(source) ? join(packageRoot, 'models', source, 'clip') : source;
-  const { tokenizer, ...towers } = await readClip(folder);
+  const { tokenizer, ...towers } = await readClip(source);
   return new Clip(native().createClip(towers), await loadTokenizer(tokenizer));
 }

@@ -1,13 +1,13 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|unet] [--threads N] [--unet-steps N] [--start FOLDER]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|unet] [--threads N] [--words-steps N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
-// says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier run, to go on from its weights
-// with a rate that rises again.
+// says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier result (FOLDER/unet/unet), to go on from
+// its weights and its text encoder's with a rate that rises again.
 
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.js';
@@ -44,7 +44,7 @@ const STAGES = {
       ...common('clip'), tokenizer: TOKENIZER, steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation: unseenStyle(), evaluateEvery: 200, checkpointEvery: 50,
     });
   },
-  // What a thing is called, once position, colours and number are known: in batches of plain drawings only the names tell them apart.
+  // What a thing is called, once position, colours and number are known: in batches that are mostly plain drawings hardly anything else tells them apart.
   words: () => {
     const all = readSet(values.corpus, 'train');
     const plain = all.entries.flatMap((entry, i) => (isPlain(entry) && entry.style !== 'photo' ? [i] : []));
@@ -57,7 +57,7 @@ const STAGES = {
     const held = readSet(values.corpus, 'heldout-pairs');
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
-      ...common('unet'), vae: join(values.work, 'vae'), clip: join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
+      ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
       repeats: entries.map((entry) => (isPlain(entry) && entry.style !== 'photo' ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },

@@ -7,6 +7,7 @@ import { dataDream, Dataset, encodePng, loadDiffusion, openDataset, preflight, r
 import { squared } from '#lib/image.js';
 import { promptOf } from '#lib/methods/data-dream/options.js';
 import { readRecord, type GrowRecord } from '#lib/report/record.js';
+import { seedbed } from './command.js';
 import { writeFormulaPipeline } from './formula.js';
 import { picture, refused, runScript, thrown, worst } from './support.js';
 
@@ -167,11 +168,11 @@ t.test('one adapter for all classes; what was stopped goes on', async (t) => {
 
 t.test('an adapter for each picture, two of a class together', async (t) => {
   const out = place('pictures');
-  const options = { ...small, out, mode: 'picture', compare: false, filter: false, adapt: { steps: 3, size: 32 }, generate: { ...small.generate, perClass: 7 } } as const;
+  const options = { ...small, out, mode: 'picture', compare: false, filter: false, adapt: { steps: 4, size: 32, lr: 0.05, warmupSteps: 1 }, generate: { ...small.generate, perClass: 7 } } as const;
   const job = dataDream(options);
   for await (const event of job) if (event.type === 'progress' && event.picture > 3) break;
   const whole = await dataDream(options);
-  t.match(whole.settings.adapt, { rank: 2, lr: 1e-3, batchSize: 1, textEncoder: false, crop: 'center' }, "LoFT's defaults");
+  t.match(whole.settings.adapt, { rank: 2, batchSize: 1, epochs: 600, textEncoder: false, crop: 'center' }, "LoFT's defaults");
   t.equal(readdirSync(join(out, 'loras')).length, 9);
   const rows = rowsOf(join(out, 'images', 'metadata.jsonl'));
   const used = rows.slice(0, 7).map(({ lora }) => String(lora));
@@ -184,11 +185,16 @@ t.test('an adapter for each picture, two of a class together', async (t) => {
 
   using sd = await loadDiffusion(model, { dtype: 'float32', threads: 1 });
   const hashOf = new Map(readdirSync(join(out, 'loras')).map((name) => [createHash('sha256').update(readFileSync(join(out, 'loras', name))).digest('hex'), join(out, 'loras', name)]));
-  for (const hash of (used[0] ?? '').split('+')) sd.loras.add(hashOf.get(hash) ?? '', { name: hash, scale: 0.5 });
-  const { images } = await sd.generate({ prompt: ['a photo of a F-16A/B', 'a photo of a F-16A/B'], seed: Number(rows[0]?.['seed']), steps: 2, guidanceScale: 2, batchSize: 2, threads: 1 });
+  const [one = '', two = ''] = (used[0] ?? '').split('+');
   const made = await readImage(join(out, 'images', 'F-16A%2FB', '000000.png'));
-  const apart = made.data.reduce((most, value, i) => Math.max(most, Math.abs(value - (images[0]?.data[i] ?? 0))), 0);
-  t.ok(apart <= 1, `half of both adapters beside the weights gives the same picture, within ${apart} of 255`);
+  const apart = async (scales: Record<string, number>): Promise<number> => {
+    for (const [hash, scale] of Object.entries(scales)) sd.loras.add(hashOf.get(hash) ?? '', { name: hash, scale });
+    const { images } = await sd.generate({ prompt: ['a photo of a F-16A/B', 'a photo of a F-16A/B'], seed: Number(rows[0]?.['seed']), steps: 2, guidanceScale: 2, batchSize: 2, threads: 1 });
+    for (const hash of Object.keys(scales)) sd.loras.remove(hash);
+    return made.data.reduce((most, value, i) => Math.max(most, Math.abs(value - (images[0]?.data[i] ?? 0))), 0);
+  };
+  t.ok((await apart({ [one]: 0.5, [two]: 0.5 })) <= 1, 'half of both adapters beside the weights gives the same picture');
+  for (const [what, scales] of Object.entries({ none: {}, 'one alone': { [one]: 1 }, 'both whole': { [one]: 1, [two]: 1 } })) t.ok((await apart(scales)) > 3, `${what} gives another`);
 
   const alone = await dataDream({ ...options, data: dataset(1), out: place('pictures-alone'), generate: { ...small.generate, perClass: 2 } });
   t.match(rowsOf(join(place('pictures-alone'), 'images', 'metadata.jsonl'))[0], { lora: /^[0-9a-f]{64}$/ }, 'a single picture has no partner');
@@ -199,12 +205,16 @@ t.test("pictures' own captions, and a bank of sentences to ask with", async (t) 
   const plain = dataset(2);
   const entries = (await plain.load()).map(({ key, image, label }, i) => ({ key, label, read: () => Promise.resolve(image), caption: () => Promise.resolve(i % 2 === 0 ? `picture ${i}, red` : undefined) }));
   const data = new Dataset({ name: 'told', classes: CLASSES, entries });
+  const warnings: string[] = [];
   const asked = async (name: string, more: Partial<DataDreamOptions>): Promise<unknown[]> => {
-    await dataDream({ ...small, data, compare: false, out: place(name), ...more });
+    const { preflight: found } = await dataDream({ ...small, data, compare: false, out: place(name), ...more });
+    warnings.push(found.warnings.join());
     return rowsOf(join(place(name), 'images', 'metadata.jsonl')).slice(0, 3).map(({ text }) => text);
   };
   t.same(await asked('captions', {}), ['picture 0, red', 'a photo of a F-16A/B', 'picture 0, red'], 'in turn, and the sentence where there is none');
+  t.match(warnings[0], /3 of 6 pictures have captions.*'picture 0, red'/);
   t.same(await asked('captions-off', { captions: false }), Array(3).fill('a photo of a F-16A/B'));
+  t.notMatch(warnings[1], /captions/);
   const lora = (name: string): string => readFileSync(join(place(name), 'loras', 'F-16A%2FB.safetensors')).toString('base64');
   t.ok(lora('captions') !== lora('captions-off'), 'they are learnt with');
   t.same(await asked('bank', { generate: { ...small.generate, template: ['{class} by the sea', '{class} in snow'] } }), ['F-16A/B by the sea', 'F-16A/B in snow', 'F-16A/B by the sea']);
@@ -327,6 +337,26 @@ t.test('pictures as people have them', async (t) => {
   t.match(found.warnings.join(), /2 files were left out.*broken\.jpg/);
   const turned = (await real.train.load()).find(({ key }) => key === 'one/turned.jpg')?.image;
   t.same([turned?.width, turned?.height], [32, 48], 'as a viewer shows it');
+});
+
+t.test('seedbed grow', async (t) => {
+  const folder = place('command');
+  for (const { key, image, className } of await dataset(4, 2, ['a', 'b']).load()) {
+    mkdirSync(join(folder, className), { recursive: true });
+    writeFileSync(join(folder, className, `${key.replaceAll('/', '-')}.png`), await encodePng(image));
+  }
+  const grow = ['grow', folder, '--model', model, '--threads', '1', '--rank', '1', '--adapt-steps', '1', '--per-class', '2', '--steps', '1'];
+  const ran = await seedbed([...grow, '--out', place('command-out'), '--mode', 'picture', '--no-captions', '--ask-with', 'my {class}', '--init', 'random', '--compare-steps', '1', '--seeds', '1', '--json']);
+  t.equal(ran.code, 0, ran.stderr);
+  t.match(JSON.parse(readFileSync(place('command-out/grow.json'), 'utf8')), { mode: 'picture', captions: false, adapt: { rank: 1, steps: 1, lr: 1e-3, textEncoder: false, crop: 'center' }, generate: { perClass: 2, template: ['my {class}'] } });
+  t.match(rowsOf(place('command-out/images/metadata.jsonl'))[0], { text: 'my a' });
+  t.equal(readdirSync(place('command-out/loras')).length, 6, 'one of each class is held out');
+  t.doesNotThrow(() => JSON.parse(ran.stdout) as unknown);
+  for (const [args, code, message] of [[[], 2, /--out/], [['--out', place('x'), '--mode', 'both'], 2, /class, dataset, picture/], [['--out', place('command-out')], 2, /Expected mode "picture"/], [['--out', place('x'), '--shard', '2'], 2, /1\/4/]] as const) {
+    const refusedRun = await seedbed([...grow, ...args]);
+    t.equal(refusedRun.code, code, refusedRun.stderr);
+    t.match(refusedRun.stderr, message);
+  }
 });
 
 t.test('a run that is killed, again and again and anywhere, ends as an unbroken one', async (t) => {

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Dataset, loadClip, loadDiffusion, type Image } from 'seedbed';
-import { shippedClips } from '#lib/clip.js';
+import { shippedClips } from '#lib/diffusion/clip-files.js';
 import { shippedDiffusion } from '#lib/diffusion/load.js';
 import { packageRoot } from '#lib/setup/find.js';
 import { fill, worstStored, type Stored } from './formula.js';

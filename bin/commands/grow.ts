@@ -112,7 +112,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     model,
     data,
     out: o.out,
-    adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder }),
+    adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder ? undefined : false }),
     generate: defined({ perClass: o.perClass, template: o.askWith, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
     filter: o.filter && defined({ keep: o.keep }),
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),

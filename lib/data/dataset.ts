@@ -33,7 +33,7 @@ export interface Entry {
 /** What a part of the data may be used for. Nothing is ever trained or chosen on `test`. */
 export type Role = 'train' | 'validation' | 'test';
 
-const PARALLEL_DECODES = 8;
+const PARALLEL_READS = 8;
 
 /** An empty text is none. */
 async function captionOf(entry: Entry): Promise<string | undefined> {
@@ -111,7 +111,9 @@ export class Dataset {
 
   /** The pictures' own texts, in their order; undefined where there is none. No picture is read. */
   async captions(): Promise<(string | undefined)[]> {
-    return Promise.all(this.#entries.map((entry) => captionOf(entry)));
+    const captions = new Array<string | undefined>(this.length);
+    await this.#forEach(async (entry, i) => void (captions[i] = await captionOf(entry)));
+    return captions;
   }
 
   /** All pictures, decoded a few at a time. The first that cannot be decoded is named, with the count of all that cannot. */
@@ -136,19 +138,24 @@ export class Dataset {
 
   async #decodeAll(onSample: (sample: Sample, i: number) => void): Promise<Skipped[]> {
     const failures: (Skipped | undefined)[] = [];
-    let next = 0;
-    const worker = async (): Promise<void> => {
-      for (let i = next++; i < this.length; i = next++) {
-        try {
-          onSample(await this.get(i), i);
-        } catch (error) {
-          if (!(error instanceof SeedbedError)) throw error;
-          failures[i] = { key: this.#entries[i]?.key ?? '', reason: error.message };
-        }
+    await this.#forEach(async ({ key }, i) => {
+      try {
+        onSample(await this.get(i), i);
+      } catch (error) {
+        if (!(error instanceof SeedbedError)) throw error;
+        failures[i] = { key, reason: error.message };
       }
-    };
-    await Promise.all(Array.from({ length: PARALLEL_DECODES }, worker));
+    });
     return failures.filter((failure) => failure !== undefined);
+  }
+
+  /** A few at a time. */
+  async #forEach(work: (entry: Entry, i: number) => Promise<void>): Promise<void> {
+    const entries = this.#entries.entries();
+    const worker = async (): Promise<void> => {
+      for (const [i, entry] of entries) await work(entry, i);
+    };
+    await Promise.all(Array.from({ length: PARALLEL_READS }, worker));
   }
 
   #init(): { name: string; classes: readonly string[]; role: Role | undefined; skipped: readonly Skipped[] } {

@@ -32,9 +32,9 @@ async function namesIn(folder: string): Promise<{ folders: string[]; files: stri
 const captionName = (image: string): string => `${basename(image, extname(image))}.txt`;
 
 /** The text about the picture `name` of a folder, if the folder's `names` have one. */
-export async function captionBeside(folder: string, name: string, names: readonly string[]): Promise<string | undefined> {
+export async function captionBeside(folder: string, name: string, names: ReadonlySet<string>): Promise<string | undefined> {
   const file = captionName(name);
-  return names.includes(file) ? Buffer.from(await readBytes(join(folder, file))).toString('utf8').trim() : undefined;
+  return names.has(file) ? Buffer.from(await readBytes(join(folder, file))).toString('utf8').trim() : undefined;
 }
 
 /** One folder per class, pictures inside (at any depth), with captions in `name.txt` beside `name.png` if there are any. Names are sorted; hidden files do not count. */
@@ -45,7 +45,7 @@ export async function openImageFolder(root: string, onCorrupt: 'error' | 'skip')
   const walk = async (below: string, label: number): Promise<void> => {
     const { folders, files } = await namesIn(join(root, below));
     const texts = new Set(files.filter(isImageName).map(captionName));
-    const captions = files.filter((name) => texts.has(name));
+    const captions = new Set(files.filter((name) => texts.has(name)));
     for (const name of files) {
       const key = `${below}/${name}`;
       if (isImageName(name)) entries.push({ key, label, read: () => readBytes(join(root, key)), caption: () => captionBeside(join(root, below), name, captions) });

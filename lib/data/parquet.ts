@@ -52,7 +52,7 @@ async function readPart(path: string, budget: MemoryBudget): Promise<{ rows: Row
     const columns = topLevel(metadata.schema);
     const [image, label] = [columnOf(columns, features, 'Image', IMAGE_COLUMNS), columnOf(columns, features, 'ClassLabel', LABEL_COLUMNS)];
     if (image === undefined || label === undefined) throw new SeedbedError('ERR_DATASET', `Expected a column of pictures (${IMAGE_COLUMNS.join(', ')}) and one of labels (${LABEL_COLUMNS.join(', ')}) in '${path}', found ${columns.join(', ')}`);
-    const caption = CAPTION_COLUMNS.find((name) => columns.includes(name));
+    const caption = CAPTION_COLUMNS.find((name) => name !== label && columns.includes(name));
     const rows: Row[] = [];
     // Row group by row group: the whole file would be in memory twice.
     for (let first = 0, group = 0; group < metadata.row_groups.length; group++) {
@@ -62,7 +62,7 @@ async function readPart(path: string, budget: MemoryBudget): Promise<{ rows: Row
         const bytes = bytesOf(object[image]);
         if (bytes === undefined) throw new SeedbedError('ERR_DATASET', `Expected the bytes of a picture in row ${first + i} of '${path}', found none`);
         budget.take(bytes.length, path);
-        rows.push({ image: bytes, label: textOf(object[label]), caption: caption && textOf(object[caption]) });
+        rows.push({ image: bytes, label: labelText(object[label]), caption: caption && captionOf(object[caption]) });
       }
       first = last;
     }
@@ -92,8 +92,12 @@ function bytesOf(value: unknown): Uint8Array | undefined {
   return bytes instanceof Uint8Array && bytes.length > 0 ? bytes : undefined;
 }
 
-/** A label is a number or a text, a caption a text; anything else is none. */
-function textOf(value: unknown): string {
+function captionOf(value: unknown): string | undefined {
+  return typeof value === 'string' || value instanceof Uint8Array ? labelText(value) : undefined;
+}
+
+/** A label is a number or a text; anything else is none. */
+function labelText(value: unknown): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8');
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? String(value) : '';
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { SeedbedError } from '../errors.js';
 import { positiveInt } from '../options.js';
+import { packageRoot } from '../setup/find.js';
 import { parseClipTextConfig, parseClipVisionConfig, type ClipTextConfig, type ClipVisionConfig } from './clip-config.js';
 import { parseFile } from './json-file.js';
 import { readComponent } from './layout.js';
@@ -21,8 +22,12 @@ export interface ClipFiles {
   tokenizer: string;
 }
 
-/** A folder of transformers' `CLIPModel`, or one with `text_encoder/` and `image_encoder/`. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`. */
-export async function readClip(folder: string): Promise<ClipFiles> {
+/** Dual encoders that come with the package, by name. */
+export const shippedClips = (): string[] => ['seedling'].filter((name) => existsSync(join(packageRoot, 'models', name, 'clip', 'text_encoder', 'config.json')));
+
+/** A folder of transformers' `CLIPModel`, one with `text_encoder/` and `image_encoder/`, or a shipped name. Throws `ERR_FILE_NOT_FOUND`, `ERR_FILE_FORMAT`. */
+export async function readClip(source: string): Promise<ClipFiles> {
+  const folder = shippedClips().includes(source) && !existsSync(source) ? join(packageRoot, 'models', source, 'clip') : source;
   const files = existsSync(join(folder, 'config.json')) ? await oneFile(folder) : await twoTowers(folder);
   if (files.text.projectionDim === undefined || files.vision.projectionDim === undefined) throw new SeedbedError('ERR_FILE_FORMAT', `Expected towers with projections in '${folder}' (CLIPTextModelWithProjection, CLIPVisionModelWithProjection), found ones without`);
   return files;

@@ -47,7 +47,8 @@ async function readFolder(folder: string): Promise<Found[]> {
   const other = names.find((name) => !isImageName(name) && name !== METADATA_FILE && extname(name) !== '.txt');
   if (images.length === 0) throw new SeedbedError('ERR_IMAGE', `Expected pictures in '${folder}', found ${other === undefined ? 'none' : `none beside '${other}'`}`);
   if (other !== undefined) throw new SeedbedError('ERR_IMAGE', `Expected only pictures, captions and ${METADATA_FILE} in '${folder}', found '${other}'`);
-  return Promise.all(images.map(async (name) => ({ name, image: await readImage(join(folder, name)), caption: captions.get(name) ?? (await captionBeside(folder, name, names)) })));
+  const beside = new Set(names);
+  return Promise.all(images.map(async (name) => ({ name, image: await readImage(join(folder, name)), caption: captions.get(name) ?? (await captionBeside(folder, name, beside)) })));
 }
 
 /** A picture's caption, as the hub's image folders have it: { "file_name": ..., "text": ... }. */

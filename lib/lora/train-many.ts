@@ -75,7 +75,7 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
       const path = join(own.folder, `${fileNameOf(name)}.safetensors`);
       const skipped = own.resume && existsSync(path);
       if (skipped) {
-        checkSettings(path, { ...shared, ...(shared.warmupSteps !== undefined && { warmupSteps: Math.min(shared.warmupSteps, shared.steps ?? Infinity) }) });
+        checkSettings(path, shared);
         await rm(checkpointOf(path), { force: true }); // left by a run that was killed right after the adapter was written
       }
       emit({ type: 'class', name, done, total: all.length, skipped });
@@ -96,13 +96,15 @@ export function trainLoras(sd: Diffusion, classes: readonly LoraClass[], options
 const checkpointOf = (path: string): string => path.replace(/\.safetensors$/, '.checkpoint.safetensors');
 
 /** Throws when a finished adapter was made with other options than those given now. */
-function checkSettings(path: string, options: Readonly<Record<string, unknown>>): void {
+function checkSettings(path: string, given: Readonly<Record<string, unknown>>): void {
   let stored: Record<string, unknown> = {};
   try {
     stored = JSON.parse(readSafetensorsHeaderSync(path).metadata['seedbed.training'] ?? '{}') as Record<string, unknown>;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
+  // A run's warm-up is as long as the run at most.
+  const options = typeof given['warmupSteps'] === 'number' ? { ...given, warmupSteps: Math.min(given['warmupSteps'], Number(stored['steps'] ?? Infinity)) } : given;
   const other = Object.keys(options).find((name) => name in stored && options[name] !== undefined && !isDeepStrictEqual(stored[name], options[name]));
   if (other !== undefined) throw new ArgumentError(`Expected '${path}' to be made with ${other} ${JSON.stringify(options[other])}, it was with ${JSON.stringify(stored[other])}; remove it or choose another folder`);
 }

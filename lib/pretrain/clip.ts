@@ -49,7 +49,7 @@ const schema = z.strictObject({
   weightDecay: weightDecay.unwrap().default(0.05),
   /** Folder of a CLIP tokenizer; it is copied beside the towers. Expected unless there is a `start`. */
   tokenizer: z.string().min(1).optional(),
-  /** A folder of a CLIP to begin with, as `loadClip` reads it, in place of random weights and of `tokenizer`, `text`, `vision` and `projectionDim`. */
+  /** A CLIP to begin with, what `loadClip` takes, in place of random weights and of `tokenizer`, `text`, `vision` and `projectionDim`. */
   start: z.string().min(1).optional(),
   text: z.strictObject(towerFields).optional(),
   /** `patchSize`: pixels of a side of a patch, a divisor of the pictures' sides. Default 8. */

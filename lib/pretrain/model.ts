@@ -31,7 +31,9 @@ export const modelFields = {
   /** Folder with `text_encoder/` and `tokenizer/`, as `trainClip` writes it. */
   clip: z.string().min(1),
   config: configSchema.optional(),
-  /** A diffusers folder of a UNet (`model/unet`) to begin with, in place of random weights and of `config`. */
+  /**
+   * A diffusers folder of a UNet (`model/unet`) to begin with, in place of random weights and of `config`. Of a model whose text encoder learnt along, give `clip: 'model'` too.
+   */
   start: z.string().min(1).optional(),
   /** What the network predicts. Default velocity (arXiv 2202.00512). */
   prediction: z.enum(['epsilon', 'v_prediction', 'sample']).default('v_prediction'),

@@ -7,6 +7,7 @@ import { writeDataset } from '../../data/write.js';
 import type { Preflight } from '../../data/preflight.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
 import { loadDiffusion, type FetchEvent } from '../../diffusion/load.js';
+import { lookForPictures } from '../../diffusion/picture-files.js';
 import { ArgumentError } from '../../errors.js';
 import type { FewShotEvent } from '../../experiment/few-shot.js';
 import { writeFileWhole } from '../../files.js';
@@ -18,7 +19,7 @@ import { renderReport } from '../../report/report.js';
 import { compareArms, initOf, realClassifier, type Gain } from './compare.js';
 import { filterPictures, type GrownClass } from './filter.js';
 import { dataDreamSchema, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
-import { adapt, checkAdapters, generate, planClass, unfinished, type ProduceEvent } from './produce.js';
+import { adapt, checkAdapters, generate, planClass, unfinished, type Made, type ProduceEvent } from './produce.js';
 import { openReal, type RealPictures } from './real.js';
 import { growRecord } from './record.js';
 import { digestOf, openWork, type Work } from './work.js';
@@ -93,7 +94,7 @@ class Run {
     const { real, work } = await this.#stage('check', 'the pictures and settings', async () => {
       const opened = await openReal(settings, this.#context.signal);
       await this.#checkStarts();
-      return { real: opened, work: await openWork(settings, { model: name, data: await digestOf(opened.train) }) };
+      return { real: opened, work: await openWork(settings, { model: name, data: await digestOf(opened.train, settings) }) };
     });
     const { train, test, preflight } = real;
     const classes = await this.#produce(train, work);
@@ -146,12 +147,17 @@ class Run {
   }
 
   async #filter(sd: Diffusion, train: Dataset, work: Work): Promise<GrownClass[]> {
-    const { compare, filter, seed, threads } = this.#settings;
+    const { compare, filter, seed, shard, threads } = this.#settings;
     const { emit, signal } = this.#context;
     let classifier: Classifier | undefined;
     try {
       if (compare !== false && filter !== false && filter.keep < 1) classifier = await realClassifier(train, compare, { seed, threads, signal });
-      return await filterPictures(train, (className) => planClass(sd, className, train, this.#settings, work), work, { filter, classifier, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
+      const planned = async (className: string): Promise<Made[]> => {
+        const pictures = await planClass(sd, className, train, this.#settings, work);
+        if (shard !== undefined) await lookForPictures(pictures); // others made some of them
+        return pictures;
+      };
+      return await filterPictures(train, planned, work, { filter, classifier, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
     } finally {
       classifier?.dispose();
     }

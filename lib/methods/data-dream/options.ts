@@ -146,6 +146,15 @@ export type DataDreamSettings = Omit<Parsed, 'adapt'> & { adapt: Adapt & Require
 /** With the defaults that depend on the mode. */
 export const settingsOf = (parsed: Parsed): DataDreamSettings => ({ ...parsed, adapt: { ...(parsed.mode === 'picture' ? LOFT : PAPER), ...(defined(parsed.adapt) as Adapt) } });
 
+/** Name of the adapter of all classes together. */
+export const ALL = 'all';
+
+/** Names of the adapters of a class's pictures, with so many real ones. */
+export function adaptersOf({ mode }: DataDreamSettings, className: string, shots: number): string[] {
+  if (mode === 'dataset') return [ALL];
+  return mode === 'class' ? [className] : Array.from({ length: shots }, (_, i) => `${className} ${i}`);
+}
+
 /** The sentence about picture `i` of a class. */
 export function promptOf(sentences: Sentences, className: string, i: number): string {
   const all = sentencesAbout(className, sentences);

@@ -12,11 +12,9 @@ import { squared } from '../../image.js';
 import { follow, type JobContext } from '../../job.js';
 import { trainLoras, type LorasEvent } from '../../lora/train-many.js';
 import { defined } from '../../options.js';
-import { promptOf, type DataDreamSettings } from './options.js';
+import { adaptersOf, ALL, promptOf, type DataDreamSettings } from './options.js';
 import type { Work } from './work.js';
 
-/** Name of the adapter of all classes together. */
-const ALL = 'all';
 const MOST_BATCH = 8;
 
 /** A picture of the run. */
@@ -43,15 +41,15 @@ export function checkAdapters(sd: Diffusion): void {
   if (active !== undefined) throw new ArgumentError(`Expected a model without active adapters, '${active.name}' is one; remove it, or set its scale to 0`);
 }
 
-/** Names of the adapters of a class's pictures, with so many real ones. */
-function adaptersOf({ mode }: DataDreamSettings, className: string, shots: number): string[] {
-  if (mode === 'dataset') return [ALL];
-  return mode === 'class' ? [className] : Array.from({ length: shots }, (_, i) => `${className} ${i}`);
-}
-
 /** Real pictures of a class in an order that does not depend on how they were opened. */
 async function membersOf(shots: Dataset, className: string): Promise<Sample[]> {
   return inOrder(await shots.filter((_, label) => shots.classes[label] === className).load());
+}
+
+async function captionsInOrder(members: Dataset): Promise<(string | undefined)[]> {
+  const { keys } = members;
+  const captions = await members.captions();
+  return [...keys.keys()].sort((a, b) => ((keys[a] as string) < (keys[b] as string) ? -1 : 1)).map((i) => captions[i]);
 }
 
 const inOrder = (samples: readonly Sample[]): Sample[] => [...samples].sort((a, b) => (a.key < b.key ? -1 : 1));
@@ -82,40 +80,39 @@ export async function adapt(sd: Diffusion, shots: Dataset, settings: DataDreamSe
 /** What a real picture is learnt with. */
 const lessonOf = (settings: DataDreamSettings, { className, caption }: Sample, i: number): string => (settings.captions ? caption : undefined) ?? promptOf(settings, className, i);
 
-/** What picture `i` of a class is asked for with: a sentence of its own bank, the caption of a real picture in turn, or the sentence that was learnt. */
-function questionOf(settings: DataDreamSettings, className: string, captions: readonly (string | undefined)[], i: number): string {
+/** What picture `i` of a class is asked for with: a sentence of its own bank, a real picture's caption, or the sentence that was learnt. */
+function questionOf(settings: DataDreamSettings, className: string, caption: string | undefined, i: number): string {
   const { template } = settings.generate;
   if (template !== undefined) return promptOf({ ...settings, template }, className, i);
-  return (settings.captions ? captions[i % captions.length] : undefined) ?? promptOf(settings, className, i);
+  return caption ?? promptOf(settings, className, i);
 }
 
-/** The adapters of each picture of a class: all the same, or two of the real pictures' own, every pair as often, one pair after the other. */
-function fusions(settings: DataDreamSettings, className: string, shots: number): string[][] {
-  const { perClass } = settings.generate;
-  const names = adaptersOf(settings, className, shots);
-  const pairs = names.flatMap((a, i) => names.slice(i + 1).map((b) => [a, b]));
-  const chance = new Map(pairs.map((pair) => [pair, createHash('sha256').update(`${settings.seed}:${pair.join(':')}`).digest('hex')]));
+/** Which of a class's real pictures lend each generated one their adapters: with one for each of them two, every pair as often, one pair after the other; else none in particular. */
+function lenders({ mode, seed, generate: { perClass } }: DataDreamSettings, className: string, shots: number): number[][] {
+  const all = Array.from({ length: shots }, (_, i) => i);
+  const pairs = mode === 'picture' ? all.flatMap((a) => all.slice(a + 1).map((b) => [a, b])) : [];
+  const chance = new Map(pairs.map((pair) => [pair, createHash('sha256').update(`${seed}:${className}:${pair.join(':')}`).digest('hex')]));
   const drawn = pairs.sort((a, b) => ((chance.get(a) ?? '') < (chance.get(b) ?? '') ? -1 : 1)).slice(0, perClass);
-  return Array.from({ length: perClass }, (_, i) => drawn[Math.floor((i * drawn.length) / perClass)] ?? names);
+  return Array.from({ length: perClass }, (_, i) => drawn[Math.floor((i * drawn.length) / perClass)] ?? all);
 }
 
 /** All pictures of a class; none is looked for. */
 export async function planClass(sd: Diffusion, className: string, shots: Dataset, settings: DataDreamSettings, work: Work): Promise<Made[]> {
   const { perClass, init } = settings.generate;
   const members = shots.filter((_, label) => shots.classes[label] === className);
-  const keys = members.keys;
-  const found = await members.captions();
-  const captions = [...keys.keys()].sort((a, b) => ((keys[a] ?? '') < (keys[b] ?? '') ? -1 : 1)).map((i) => found[i]);
+  const captions = settings.captions && settings.generate.template === undefined ? await captionsInOrder(members) : [];
   const own = init === 'noise' ? [] : (await membersOf(shots, className)).map(({ image }) => ({ image: squared(image), provenance: { imageSha256: pixelDigest(image) } }));
-  const beginning = (i: number): (typeof own)[number] | undefined => own[i % own.length];
-  const images = Array.from({ length: perClass }, (_, i) => beginning(i)?.image).filter((image) => image !== undefined);
-  const adapters = fusions(settings, className, members.length);
+  const lent = lenders(settings, className, members.length);
+  const partner = (i: number): number => lent[i]?.[i % (lent[i]?.length ?? 1)] ?? 0; // the real pictures in turn, of those whose adapters draw it
+  const images = own.length === 0 ? [] : lent.map((_, i) => (own[partner(i)] as (typeof own)[number]).image);
+  const names = adaptersOf(settings, className, members.length);
+  const adapters = lent.map((of) => (settings.mode === 'picture' ? of.map((i) => names[i] as string) : names));
   const hashes = new Map<string, string>();
   for (const name of new Set(adapters.flat())) hashes.set(name, await sha256Of(work.lora(name)));
   const loras = adapters.map((names) => names.map((name) => hashes.get(name)).join('+'));
-  const prompts = Array.from({ length: perClass }, (_, i) => questionOf(settings, className, captions, i));
+  const prompts = Array.from({ length: perClass }, (_, i) => questionOf(settings, className, captions[partner(i)], i));
   const fileOf = (_: number, i: number): string => join(work.images, work.image(className, i));
-  const files = planPictureFiles(sd, callOf(settings, className), prompts, { fileOf, provenance: (i) => ({ class: className, lora: loras[i], ...beginning(i)?.provenance }), ...(images.length > 0 && { images }) });
+  const files = planPictureFiles(sd, callOf(settings, className), prompts, { fileOf, provenance: (i) => ({ class: className, lora: loras[i], ...own[partner(i)]?.provenance }), ...(images.length > 0 && { images }) });
   // Which of the run's adapters are in the model at this moment says nothing of the picture; `lora` does.
   const settingsOf = ({ loras: _, ...settings }: PictureFile['settings']): PictureFile['settings'] => settings;
   return files.map((file, i) => ({ ...file, settings: settingsOf(file.settings), className, name: work.image(className, i), adapters: adapters[i] as string[], lora: loras[i] as string }));

@@ -5,7 +5,7 @@ import { preflight, TwinFinder, type Preflight } from '../../data/preflight.js';
 import { ArgumentError, SeedbedError } from '../../errors.js';
 import { fileNameOf } from '../../files.js';
 import { checkNames } from '../../sentences.js';
-import type { DataDreamSettings } from './options.js';
+import { adaptersOf, type DataDreamSettings } from './options.js';
 
 const LEAST_TO_HOLD_OUT = 4; // pictures of a class
 const LEAST_SIDE = 8; // pixels
@@ -26,16 +26,23 @@ export async function openReal(settings: DataDreamSettings, signal: AbortSignal)
   const data = await opened(settings.data);
   if (data.role === 'test') throw new SeedbedError('ERR_DATA_LEAK', `Expected pictures to learn from for data, received the test part of ${data.name}`);
   if (data.classes.length < 2 && settings.compare !== false) throw new SeedbedError('ERR_DATASET', `Expected at least 2 classes in ${data.name}, found ${data.classes.length}; with compare false one will do`);
-  for (const name of data.classes) fileNameOf(name);
+  for (const [label, name] of data.classes.entries()) fileNameOf(adaptersOf(settings, name, data.counts[label] ?? 0).at(-1) ?? name);
   checkNames(settings, data.classes);
   const empty = data.classes.find((_, i) => data.counts[i] === 0);
   if (empty !== undefined) throw new SeedbedError('ERR_SHOTS', `Expected at least one picture of class '${empty}' in ${data.name}, found none`);
-  const checked = await preflight(data, { signal });
+  const looked = await preflight(data, { signal });
+  const checked = { ...looked, warnings: [...looked.warnings, ...(settings.captions ? toldOf(await data.captions()) : [])] };
   const { smallest } = checked.sides;
   if (smallest.pixels < LEAST_SIDE) throw new SeedbedError('ERR_IMAGE', `Expected pictures of at least ${LEAST_SIDE} pixels a side, '${smallest.key}' has ${smallest.pixels}`);
   const { train, test, notCompared } = await divide(data, settings);
   if (test === undefined) return { train, test, notCompared, preflight: checked };
   return apart(train, test, checked, settings.test !== undefined, signal);
+}
+
+/** That pictures will be learnt with their captions: labels of another program's, say, are in text files too. */
+function toldOf(captions: readonly (string | undefined)[]): string[] {
+  const told = captions.filter((caption) => caption !== undefined);
+  return told.length === 0 ? [] : [`${told.length} of ${captions.length} pictures have captions, which are used in place of the sentence ('${told[0]?.slice(0, 60)}'); captions: false, --no-captions leaves them out`];
 }
 
 async function divide(data: Dataset, { test, holdOut, shots, seed, compare }: DataDreamSettings): Promise<Omit<RealPictures, 'preflight'>> {

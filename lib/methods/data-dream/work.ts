@@ -59,10 +59,10 @@ export class Work {
 /** What decides a run's files: another run in the same folder must have the same. */
 type Spec = Record<string, unknown>;
 
-/** A digest of labelled pictures: names, labels, bytes and captions. */
-export async function digestOf(data: Dataset): Promise<string> {
+/** A digest of labelled pictures: names, labels, bytes, and captions if they are used. */
+export async function digestOf(data: Dataset, { captions }: DataDreamSettings): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(data.classes));
-  for await (const { key, label, image, caption } of data) hash.update(JSON.stringify([key, label, image.width, image.height, image.channels, ...(caption === undefined ? [] : [caption])])).update(image.data);
+  for await (const { key, label, image, caption } of data) hash.update(JSON.stringify([key, label, image.width, image.height, image.channels, ...(captions && caption !== undefined ? [caption] : [])])).update(image.data);
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -114,6 +114,6 @@ function expectSame(now: Spec, before: Spec, folder: string): void {
   const texts = (spec: Spec): Map<string, string> => new Map(Object.entries(flattened(spec)).map(([name, value]) => [name, JSON.stringify(value)]));
   const [old, fresh] = [texts(before), texts(now)];
   const other = [...new Set([...old.keys(), ...fresh.keys()])].find((name) => old.get(name) !== fresh.get(name));
-  if (other === 'data') throw new ArgumentError(`Expected the pictures that the run in '${folder}' learnt from, received others: pictures came or went, or test, holdOut, shots or compare hold others out; go on as before or choose another folder`);
+  if (other === 'data') throw new ArgumentError(`Expected the pictures that the run in '${folder}' learnt from, received others: pictures came or went, their captions changed, or test, holdOut, shots or compare hold others out; go on as before or choose another folder`);
   if (other !== undefined) throw new ArgumentError(`Expected ${other} ${old.get(other) ?? 'to be left out'}, as in the run that '${folder}' holds, received ${fresh.get(other) ?? 'none'}; go on with the same settings or choose another folder`);
 }
