@@ -103,7 +103,11 @@ export async function planClass(sd: Diffusion, className: string, shots: Dataset
   const captions = settings.captions && settings.generate.template === undefined ? await captionsInOrder(members) : [];
   const own = init === 'noise' ? [] : (await membersOf(shots, className)).map(({ image }) => ({ image: squared(image), provenance: { imageSha256: pixelDigest(image) } }));
   const lent = lenders(settings, className, members.length);
-  const partner = (i: number): number => lent[i]?.[i % (lent[i]?.length ?? 1)] ?? 0; // the real pictures in turn, of those whose adapters draw it
+  // The real pictures in turn, of those whose adapters draw it.
+  const partner = (i: number): number => {
+    const of = lent[i] as number[];
+    return of[i % of.length] as number;
+  };
   const images = own.length === 0 ? [] : lent.map((_, i) => (own[partner(i)] as (typeof own)[number]).image);
   const names = adaptersOf(settings, className, members.length);
   const adapters = lent.map((of) => (settings.mode === 'picture' ? of.map((i) => names[i] as string) : names));
