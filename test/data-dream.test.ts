@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
-import { dataDream, Dataset, encodePng, loadDiffusion, openDataset, preflight, readGenerationSettings, readImage, scaleImage, trainClassifier, trainClip, type Classifier, type DataDreamOptions, type DataDreamResult, type Image } from 'seedbed';
+import { dataDream, Dataset, encodePng, loadClip, loadDiffusion, openDataset, preflight, readGenerationSettings, readImage, scaleImage, trainClassifier, trainClip, type Classifier, type DataDreamOptions, type DataDreamResult, type Image } from 'seedbed';
 import { squared } from '#lib/image.js';
 import { promptOf } from '#lib/methods/data-dream/options.js';
 import { readRecord, type GrowRecord } from '#lib/report/record.js';
@@ -35,6 +35,10 @@ const place = (name: string): string => join(root, name);
 
 /** Rows of a file of JSON lines. */
 const rowsOf = (path: string): Record<string, unknown>[] => readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Record<string, unknown>);
+
+const clip = place('clip');
+const tower = { width: 16, layers: 1, heads: 2 };
+await trainClip(CLASSES.map((_, i) => picture(16, 16, 3, i)), CLASSES.map((name) => `a photo of a ${name}`), { out: clip, tokenizer: join(model, 'tokenizer'), steps: 2, batchSize: 3, text: tower, vision: { ...tower, patchSize: 8 }, projectionDim: 8, threads: 1 });
 
 /** All files below a folder, with their bytes; without the report, which says when it was made. */
 function filesIn(folder: string): Record<string, string> {
@@ -104,7 +108,7 @@ t.test('a few pictures become a dataset, a comparison and a report', async (t) =
   const result = await job;
   t.same(stages, ['check', 'load', 'adapt', 'generate', 'filter', 'compare', 'report']);
   t.same(result.real.train.counts, [3, 3, 3]);
-  t.same(result.classes?.map(({ name, generated, dropped }) => [name, generated, dropped]), CLASSES.map((name) => [name, 3, { twin: 0, unsure: 0 }]));
+  t.same(result.classes?.map(({ name, generated, dropped }) => [name, generated, dropped]), CLASSES.map((name) => [name, 3, { twin: 0, unsure: 0, far: 0, spare: 0 }]));
   const made = await openDataset(join(out, 'images'));
   t.same([...made.classes].sort(), [...CLASSES].sort(), 'names survive');
   t.same(made.counts, [3, 3, 3]);
@@ -254,9 +258,6 @@ t.test('pictures that begin with real ones', async (t) => {
 });
 
 t.test("the paper's classifier: a CLIP with LoRA in both towers", async (t) => {
-  const clip = place('clip');
-  const tower = { width: 16, layers: 1, heads: 2 };
-  await trainClip(CLASSES.map((_, i) => picture(16, 16, 3, i)), CLASSES.map((name) => `a photo of a ${name}`), { out: clip, tokenizer: join(model, 'tokenizer'), steps: 2, batchSize: 3, text: tower, vision: { ...tower, patchSize: 8 }, projectionDim: 8, threads: 1 });
   const result = await dataDream({ ...small, out: place('with-clip'), compare: { clip, steps: 2, batchSize: 4, seeds: 2 } });
   t.same(result.gain?.study.arms.map(({ name, runs }) => [name, runs[0]?.losses.length]), [['no picture (zero-shot)', 0], ['real', 2], ['real, strong augmentation', 2], ['generated', 2], ['real + generated', 2]]);
   t.equal(result.gain?.study.arms[0]?.runs[0]?.accuracy, result.gain?.study.arms[0]?.runs[1]?.accuracy, 'zero-shot has no seed');
@@ -271,12 +272,12 @@ t.test("the paper's classifier: a CLIP with LoRA in both towers", async (t) => {
 t.test('twins are left out, and what the classifier is unsure of', async (t) => {
   const out = place('filtered');
   const result = await dataDream({ ...small, out, compare: { ...small.compare, seeds: 1 }, filter: { twins: false, keep: 0.5 } });
-  t.same(result.classes?.map(({ dropped }) => dropped), CLASSES.map(() => ({ twin: 0, unsure: 1 })));
+  t.same(result.classes?.map(({ dropped }) => dropped), CLASSES.map(() => ({ twin: 0, unsure: 1, far: 0, spare: 0 })));
   const kept = rowsOf(join(out, 'images', 'metadata.jsonl'));
   t.same(kept.length, 6);
   const dropped = rowsOf(join(out, 'dropped.jsonl'));
   t.equal(dropped.length, 3);
-  t.match(dropped[0], { dropped: /sees \d+ % of its class/ });
+  t.match(dropped[0], { dropped: /judge sees \d+ % of its class/ });
   for (const { label, agreement } of dropped) t.ok(kept.every((one) => one['label'] !== label || Number(one['agreement']) >= Number(agreement)), 'those that agree least go');
   // Pictures that the model will make again come in as real ones.
   const copies = CLASSES.flatMap((name, label) => [0, 1].map((i) => ({ key: `c${label}-${i}`, label, read: async () => readImage(join(out, 'images', encodeURIComponent(name).replace('.', '%2E'), `00000${i}.png`)) })));
@@ -288,6 +289,52 @@ t.test('twins are left out, and what the classifier is unsure of', async (t) => 
   const twins = await dataDream({ ...same, data: new Dataset({ name: 'made', classes: CLASSES, entries: made }), out: place('twins'), filter: { twins: true } });
   t.same(twins.classes?.map(({ dropped: left }) => left.twin), [1, 1, 1], 'all look like real ones; the first stays');
   t.match(rowsOf(join(place('twins'), 'dropped.jsonl'))[0], { dropped: /looks like m0-1/ });
+});
+
+t.test('what a dual encoder says: sure of the class, near the real pictures, different from one another', async (t) => {
+  const out = place('seen');
+  const options = { ...small, out, compare: false, generate: { ...small.generate, perClass: 4 } } as const;
+  const run = async (filter: Exclude<DataDreamOptions['filter'], false | undefined>) => {
+    const { classes } = await dataDream({ ...options, filter: { twins: false, clip, ...filter } });
+    return { classes, kept: rowsOf(join(out, 'images', 'metadata.jsonl')), dropped: rowsOf(join(out, 'dropped.jsonl')) };
+  };
+  using encoder = await loadClip(clip);
+  const seen = async (images: readonly Image[]): Promise<number[][]> => {
+    const { data, shape } = await encoder.encodeImages(images, { threads: 1 });
+    return images.map((_, i) => [...data.subarray(i * (shape[1] ?? 0), (i + 1) * (shape[1] ?? 0))]);
+  };
+  const cosine = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
+  const fileOf = (row: Record<string, unknown>): string => join(out, 'images', String(row['file_name']));
+
+  const near = await run({ near: 0.5 });
+  t.same(near.classes?.map(({ dropped }) => dropped), CLASSES.map(() => ({ twin: 0, unsure: 0, far: 2, spare: 0 })));
+  const shots = await seen((await dataset(3).load()).slice(0, 3).map(({ image }) => image));
+  for (const row of [...near.kept, ...near.dropped].filter(({ label }) => label === CLASSES[0])) {
+    const [features = []] = await seen([await readImage(fileOf(row))]);
+    t.ok(Math.abs(Number(row['distance']) - (1 - Math.max(...shots.map((shot) => cosine(shot, features))))) < 2e-4, 'the distance is that to the nearest real picture');
+  }
+  for (const { label, distance, dropped } of near.dropped) {
+    t.match(dropped, /far from the real pictures/);
+    t.ok(near.kept.every((one) => one['label'] !== label || Number(one['distance']) <= Number(distance)), 'the farthest go');
+  }
+
+  const { kept, classes } = await run({ diverse: 2 });
+  t.same(classes?.map(({ dropped }) => dropped.spare), [2, 2, 2]);
+  const mine = rowsOf(join(out, 'dropped.jsonl')).concat(kept).filter(({ label }) => label === CLASSES[0]);
+  const first = mine.reduce((a, b) => (Number(a['distance']) <= Number(b['distance']) ? a : b));
+  const features = await seen(await Promise.all(mine.map((row) => readImage(fileOf(row)))));
+  const to = features.map((one) => cosine(one, features[mine.indexOf(first)] ?? []));
+  const farthest = mine[to.indexOf(Math.min(...to))];
+  t.same(kept.filter(({ label }) => label === CLASSES[0]).map(({ file_name: name }) => name).sort(), [first, farthest].map((row) => row?.['file_name']).sort(), 'the nearest to a real one, and the one farthest from it');
+
+  const sure = await run({ keep: 0.5, judge: 'clip' });
+  t.same(sure.classes?.map(({ dropped }) => dropped.unsure), [2, 2, 2], 'without a classifier of the real pictures');
+  using judge = encoder.classifier({ classes: CLASSES });
+  const [answer] = await judge.predict([await readImage(fileOf(sure.kept[0] ?? {}))], { threads: 1 });
+  t.ok(Math.abs((answer?.probabilities[0] ?? 0) - Number(sure.kept[0]?.['agreement'])) < 2e-4);
+  t.match((await thrown(() => run({ near: 0.5, clip: place('no-clip') }))).code, 'ERR_FILE_NOT_FOUND');
+  const page = readFileSync(join(out, 'report.html'), 'utf8');
+  t.match(page, /the judge is least sure of their class/);
 });
 
 t.test('without test pictures some are held out, of classes that have enough', async (t) => {
@@ -352,6 +399,11 @@ t.test('seedbed grow', async (t) => {
   t.match(rowsOf(place('command-out/images/metadata.jsonl'))[0], { text: 'my a' });
   t.equal(readdirSync(place('command-out/loras')).length, 6, 'one of each class is held out');
   t.doesNotThrow(() => JSON.parse(ran.stdout) as unknown);
+  const train = ['train', folder, '--out', place('command-classifier'), '--validation', '0', '--synthetic', place('command-out/images'), '--steps', '2', '--batch-size', '4', '--threads', '1'];
+  t.match((await seedbed([...train, '--dry-run'])).stdout, /^Would train on 8 pictures of 2 classes and 4 generated ones/);
+  const trained = await seedbed([...train, '--real-weight', '0.5']);
+  t.equal(trained.code, 0, trained.stderr);
+  t.match((await seedbed([...train.slice(0, 6), '--real-weight', '0.5'])).stderr, /synthetic pictures with realWeight/);
   for (const [args, code, message] of [[[], 2, /--out/], [['--out', place('x'), '--mode', 'both'], 2, /class, dataset, picture/], [['--out', place('command-out')], 2, /Expected mode "picture"/], [['--out', place('x'), '--shard', '2'], 2, /1\/4/]] as const) {
     const refusedRun = await seedbed([...grow, ...args]);
     t.equal(refusedRun.code, code, refusedRun.stderr);

@@ -34,6 +34,10 @@ interface Options {
   batchSize?: number;
   filter: boolean;
   keep?: number;
+  judge?: 'classifier' | 'clip';
+  near?: number;
+  diverse?: number;
+  filterClip?: string;
   compare: boolean;
   init?: string;
   clip?: string;
@@ -76,7 +80,11 @@ export function addGrow(program: Command): void {
     .option('--strength <share>', 'with --from real: share of the steps that are taken; default 0.8', number)
     .option('--batch-size <n>', 'pictures computed at once; default 8', integer)
     .option('--no-filter', 'keep all pictures, also those that look alike')
-    .option('--keep <share>', 'of each class, those that a classifier of the real pictures is surest of; default 1', number)
+    .option('--keep <share>', 'of each class, those that a judge is surest of; default 1', number)
+    .addOption(new Option('--judge <who>', 'with --keep: a classifier of the real pictures, or a CLIP asked with sentences; default classifier').choices(['classifier', 'clip']))
+    .option('--near <share>', 'of each class, those nearest to a real picture as a CLIP sees them; default 1', number)
+    .option('--diverse <n>', 'at most so many of each class, those that differ most as a CLIP sees them', integer)
+    .option('--filter-clip <model>', "that CLIP: a folder, or 'seedling', the default")
     .option('--no-compare', 'do not train classifiers')
     .option('--init <start>', 'of the classifiers: a saved one, a shipped backbone, or random; default fractal-vit-nano')
     .option('--clip <model>', "adapt this CLIP instead, the paper's classifier: a folder, or 'seedling'")
@@ -114,7 +122,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     out: o.out,
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder ? undefined : false }),
     generate: defined({ perClass: o.perClass, template: o.askWith, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
-    filter: o.filter && defined({ keep: o.keep }),
+    filter: o.filter && defined({ keep: o.keep, judge: o.judge, near: o.near, diverse: o.diverse, clip: o.filterClip }),
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),
     signal: interruptible(),
   } as DataDreamOptions;
@@ -185,7 +193,7 @@ function finish({ classes, gain, folder, preflight, notCompared }: DataDreamResu
     return;
   }
   const generated = classes.reduce((sum, one) => sum + one.generated, 0);
-  const kept = generated - classes.reduce((sum, { dropped }) => sum + dropped.twin + dropped.unsure, 0);
+  const kept = generated - classes.reduce((sum, { dropped }) => Object.values(dropped).reduce((a, b) => a + b, sum), 0);
   if (json) {
     process.stdout.write(`${JSON.stringify({ out: folder, finished: true, images: work.images, generated, kept, warnings: preflight.warnings, gain, notCompared, report: work.report })}\n`);
     return;

@@ -18,6 +18,8 @@ interface Options {
   init: string;
   model?: string;
   shots?: number;
+  synthetic?: string;
+  realWeight?: number;
   validation: number;
   adapterRank?: number;
   steps: number;
@@ -50,6 +52,8 @@ export function addTrain(program: Command): void {
     .option('--init <start>', 'a saved classifier, a shipped backbone, or none', 'fractal-vit-nano')
     .option('--model <name>', `with --init none: ${MODEL_NAMES.join(', ')}`)
     .option('--shots <n>', 'use only this many pictures of each class', integer)
+    .option('--synthetic <data>', 'generated pictures of the same classes (grown/images): half of each batch is of them')
+    .option('--real-weight <share>', 'with --synthetic: of the real half in the loss; default 0.8', number)
     .option('--validation <share>', 'of each class kept aside to measure on', number, 0.2)
     .option('--adapter-rank <n>', 'train low-rank changes of the start instead of all its weights; they also go into adapter.safetensors', integer)
     .option('--steps <n>', 'optimiser steps', integer, 500)
@@ -66,16 +70,17 @@ export function addTrain(program: Command): void {
     .option('--dry-run', 'open the data and say what would be done')
     .option('--json', 'print one JSON object instead of text')
     .action((path: string, options: Options) => train(path, options, command));
-  example(command, 'npx seedbed train photos/ --out classifier/', 'npx seedbed train photos/ --out classifier/ --shots 16 --steps 1000 --rand-augment');
+  example(command, 'npx seedbed train photos/ --out classifier/', 'npx seedbed train photos/ --out classifier/ --shots 16 --steps 1000 --rand-augment', 'npx seedbed train photos/ --out classifier/ --validation 0 --synthetic grown/images');
 }
 
 async function train(path: string, options: Options, command: Command): Promise<void> {
-  const { out, init, model, shots, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, ...numbers } = options;
+  const { out, init, model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, ...numbers } = options;
   const output = outputOf(command);
   const data = await openDataset(path, { onCorrupt: skipCorrupt ? 'skip' : 'error' });
   const parts = split(data, validation, shots, options.seed);
+  const synthetic = generated === undefined ? undefined : (await openDataset(generated, { onCorrupt: skipCorrupt ? 'skip' : 'error' })).withClasses(data.classes);
   if (dryRun) {
-    process.stdout.write(`Would train on ${parts.train.length} pictures of ${data.classes.length} classes, measure on ${parts.validation?.length ?? 0}, and write to ${out}.\n`);
+    process.stdout.write(`Would train on ${parts.train.length} pictures of ${data.classes.length} classes${synthetic ? ` and ${synthetic.length} generated ones` : ''}, measure on ${parts.validation?.length ?? 0}, and write to ${out}.\n`);
     return;
   }
   await mkdir(out, { recursive: true });
@@ -92,6 +97,7 @@ async function train(path: string, options: Options, command: Command): Promise<
             ...(defined(numbers) as typeof numbers),
             train: parts.train,
             ...(parts.validation && { validate: parts.validation }),
+            ...(synthetic && { synthetic }),
             ...(init === 'none' ? { model: (model ?? 'vit_nano_patch4_32') as ModelName } : { init }),
             ...(adapterRank !== undefined && { adapters: { rank: adapterRank } }),
             minLr: 1e-6,

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { loadClassifier, type Classifier } from '../../classifier.js';
-import { loadClip } from '../../clip.js';
+import { loadClip, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
 import { openMetadata } from '../../data/metadata.js';
 import { writeDataset } from '../../data/write.js';
@@ -18,7 +18,7 @@ import { writeRecord, type Part } from '../../report/record.js';
 import { renderReport } from '../../report/report.js';
 import { compareArms, initOf, realClassifier, type Gain } from './compare.js';
 import { filterPictures, type GrownClass } from './filter.js';
-import { dataDreamSchema, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
+import { asksClassifier, asksClip, dataDreamSchema, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
 import { adapt, checkAdapters, generate, planClass, unfinished, type Made, type ProduceEvent } from './produce.js';
 import { openReal, type RealPictures } from './real.js';
 import { growRecord } from './record.js';
@@ -65,7 +65,7 @@ export function dataDream(options: DataDreamOptions): Job<DataDreamEvent, DataDr
   const settings = settingsOf(checkOptions(dataDreamSchema, options, 'dataDream'));
   const { shard } = settings;
   if (shard !== undefined && shard.index > shard.count) throw new ArgumentError(`Expected a shard from 1 to ${shard.count}, received ${shard.index}`);
-  if (settings.filter !== false && settings.filter.keep < 1 && settings.compare === false) throw new ArgumentError('Expected compare with filter.keep, which asks a classifier of the real pictures');
+  if (asksClassifier(settings.filter) && settings.compare === false) throw new ArgumentError("Expected compare with filter.keep, which asks a classifier of the real pictures; or judge 'clip'");
   return new Job<DataDreamEvent, DataDreamResult>((context) => new Run(settings, context).run(), settings);
 }
 
@@ -114,7 +114,8 @@ class Run {
 
   /** What the comparison begins with is there. */
   async #checkStarts(): Promise<void> {
-    const { compare } = this.#settings;
+    const { compare, filter } = this.#settings;
+    if (filter !== false && asksClip(filter)) (await loadClip(filter.clip)).dispose();
     if (compare === false) return;
     const { init } = initOf(compare);
     const start = compare.clip !== undefined ? await loadClip(compare.clip) : init === undefined ? undefined : await loadClassifier(init);
@@ -147,19 +148,23 @@ class Run {
   }
 
   async #filter(sd: Diffusion, train: Dataset, work: Work): Promise<GrownClass[]> {
-    const { compare, filter, seed, shard, threads } = this.#settings;
+    const { compare, filter, seed, shard, threads, template, domain, names } = this.#settings;
     const { emit, signal } = this.#context;
-    let classifier: Classifier | undefined;
+    let classifier: Classifier | ClipClassifier | undefined;
+    let clip: Clip | undefined;
     try {
-      if (compare !== false && filter !== false && filter.keep < 1) classifier = await realClassifier(train, compare, { seed, threads, signal });
+      if (filter !== false && asksClip(filter)) clip = await loadClip(filter.clip);
+      if (asksClassifier(filter) && compare !== false) classifier = await realClassifier(train, compare, { seed, threads, signal });
+      else if (clip !== undefined && filter !== false && filter.keep < 1) classifier = clip.classifier({ classes: [...train.classes], template, domain, names });
       const planned = async (className: string): Promise<Made[]> => {
         const pictures = await planClass(sd, className, train, this.#settings, work);
         if (shard !== undefined) await lookForPictures(pictures); // others made some of them
         return pictures;
       };
-      return await filterPictures(train, planned, work, { filter, classifier, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
+      return await filterPictures(train, planned, work, { filter, classifier, clip, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
     } finally {
       classifier?.dispose();
+      clip?.dispose();
     }
   }
 

@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import type { Classifier } from '../../classifier.js';
+import type { Clip, ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
 import { METADATA_FILE } from '../../data/metadata.js';
 import { TwinFinder } from '../../data/preflight.js';
 import { writeFileWhole } from '../../files.js';
 import { readImage, type Image } from '../../image.js';
+import type { Tensor } from '../../tensor.js';
 import type { DataDreamSettings } from './options.js';
 import type { Made } from './produce.js';
 import type { Work } from './work.js';
@@ -13,13 +15,16 @@ const AT_ONCE = 64; // pictures in memory
 const SHOWN = { kept: 8, dropped: 3 }; // of each class, in the report
 
 /** Why a picture is left out. */
-export type Dropped = { kind: 'twin'; of: string } | { kind: 'unsure'; agreement: number };
+export type Dropped = { kind: 'twin'; of: string } | { kind: 'unsure' } | { kind: 'far' } | { kind: 'spare' };
 
 /** What was found out about a generated picture. */
 interface Scored {
   made: Made;
-  /** How sure a classifier of the real pictures is of its class, in [0, 1]; undefined where none was asked. */
+  /** How sure the judge is of its class, in [0, 1]; undefined where none was asked. */
   agreement: number | undefined;
+  /** As the dual encoder sees it, of length 1, and its distance to the nearest real picture of its class, 1 - cosine; undefined where none was asked. */
+  features: Float32Array | undefined;
+  distance: number | undefined;
   /** Undefined: it stays. */
   dropped: Dropped | undefined;
 }
@@ -37,8 +42,10 @@ export interface GrownClass {
 
 interface Options {
   filter: DataDreamSettings['filter'];
-  /** Of the real pictures; may be missing. */
-  classifier: Classifier | undefined;
+  /** Says how sure it is of a picture's class; may be missing. */
+  classifier: Classifier | ClipClassifier | undefined;
+  /** Says how alike pictures are; may be missing. */
+  clip: Clip | undefined;
   threads: number | undefined;
   signal: AbortSignal;
 }
@@ -65,45 +72,87 @@ export async function filterPictures(real: Dataset, planned: (className: string)
   return classes;
 }
 
-async function filterClass(pictures: readonly Made[], real: Dataset, { filter, classifier, threads, signal }: Options): Promise<Scored[]> {
-  if (filter === false) return pictures.map((made) => ({ made, agreement: undefined, dropped: undefined }));
+async function filterClass(pictures: readonly Made[], real: Dataset, { filter, classifier, clip, threads, signal }: Options): Promise<Scored[]> {
+  if (filter === false) return pictures.map((made) => ({ made, agreement: undefined, features: undefined, distance: undefined, dropped: undefined }));
+  const call = { ...(threads && { threads }), signal };
   const finder = new TwinFinder();
   if (filter.twins) for await (const { key, image } of real) finder.find(key, image);
+  const shots = clip && rowsOf(await clip.encodeImages((await real.load()).map(({ image }) => image), call));
   const scored: Scored[] = [];
   for (let first = 0; first < pictures.length; first += AT_ONCE) {
     signal.throwIfAborted();
     const part = pictures.slice(first, first + AT_ONCE);
     const images = await Promise.all(part.map(({ file }) => readImage(file)));
-    const sure = classifier && (await agreementOf(classifier, images, part, { ...(threads && { threads }), signal }));
+    const sure = classifier && (await agreementOf(classifier, images, part, call));
+    const seen = clip && rowsOf(await clip.encodeImages(images, call));
     for (const [i, made] of part.entries()) {
       const twin = filter.twins ? finder.find(made.name, images[i] as Image) : undefined;
-      scored.push({ made, agreement: sure?.[i], dropped: twin === undefined ? undefined : { kind: 'twin', of: twin } });
+      const features = seen?.[i];
+      const distance = features && shots?.reduce((least, shot) => Math.min(least, apart(shot, features)), Infinity);
+      scored.push({ made, agreement: sure?.[i], features, distance, dropped: twin === undefined ? undefined : { kind: 'twin', of: twin } });
     }
   }
-  dropUnsure(scored, filter.keep);
+  dropLast(scored, filter.keep, ({ agreement = 0 }) => -agreement, 'unsure');
+  dropLast(scored, filter.near, ({ distance = 0 }) => distance, 'far');
+  if (filter.diverse !== undefined) dropSpare(scored, filter.diverse);
   const [one] = scored;
   if (one !== undefined && scored.every(({ dropped }) => dropped !== undefined)) one.dropped = undefined;
   return scored;
 }
 
-async function agreementOf(classifier: Classifier, images: readonly Image[], part: readonly Made[], options: { threads?: number; signal: AbortSignal }): Promise<number[]> {
+const rowsOf = ({ data, shape: [, width = 1] }: Tensor<'float32'>): Float32Array[] => Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
+
+/** Of rows of length 1: 1 - cosine. */
+const apart = (a: Float32Array, b: Float32Array): number => 1 - a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
+
+async function agreementOf(classifier: Classifier | ClipClassifier, images: readonly Image[], part: readonly Made[], options: { threads?: number; signal: AbortSignal }): Promise<number[]> {
   const answers = await classifier.predict(images, options);
   return answers.map(({ probabilities }, i) => probabilities[classifier.classes.indexOf((part[i] as Made).className)] ?? 0);
 }
 
-/** Those that agree least, until the share `keep` of all is left. */
-function dropUnsure(scored: readonly Scored[], keep: number): void {
-  const kept = scored.filter(({ dropped }) => dropped === undefined).sort((a, b) => (b.agreement ?? 0) - (a.agreement ?? 0));
-  for (const one of kept.slice(Math.ceil(keep * scored.length))) one.dropped = { kind: 'unsure', agreement: one.agreement ?? 0 };
+const isKept = ({ dropped }: Scored): boolean => dropped === undefined;
+
+/** Those of the highest rank, until the share `keep` of all is left. */
+function dropLast(scored: readonly Scored[], keep: number, rank: (one: Scored) => number, kind: 'unsure' | 'far'): void {
+  const kept = scored.filter(isKept).sort((a, b) => rank(a) - rank(b));
+  for (const one of kept.slice(Math.ceil(keep * scored.length))) one.dropped = { kind };
+}
+
+/** All but `most`, chosen one after the other: the nearest to a real picture, then always the one that is farthest from all chosen before. */
+function dropSpare(scored: readonly Scored[], most: number): void {
+  const left = new Map(scored.filter(isKept).sort((a, b) => (a.distance ?? 0) - (b.distance ?? 0)).map((one) => [one, Infinity]));
+  for (let count = 0; count < most && left.size > 0; count++) {
+    const [chosen] = [...left].reduce((a, b) => (b[1] > a[1] ? b : a));
+    left.delete(chosen);
+    for (const [one, least] of left) left.set(one, Math.min(least, apart(one.features as Float32Array, chosen.features as Float32Array)));
+  }
+  for (const one of left.keys()) one.dropped = { kind: 'spare' };
 }
 
 function summaryOf(name: string, scored: readonly Scored[]): GrownClass {
   const count = (kind: Dropped['kind']): number => scored.filter(({ dropped }) => dropped?.kind === kind).length;
   const files = (left: boolean, most: number): string[] => scored.filter(({ dropped }) => (dropped !== undefined) === left).slice(0, most).map(({ made }) => made.file);
-  return { name, prompt: scored[0]?.made.prompt ?? '', generated: scored.length, dropped: { twin: count('twin'), unsure: count('unsure') }, shown: { kept: files(false, SHOWN.kept), dropped: files(true, SHOWN.dropped) } };
+  return { name, prompt: scored[0]?.made.prompt ?? '', generated: scored.length, dropped: { twin: count('twin'), unsure: count('unsure'), far: count('far'), spare: count('spare') }, shown: { kept: files(false, SHOWN.kept), dropped: files(true, SHOWN.dropped) } };
 }
 
-function rowOf({ made, agreement, dropped }: Scored): string {
-  const why = dropped && (dropped.kind === 'twin' ? `looks like ${dropped.of}` : `the classifier of the real pictures sees ${(100 * dropped.agreement).toFixed(0)} % of its class in it`);
-  return `${JSON.stringify({ file_name: made.name, label: made.className, text: made.prompt, seed: made.seed, lora: made.lora, ...(agreement !== undefined && { agreement: Number(agreement.toFixed(4)) }), ...(why !== undefined && { dropped: why }) })}\n`;
+function reasonOf({ agreement = 0, distance = 0, dropped }: Scored): string | undefined {
+  switch (dropped?.kind) {
+    case 'twin':
+      return `looks like ${dropped.of}`;
+    case 'unsure':
+      return `the judge sees ${(100 * agreement).toFixed(0)} % of its class in it`;
+    case 'far':
+      return `far from the real pictures: ${distance.toFixed(3)}`;
+    case 'spare':
+      return 'others are more different from one another';
+    case undefined:
+      return undefined;
+  }
+}
+
+function rowOf(scored: Scored): string {
+  const { made, agreement, distance } = scored;
+  const why = reasonOf(scored);
+  const scores = { ...(agreement !== undefined && { agreement: Number(agreement.toFixed(4)) }), ...(distance !== undefined && { distance: Number(distance.toFixed(4)) }) };
+  return `${JSON.stringify({ file_name: made.name, label: made.className, text: made.prompt, seed: made.seed, lora: made.lora, ...scores, ...(why !== undefined && { dropped: why }) })}\n`;
 }

@@ -59,14 +59,24 @@ const generateFields = z.strictObject({
   strength: share.default(0.8),
 });
 
+const someShare = share.refine((value) => value > 0, 'a number above 0').default(1);
+
 const filterSchema = z.strictObject({
   /** Drop pictures that look like an earlier one of their class, or like a real one. Default true. */
   twins: z.boolean().default(true),
+  /** Share of each class that is kept, those first that `judge` is surest of. Default 1: all. */
+  keep: someShare,
   /**
-   * Share of each class that is kept, those first that a classifier of the real pictures is surest of. It is as good as that classifier: of few pictures
-   * not very. Default 1: all.
+   * `classifier`: one that learns from the real pictures, as good as they are many; `clip`: the dual encoder `clip`, asked with the class's sentences, as good as it knows
+   * them. Default classifier.
    */
-  keep: share.refine((value) => value > 0, 'a number above 0').default(1),
+  judge: z.enum(['classifier', 'clip']).default('classifier'),
+  /** Share of each class that is kept, those first that are nearest to one of its real pictures as `clip` sees them. Default 1: all. */
+  near: someShare,
+  /** At most so many of each class, for variety: one after the other the one that is farthest from all chosen before, as `clip` sees them. Default all. */
+  diverse: positiveInt.optional(),
+  /** What `loadClip` takes. Default seedling. */
+  clip: z.string().min(1).default('seedling'),
 });
 
 const compareSchema = z.strictObject({
@@ -154,6 +164,12 @@ export function adaptersOf({ mode }: DataDreamSettings, className: string, shots
   if (mode === 'dataset') return [ALL];
   return mode === 'class' ? [className] : Array.from({ length: shots }, (_, i) => `${className} ${i}`);
 }
+
+/** Whether pictures are left out that a classifier of the real ones is unsure of. */
+export const asksClassifier = (filter: DataDreamSettings['filter']): boolean => filter !== false && filter.keep < 1 && filter.judge === 'classifier';
+
+/** Whether pictures are left out by what a dual encoder says of them. */
+export const asksClip = (filter: Exclude<DataDreamSettings['filter'], false>): boolean => filter.near < 1 || filter.diverse !== undefined || (filter.keep < 1 && filter.judge === 'clip');
 
 /** The sentence about picture `i` of a class. */
 export function promptOf(sentences: Sentences, className: string, i: number): string {

@@ -11,6 +11,13 @@ const SHOWN_CLASSES = 50; // more would make no page to read
 const SIDE = 64; // pixels in the report
 const GAP = 4;
 
+const REASONS = {
+  twin: 'they look like an earlier picture of their class, or like a real one',
+  unsure: 'the judge is least sure of their class',
+  far: 'they are farthest from the real pictures of their class',
+  spare: 'those that were kept differ more from one another',
+};
+
 /** What `seedbed report` shows of a finished run. */
 export async function growRecord({ settings, preflight, classes = [], real: { train, test }, gain, notCompared, parts }: DataDreamResult, model: string): Promise<GrowRecord> {
   const { template, domain, names, captions, adapt, generate, filter, compare, mode, seed } = settings;
@@ -22,7 +29,7 @@ export async function growRecord({ settings, preflight, classes = [], real: { tr
       prompt,
       shots: train.counts[label] ?? 0,
       generated,
-      dropped: dropped.twin + dropped.unsure,
+      dropped: Object.values(dropped).reduce((a, b) => a + b, 0),
       pictures: isShown
         ? {
             real: await sheet(await firstOf(train.filter((_, own) => own === label))),
@@ -32,11 +39,7 @@ export async function growRecord({ settings, preflight, classes = [], real: { tr
         : undefined,
     });
   }
-  const total = (kind: 'twin' | 'unsure'): number => classes.reduce((sum, { dropped }) => sum + dropped[kind], 0);
-  const reasons = [
-    { reason: 'they look like an earlier picture of their class, or like a real one', count: total('twin') },
-    { reason: 'the classifier of the real pictures is least sure of their class', count: total('unsure') },
-  ];
+  const reasons = Object.entries(REASONS).map(([kind, reason]) => ({ reason, count: classes.reduce((sum, { dropped }) => sum + dropped[kind as keyof typeof REASONS], 0) }));
   const arm = (name: string) => confusionOf(test ?? train, gain?.study.arms.find((one) => one.name === name));
   return {
     kind: 'grow',
