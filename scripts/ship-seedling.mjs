@@ -26,14 +26,14 @@ async function shipTowers(model) {
   const both = join(scratch, 'both');
   mkdirSync(both);
   for (const part of ['unet', 'vae', 'scheduler']) symlinkSync(resolve(model, part), join(both, part));
-  for (const part of ['text_encoder', 'tokenizer', 'image_encoder']) cpSync(at('words', part), join(both, part), { recursive: true });
+  for (const part of ['text_encoder', 'tokenizer', 'image_encoder']) cpSync(at('names', part), join(both, part), { recursive: true });
   const index = JSON.parse(readFileSync(join(model, 'model_index.json'), 'utf8'));
   writeFileSync(join(both, 'model_index.json'), JSON.stringify({ ...index, text_encoder: ['transformers', 'CLIPTextModelWithProjection'], image_encoder: ['transformers', 'CLIPVisionModelWithProjection'] }));
   const small = await saved(both, 'int8');
   for (const part of ['text_encoder', 'image_encoder']) cpSync(join(small, part), join(out, 'clip', part), { recursive: true, force: true });
   const file = join(out, 'clip', 'text_encoder', 'model.safetensors');
   const { tensors, metadata } = readSafetensors(file);
-  writeSafetensors(file, tensors, { ...metadata, logit_scale: readSafetensors(at('words', 'text_encoder', 'model.safetensors')).metadata.logit_scale });
+  writeSafetensors(file, tensors, { ...metadata, logit_scale: readSafetensors(at('names', 'text_encoder', 'model.safetensors')).metadata.logit_scale });
 }
 
 let copies = 0;

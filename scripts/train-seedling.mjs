@@ -1,6 +1,6 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|unet] [--threads N] [--words-steps N] [--unet-steps N] [--start FOLDER]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|names|unet] [--threads N] [--words-steps N] [--names-steps N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
 // says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier result (FOLDER/unet/unet), to go on from
@@ -14,7 +14,7 @@ import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.j
 import { preview } from './seedling/preview.mjs';
 import { firstPictures, isPlain, readSet, selection } from './seedling/sets.mjs';
 
-const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, 'words-steps': { type: 'string', default: '450' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, 'words-steps': { type: 'string', default: '450' }, 'names-steps': { type: 'string', default: '600' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
@@ -22,7 +22,9 @@ const TOKENIZER = fileURLToPath(new URL('../models/seedling/tokenizer', import.m
 const SAY_EVERY = 20;
 const PREVIEW_EVERY = 500;
 const CHECKED = 128; // pictures
+const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, evaluateEvery: 100, checkpointEvery: 50 };
 const OTHERS_EVERY = 35;
+const PHOTOS_EVERY = 10;
 const PLAIN_REPEATS = 30; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 
 const tell = (fields) => {
@@ -41,16 +43,25 @@ const STAGES = {
   clip: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
     return trainClip(pictures, captionsOf(entries), {
-      ...common('clip'), tokenizer: TOKENIZER, steps: 1600, batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation: unseenStyle(), evaluateEvery: 200, checkpointEvery: 50,
+      ...common('clip'), ...TOWERS, tokenizer: TOKENIZER, steps: 1600, groups: sameCaption(entries), validation: unseenStyle(), evaluateEvery: 200,
     });
   },
   // What a thing is called, once position, colours and number are known: in batches that are mostly plain drawings hardly anything else tells them apart.
   words: () => {
     const all = readSet(values.corpus, 'train');
-    const plain = all.entries.flatMap((entry, i) => (isPlain(entry) && entry.style !== 'photo' ? [i] : []));
+    const plain = all.entries.flatMap((entry, i) => (isDrawing(entry) && isPlain(entry) ? [i] : []));
     const others = all.entries.flatMap((_, i) => (i % OTHERS_EVERY === 0 ? [i] : []));
     const { pictures, entries } = selection(all, [...plain, ...plain, ...others]);
-    return trainClip(pictures, captionsOf(entries), { ...common('words'), start: join(values.work, 'clip'), steps: Number(values['words-steps']), batchSize: 256, shardSize: 64, lr: 1e-3, groups: sameCaption(entries), validation: unseenStyle(), evaluateEvery: 100, checkpointEvery: 50 });
+    return trainClip(pictures, captionsOf(entries), { ...common('words'), ...TOWERS, start: join(values.work, 'clip'), steps: Number(values['words-steps']), groups: sameCaption(entries), validation: unseenStyle() });
+  },
+  // The dual encoder that is shipped beside the UNet: a thing's name wherever it stands, however large, tilted, on whatever ground.
+  names: () => {
+    const all = readSet(values.corpus, 'train');
+    const nameOf = ({ style, concept }) => `${style}/${concept}`;
+    const plain = new Map(all.entries.filter(isDrawing).filter(isPlain).map((entry) => [nameOf(entry), entry.captions]));
+    const chosen = (entry, i) => (isDrawing(entry) ? (entry.count ?? 1) === 1 && plain.has(nameOf(entry)) : i % PHOTOS_EVERY === 0);
+    const { pictures, entries } = selection(all, all.entries.flatMap((entry, i) => (chosen(entry, i) ? [i] : [])));
+    return trainClip(pictures, entries.map((entry) => plain.get(nameOf(entry)) ?? entry.captions), { ...common('names'), ...TOWERS, start: join(values.work, 'words'), steps: Number(values['names-steps']), groups: numbered(entries.map((entry) => (isDrawing(entry) ? nameOf(entry) : entry.captions[0]))), validation: unseenStyle() });
   },
   unet: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
@@ -58,10 +69,12 @@ const STAGES = {
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
       ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
-      repeats: entries.map((entry) => (isPlain(entry) && entry.style !== 'photo' ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
+      repeats: entries.map((entry) => (isDrawing(entry) && isPlain(entry) ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },
 };
+
+const isDrawing = ({ style }) => style !== 'photo';
 
 const captionsOf = (entries) => entries.map(({ captions }) => captions);
 
@@ -72,11 +85,14 @@ function unseenStyle() {
 }
 
 /** Pictures with one caption are no wrong answers to each other's: hundreds of photos are 'a grey photo of a dress'. */
-function sameCaption(entries) {
+const sameCaption = (entries) => numbered(entries.map(({ captions: [first] }) => first));
+
+/** Equal texts as equal numbers. */
+function numbered(texts) {
   const numbers = new Map();
-  return entries.map(({ captions: [first] }) => {
-    if (!numbers.has(first)) numbers.set(first, numbers.size);
-    return numbers.get(first);
+  return texts.map((text) => {
+    if (!numbers.has(text)) numbers.set(text, numbers.size);
+    return numbers.get(text);
   });
 }
 
