@@ -1,21 +1,21 @@
 // Whether DataDream on the seedling helps, on pictures that the seedling never saw: writes docs/evidence.md.
 //
-//   node scripts/evidence-datadream.mjs --corpus FOLDER/corpus --work FOLDER [--data fashion,fashion-all,emoji] [--shots 1,2,4,8,16] [--seeds 5] [--table] [--threads N]
+//   node scripts/evidence-datadream.mjs --corpus FOLDER/corpus --work FOLDER [--photos FOLDER] [--data fashion,fashion-all,emoji,clothing,cifar10] [--shots 1,2,4,8,16] [--seeds 5] [--table] [--threads N]
 //
-// The corpus is that of scripts/seedling. Each seed draws other shots; everything is tested on pictures used nowhere else; nothing is chosen on them. A run that was stopped
+// The corpus is that of scripts/seedling; --photos has clothing-{train,val}.tar and cifar10-{train,val}.tar (WebDataset), without which those are left out. Each seed draws other shots; everything is tested on pictures used nowhere else; nothing is chosen on them. A run that was stopped
 // goes on; --table only writes the table of what is there.
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { dataDream, Dataset, loadDiffusion, metrics } from '../dist/lib/index.js';
+import { dataDream, Dataset, loadDiffusion, metrics, openDataset } from '../dist/lib/index.js';
 import { openSet } from './seedling/evaluation/pictures.mjs';
 import { isPlain } from './seedling/sets.mjs';
 import { PIXELS } from './seedling/variations.mjs';
 
 const { values } = parseArgs({
   options: {
-    corpus: { type: 'string' }, work: { type: 'string' }, data: { type: 'string', default: 'fashion,fashion-all,emoji' }, shots: { type: 'string', default: '1,2,4,8,16' }, seeds: { type: 'string', default: '5' },
+    corpus: { type: 'string' }, work: { type: 'string' }, data: { type: 'string', default: 'fashion,fashion-all,emoji,clothing,cifar10' }, photos: { type: 'string', default: '.' }, shots: { type: 'string', default: '1,2,4,8,16' }, seeds: { type: 'string', default: '5' },
     out: { type: 'string', default: 'docs/evidence.md' }, table: { type: 'boolean', default: false }, threads: { type: 'string' },
   },
 });
@@ -83,13 +83,36 @@ const SOURCES = {
   },
 };
 
+const CLOTHES = ['dress', 'hat', 'long sleeve shirt', 'coat', 'pair of trousers', 'shirt', 'pair of shoes', 'pair of shorts', 'skirt', 't-shirt'];
+const CIFAR = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'];
+
+/** Photographs of another kind than any that the seedling saw. */
+function strange(file, title, classes) {
+  const part = (name) => join(values.photos, `${file}-${name}.tar`);
+  SOURCES[file] = {
+    title,
+    template: 'a photo of a {class}',
+    missing: () => ['train', 'val'].map(part).find((path) => !existsSync(path)),
+    open: async () => {
+      const [pool, test] = [await openDataset(part('train'), { classes }), (await openDataset(part('val'), { classes })).firstOfEach(MOST_TEST)];
+      return (shots, seed) => ({ data: pool.subset({ shots, seed }), test });
+    },
+  };
+}
+strange('clothing', 'Photographs far from what the seedling knows: clothing-dataset-small (a smaller copy), its validation part', CLOTHES);
+strange('cifar10', 'Photographs far from what the seedling knows: CIFAR-10 (JPEG copy, subset), its validation part', CIFAR);
+
 const done = () => (existsSync(results) ? readFileSync(results, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)) : []);
 
 async function measure() {
   const sd = await loadDiffusion('seedling', { dtype: 'float32', ...threads });
   for (const name of values.data.split(',')) {
-    const { open, template, names } = SOURCES[name];
-    const divide = open();
+    const { open, template, names, missing } = SOURCES[name];
+    if (missing?.() !== undefined) {
+      console.log(`${name} is left out: there is no '${missing()}'`);
+      continue;
+    }
+    const divide = await open();
     for (let seed = 0; seed < Number(values.seeds); seed++)
       for (const shots of values.shots.split(',').map(Number)) {
         if (done().some((row) => row.data === name && row.shots === shots && row.seed === seed)) continue;

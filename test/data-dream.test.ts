@@ -50,6 +50,8 @@ function filesIn(folder: string): Record<string, string> {
 const answersOf = ({ gain }: DataDreamResult): unknown => gain?.study.arms.map(({ name, runs }) => [name, runs.map(({ seed, losses, predictions }) => [seed, losses, predictions])]);
 
 t.test('bad input is refused', async (t) => {
+  const wordless = writeFormulaPipeline(place('wordless'), 'sd1');
+  rmSync(join(wordless, 'text_encoder'), { recursive: true });
   const dream = (options: Partial<DataDreamOptions>) => () => dataDream({ ...small, out: place('bad'), ...options });
   const one = new Dataset({ name: 'one', classes: ['a', 'b'], entries: [{ key: 'x', label: 0, read: () => Promise.resolve(picture(32, 32, 3)) }] });
   const tinyPictures = new Dataset({ name: 'tiny', classes: CLASSES, entries: CLASSES.map((_, label) => ({ key: `x${label}`, label, read: () => Promise.resolve(picture(20, 7, 3, label)) })) });
@@ -74,6 +76,7 @@ t.test('bad input is refused', async (t) => {
     ['other classes to measure on', dream({ test: dataset(2, 1, ['x', 'y', 'z']) }), 'ERR_DATASET', /found 'x'/],
     ['a folder that is not there', dream({ data: place('nowhere') }), 'ERR_FILE_NOT_FOUND', /nowhere/],
     ['a model that is not there', dream({ model: place('no-model') }), 'ERR_FILE_NOT_FOUND', /no-model/],
+    ['a model without text encoder', dream({ model: wordless }), 'ERR_FILE_NOT_FOUND', /text_encoder/],
   ]);
 });
 

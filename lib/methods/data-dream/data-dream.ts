@@ -138,6 +138,7 @@ class Run {
     const sd = own ? await this.#stage('load', model, () => follow(loadDiffusion(model, { dtype: 'float32', ...(threads && { threads }), signal }), emit)) : model;
     try {
       checkAdapters(sd);
+      await work.claim(); // now that there is a model: the name of one that is not there would stay
       await this.#stage('adapt', ADAPTERS[mode], () => adapt(sd, train, this.#settings, work, this.#context));
       await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train, this.#settings, work, this.#context));
       if (unfinished(train.classes, this.#settings, work).length > 0) return undefined;

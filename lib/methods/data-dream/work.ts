@@ -11,9 +11,17 @@ import type { DataDreamSettings } from './options.js';
 /** Where the parts of a run lie. */
 export class Work {
   readonly folder: string;
+  readonly #settings: Spec | undefined;
 
-  constructor(folder: string) {
+  /** `settings`: of the run that is to work there. */
+  constructor(folder: string, settings?: Spec) {
     this.folder = folder;
+    this.#settings = settings;
+  }
+
+  /** Notes the run's settings, which another run in the folder must have. */
+  async claim(): Promise<void> {
+    if (!existsSync(this.spec)) await writeFileWhole(this.spec, `${JSON.stringify(this.#settings, null, 1)}\n`);
   }
 
   get loras(): string {
@@ -74,14 +82,13 @@ const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 
 
 /** Opens the folder for a run, new or gone on with. Throws `ERR_INVALID_ARGUMENT` naming what differs from the run that it holds. */
 export async function openWork(settings: DataDreamSettings, given: { model: string; data: string }): Promise<Work> {
-  const work = new Work(settings.out);
+  const spec: Spec = JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
+  const work = new Work(settings.out, spec);
   await mkdir(work.folder, { recursive: true }).catch((error: unknown) => {
     throw errorFromFile(error, 'write', work.folder);
   });
   if (settings.shard === undefined) await removeLeftovers(work.folder);
-  const spec: Spec = JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
-  if (!existsSync(work.spec)) await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
-  else expectSame(spec, await readSpec(work.spec), work.folder);
+  if (existsSync(work.spec)) expectSame(spec, await readSpec(work.spec), work.folder);
   return work;
 }
 
