@@ -191,6 +191,11 @@ export class Dataset {
     });
   }
 
+  /** The same pictures in the order of their keys, however they were opened. */
+  inKeyOrder(): Dataset {
+    return new Dataset({ ...this.#init(), entries: [...this.#entries].sort((a, b) => (a.key < b.key ? -1 : 1)) });
+  }
+
   /** The pictures for which `keep(key, label)` holds. */
   filter(keep: (key: string, label: number) => boolean): Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries.filter(({ key, label }) => keep(key, label)) });

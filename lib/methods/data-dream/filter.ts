@@ -8,7 +8,7 @@ import { writeFileWhole } from '../../files.js';
 import { readImage, type Image } from '../../image.js';
 import type { Tensor } from '../../tensor.js';
 import type { DataDreamSettings } from './options.js';
-import type { Made } from './produce.js';
+import type { Made } from './plan.js';
 import type { Work } from './work.js';
 
 const AT_ONCE = 64; // pictures in memory

@@ -46,7 +46,7 @@ function toldOf(captions: readonly (string | undefined)[]): string[] {
 }
 
 async function divide(data: Dataset, { test, holdOut, shots, seed, compare }: DataDreamSettings): Promise<Omit<RealPictures, 'preflight'>> {
-  const learnt = (part: Dataset): Dataset => (shots === undefined ? part : part.subset({ shots, seed })).as('train');
+  const learnt = (part: Dataset): Dataset => (shots === undefined ? part : part.subset({ shots, seed })).inKeyOrder().as('train');
   if (compare === false) return { train: learnt(data), test: undefined, notCompared: 'it was not asked for' };
   if (test !== undefined) return { train: learnt(data), test: (await opened(test)).withClasses(data.classes).as('test'), notCompared: undefined };
   if (holdOut === 0) return { train: learnt(data), test: undefined, notCompared: 'no picture was held out' };
