@@ -1,6 +1,6 @@
 import type { Image } from './image.js';
 import { mean, wilson, type Interval } from './metrics.js';
-import type { Tensor } from './tensor.js';
+import { row, type Tensor } from './tensor.js';
 
 export interface Prediction {
   label: number;
@@ -27,7 +27,7 @@ export interface ClassifierEvaluation {
 /** Names of pictures from class scores [pictures, classes]. */
 export function predictionsOf(images: readonly Image[], logits: Tensor<'float32'>, classes: readonly string[]): Prediction[] {
   return images.map((_, i) => {
-    const probabilities = softmax(logits.data.subarray(i * classes.length, (i + 1) * classes.length));
+    const probabilities = softmax(row(logits, i));
     const label = probabilities.indexOf(Math.max(...probabilities));
     return { label, className: classes[label] ?? '', probabilities };
   });

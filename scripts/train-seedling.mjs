@@ -49,8 +49,8 @@ const STAGES = {
   // What a thing is called, once position, colours and number are known: in batches that are mostly plain drawings hardly anything else tells them apart.
   words: () => {
     const all = readSet(values.corpus, 'train');
-    const plain = all.entries.flatMap((entry, i) => (isDrawing(entry) && isPlain(entry) ? [i] : []));
-    const others = all.entries.flatMap((_, i) => (i % OTHERS_EVERY === 0 ? [i] : []));
+    const plain = placesOf(all.entries, isPlainDrawing);
+    const others = placesOf(all.entries, (_, i) => i % OTHERS_EVERY === 0);
     const { pictures, entries } = selection(all, [...plain, ...plain, ...others]);
     return trainClip(pictures, captionsOf(entries), { ...common('words'), ...TOWERS, start: join(values.work, 'clip'), steps: Number(values['words-steps']), groups: sameCaption(entries), validation: unseenStyle() });
   },
@@ -58,9 +58,9 @@ const STAGES = {
   names: () => {
     const all = readSet(values.corpus, 'train');
     const nameOf = ({ style, concept }) => `${style}/${concept}`;
-    const plain = new Map(all.entries.filter(isDrawing).filter(isPlain).map((entry) => [nameOf(entry), entry.captions]));
+    const plain = new Map(all.entries.filter(isPlainDrawing).map((entry) => [nameOf(entry), entry.captions]));
     const chosen = (entry, i) => (isDrawing(entry) ? (entry.count ?? 1) === 1 && plain.has(nameOf(entry)) : i % PHOTOS_EVERY === 0);
-    const { pictures, entries } = selection(all, all.entries.flatMap((entry, i) => (chosen(entry, i) ? [i] : [])));
+    const { pictures, entries } = selection(all, placesOf(all.entries, chosen));
     return trainClip(pictures, entries.map((entry) => plain.get(nameOf(entry)) ?? entry.captions), { ...common('names'), ...TOWERS, start: join(values.work, 'words'), steps: Number(values['names-steps']), groups: numbered(entries.map((entry) => (isDrawing(entry) ? nameOf(entry) : entry.captions[0]))), validation: unseenStyle() });
   },
   unet: () => {
@@ -69,12 +69,16 @@ const STAGES = {
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
       ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
-      repeats: entries.map((entry) => (isDrawing(entry) && isPlain(entry) ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
+      repeats: entries.map((entry) => (isPlainDrawing(entry) ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },
 };
 
 const isDrawing = ({ style }) => style !== 'photo';
+
+const isPlainDrawing = (entry) => isDrawing(entry) && isPlain(entry);
+
+const placesOf = (entries, keep) => entries.flatMap((entry, i) => (keep(entry, i) ? [i] : []));
 
 const captionsOf = (entries) => entries.map(({ captions }) => captions);
 

@@ -196,6 +196,11 @@ export class Dataset {
     return new Dataset({ ...this.#init(), entries: [...this.#entries].sort((a, b) => (a.key < b.key ? -1 : 1)) });
   }
 
+  /** The pictures of one class; the classes stay. */
+  ofClass(name: string): Dataset {
+    return this.filter((_, label) => this.classes[label] === name);
+  }
+
   /** The pictures for which `keep(key, label)` holds. */
   filter(keep: (key: string, label: number) => boolean): Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries.filter(({ key, label }) => keep(key, label)) });

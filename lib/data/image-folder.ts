@@ -44,11 +44,11 @@ export async function openImageFolder(root: string, onCorrupt: 'error' | 'skip')
   const skipped: Skipped[] = stray.map((name) => ({ key: name, reason: 'it lies beside the class folders' }));
   const walk = async (below: string, label: number): Promise<void> => {
     const { folders, files } = await namesIn(join(root, below));
+    const names = new Set(files);
     const texts = new Set(files.filter(isImageName).map(captionName));
-    const captions = new Set(files.filter((name) => texts.has(name)));
     for (const name of files) {
       const key = `${below}/${name}`;
-      if (isImageName(name)) entries.push({ key, label, read: () => readBytes(join(root, key)), caption: () => captionBeside(join(root, below), name, captions) });
+      if (isImageName(name)) entries.push({ key, label, read: () => readBytes(join(root, key)), caption: () => captionBeside(join(root, below), name, names) });
       else if (!texts.has(name)) skipped.push({ key, reason: 'its name has no image extension' });
     }
     for (const name of folders) await walk(`${below}/${name}`, label);

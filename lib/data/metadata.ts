@@ -28,9 +28,12 @@ export async function readMetadata<Row>(path: string, rowOf: (value: Readonly<Re
   });
 }
 
-/** What a row of the hub's image folders, or of their tables, says of its picture. */
-export function captionIn({ text, caption, prompt }: Readonly<Record<string, unknown>>): string | undefined {
-  return [text, caption, prompt].find((value) => typeof value === 'string');
+/** What a picture's caption is called in the hub's image folders and tables, the usual name first. */
+export const CAPTION_NAMES = ['text', 'caption', 'prompt'];
+
+/** What a row says of its picture. */
+export function captionIn(row: Readonly<Record<string, unknown>>): string | undefined {
+  return CAPTION_NAMES.map((name) => row[name]).find((value) => typeof value === 'string');
 }
 
 function rowOf(row: Readonly<Record<string, unknown>>): Row | undefined {

@@ -6,12 +6,12 @@ import { errorFromFile, SeedbedError } from '../errors.js';
 import { kindOf } from '../files.js';
 import { Dataset, type Entry } from './dataset.js';
 import { labelIndices, MemoryBudget } from './labels.js';
+import { CAPTION_NAMES } from './metadata.js';
 
 export const PARQUET_FILE = /\.parquet$/;
 
 const METADATA_KEY = 'huggingface';
 const IMAGE_COLUMNS = ['image', 'img', 'picture'];
-const CAPTION_COLUMNS = ['text', 'caption', 'prompt'];
 const LABEL_COLUMNS = ['label', 'labels', 'class', 'fine_label'];
 
 /** What the hub's library says of the columns. */
@@ -52,7 +52,7 @@ async function readPart(path: string, budget: MemoryBudget): Promise<{ rows: Row
     const columns = topLevel(metadata.schema);
     const [image, label] = [columnOf(columns, features, 'Image', IMAGE_COLUMNS), columnOf(columns, features, 'ClassLabel', LABEL_COLUMNS)];
     if (image === undefined || label === undefined) throw new SeedbedError('ERR_DATASET', `Expected a column of pictures (${IMAGE_COLUMNS.join(', ')}) and one of labels (${LABEL_COLUMNS.join(', ')}) in '${path}', found ${columns.join(', ')}`);
-    const caption = CAPTION_COLUMNS.find((name) => name !== label && columns.includes(name));
+    const caption = CAPTION_NAMES.find((name) => name !== label && columns.includes(name));
     const rows: Row[] = [];
     // Row group by row group: the whole file would be in memory twice.
     for (let first = 0, group = 0; group < metadata.row_groups.length; group++) {

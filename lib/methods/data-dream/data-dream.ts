@@ -18,12 +18,12 @@ import { writeRecord, type Part } from '../../report/record.js';
 import { renderReport } from '../../report/report.js';
 import { compareArms, initOf, realClassifier, type Gain } from './compare.js';
 import { filterPictures, type GrownClass } from './filter.js';
-import { asksClassifier, asksClip, dataDreamSchema, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
+import { clipOf, dataDreamSchema, judgeOf, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
 import { adapt, checkAdapters, generate, unfinished, type ProduceEvent } from './produce.js';
 import { planClass, type Made } from './plan.js';
 import { openReal, type RealPictures } from './real.js';
 import { growRecord } from './record.js';
-import { digestOf, openWork, type Work } from './work.js';
+import { claimWork, digestOf, openWork, specOf, type Spec, type Work } from './work.js';
 
 export type Stage = 'check' | 'load' | 'adapt' | 'generate' | 'filter' | 'write' | 'compare' | 'report';
 
@@ -66,7 +66,7 @@ export function dataDream(options: DataDreamOptions): Job<DataDreamEvent, DataDr
   const settings = settingsOf(checkOptions(dataDreamSchema, options, 'dataDream'));
   const { shard } = settings;
   if (shard !== undefined && shard.index > shard.count) throw new ArgumentError(`Expected a shard from 1 to ${shard.count}, received ${shard.index}`);
-  if (asksClassifier(settings.filter) && settings.compare === false) throw new ArgumentError("Expected compare with filter.keep, which asks a classifier of the real pictures; or judge 'clip'");
+  if (judgeOf(settings.filter) === 'classifier' && settings.compare === false) throw new ArgumentError("Expected compare with filter.keep, which asks a classifier of the real pictures; or judge 'clip'");
   return new Job<DataDreamEvent, DataDreamResult>((context) => new Run(settings, context).run(), settings);
 }
 
@@ -92,13 +92,14 @@ class Run {
     const settings = this.#settings;
     const { model } = settings;
     const name = typeof model === 'string' ? model : model.info.model;
-    const { real, work } = await this.#stage('check', 'the pictures and settings', async () => {
+    const { real, work, spec } = await this.#stage('check', 'the pictures and settings', async () => {
       const opened = await openReal(settings, this.#context.signal);
       await this.#checkStarts();
-      return { real: opened, work: await openWork(settings, { model: name, data: await digestOf(opened.train, settings) }) };
+      const decided = specOf(settings, { model: name, data: await digestOf(opened.train, settings) });
+      return { real: opened, spec: decided, work: await openWork(settings, decided) };
     });
     const { train, test, preflight } = real;
-    const classes = await this.#produce(train, work);
+    const classes = await this.#produce(train, work, spec);
     const common = { folder: work.folder, preflight, real: { train, test }, parts: this.#parts, settings };
     if (classes === undefined) return { ...common, classes, synthetic: undefined, gain: undefined, notCompared: 'other shards are at work' };
     const synthetic = (await openMetadata(work.images)).withClasses(train.classes);
@@ -116,7 +117,8 @@ class Run {
   /** What the comparison begins with is there. */
   async #checkStarts(): Promise<void> {
     const { compare, filter } = this.#settings;
-    if (filter !== false && asksClip(filter)) (await loadClip(filter.clip)).dispose();
+    const judge = clipOf(filter);
+    if (judge !== undefined) (await loadClip(judge)).dispose();
     if (compare === false) return;
     const { init } = initOf(compare);
     const start = compare.clip !== undefined ? await loadClip(compare.clip) : init === undefined ? undefined : await loadClassifier(init);
@@ -132,14 +134,14 @@ class Run {
   }
 
   /** Adapters, pictures, and which of them stay; undefined while those of other shards are missing. */
-  async #produce(train: Dataset, work: Work): Promise<GrownClass[] | undefined> {
+  async #produce(train: Dataset, work: Work, spec: Spec): Promise<GrownClass[] | undefined> {
     const { model, threads, mode, filter, generate: wanted } = this.#settings;
     const { emit, signal } = this.#context;
     const own = typeof model === 'string';
     const sd = own ? await this.#stage('load', model, () => follow(loadDiffusion(model, { dtype: 'float32', ...(threads && { threads }), signal }), emit)) : model;
     try {
       checkAdapters(sd);
-      await work.claim(); // now that there is a model: the name of one that is not there would stay
+      await claimWork(work, spec); // now that there is a model: the name of one that is not there would stay
       await this.#stage('adapt', ADAPTERS[mode], () => adapt(sd, train, this.#settings, work, this.#context));
       await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train, this.#settings, work, this.#context));
       if (unfinished(train.classes, this.#settings, work).length > 0) return undefined;
@@ -155,9 +157,10 @@ class Run {
     let classifier: Classifier | ClipClassifier | undefined;
     let clip: Clip | undefined;
     try {
-      if (filter !== false && asksClip(filter)) clip = await loadClip(filter.clip);
-      if (asksClassifier(filter) && compare !== false) classifier = await realClassifier(train, compare, { seed, threads, signal });
-      else if (clip !== undefined && filter !== false && filter.keep < 1) classifier = clip.classifier({ classes: [...train.classes], template, domain, names });
+      const [judge, asked] = [judgeOf(filter), clipOf(filter)];
+      clip = asked === undefined ? undefined : await loadClip(asked);
+      if (judge === 'clip') classifier = clip?.classifier({ classes: [...train.classes], template, domain, names });
+      else if (judge === 'classifier' && compare !== false) classifier = await realClassifier(train, compare, { seed, threads, signal });
       const planned = async (className: string): Promise<Made[]> => {
         const pictures = await planClass(sd, className, train, this.#settings, work);
         if (shard !== undefined) await lookForPictures(pictures); // others made some of them

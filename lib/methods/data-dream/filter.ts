@@ -6,7 +6,7 @@ import { METADATA_FILE } from '../../data/metadata.js';
 import { TwinFinder } from '../../data/preflight.js';
 import { writeFileWhole } from '../../files.js';
 import { readImage, type Image } from '../../image.js';
-import type { Tensor } from '../../tensor.js';
+import { row, type Tensor } from '../../tensor.js';
 import type { DataDreamSettings } from './options.js';
 import type { Made } from './plan.js';
 import type { Work } from './work.js';
@@ -60,7 +60,7 @@ export async function filterPictures(real: Dataset, planned: (className: string)
   async function* rows(): AsyncGenerator<string> {
     for (const [label, name] of real.classes.entries()) {
       options.signal.throwIfAborted();
-      const scored = await filterClass(await planned(name), real.filter((_, own) => own === label), options);
+      const scored = await filterClass(await planned(name), real.ofClass(name), options);
       classes.push(summaryOf(name, scored));
       left.push(...scored.filter(({ dropped }) => dropped !== undefined).map(rowOf));
       onDone(label + 1, real.classes.length);
@@ -76,8 +76,9 @@ async function filterClass(pictures: readonly Made[], real: Dataset, { filter, c
   if (filter === false) return pictures.map((made) => ({ made, agreement: undefined, features: undefined, distance: undefined, dropped: undefined }));
   const call = { ...(threads && { threads }), signal };
   const finder = new TwinFinder();
-  if (filter.twins) for await (const { key, image } of real) finder.find(key, image);
-  const shots = clip && rowsOf(await clip.encodeImages((await real.load()).map(({ image }) => image), call));
+  const held = clip && (await real.load());
+  if (filter.twins) for await (const { key, image } of held ?? real) finder.find(key, image);
+  const shots = clip && held && rowsOf(await clip.encodeImages(held.map(({ image }) => image), call));
   const scored: Scored[] = [];
   for (let first = 0; first < pictures.length; first += AT_ONCE) {
     signal.throwIfAborted();
@@ -100,7 +101,7 @@ async function filterClass(pictures: readonly Made[], real: Dataset, { filter, c
   return scored;
 }
 
-const rowsOf = ({ data, shape: [, width = 1] }: Tensor<'float32'>): Float32Array[] => Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
+const rowsOf = (tensor: Tensor<'float32'>): Float32Array[] => Array.from({ length: tensor.shape[0] ?? 0 }, (_, i) => row(tensor, i));
 
 /** Of rows of length 1: 1 - cosine. */
 const apart = (a: Float32Array, b: Float32Array): number => 1 - a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);

@@ -165,11 +165,11 @@ export function adaptersOf({ mode }: DataDreamSettings, className: string, shots
   return mode === 'class' ? [className] : Array.from({ length: shots }, (_, i) => `${className} ${i}`);
 }
 
-/** Whether pictures are left out that a classifier of the real ones is unsure of. */
-export const asksClassifier = (filter: DataDreamSettings['filter']): boolean => filter !== false && filter.keep < 1 && filter.judge === 'classifier';
+/** Who says how sure it is of a picture's class, if that is asked. */
+export const judgeOf = (filter: DataDreamSettings['filter']): 'classifier' | 'clip' | undefined => (filter !== false && filter.keep < 1 ? filter.judge : undefined);
 
-/** Whether pictures are left out by what a dual encoder says of them. */
-export const asksClip = (filter: Exclude<DataDreamSettings['filter'], false>): boolean => filter.near < 1 || filter.diverse !== undefined || (filter.keep < 1 && filter.judge === 'clip');
+/** The dual encoder that is asked about pictures, if one is. */
+export const clipOf = (filter: DataDreamSettings['filter']): string | undefined => (filter !== false && (filter.near < 1 || filter.diverse !== undefined || judgeOf(filter) === 'clip') ? filter.clip : undefined);
 
 /** The sentence about picture `i` of a class. */
 export function promptOf(sentences: Sentences, className: string, i: number): string {

@@ -47,7 +47,7 @@ export async function planClass(sd: Diffusion, className: string, shots: Dataset
 
 async function recipesOf(className: string, shots: Dataset, settings: DataDreamSettings): Promise<Recipe[]> {
   const { mode, captions: told, generate: { init, template } } = settings;
-  const real = shots.filter((_, label) => shots.classes[label] === className);
+  const real = shots.ofClass(className);
   const names = adaptersOf(settings, className, real.length);
   const captions = told && template === undefined ? await real.captions() : [];
   const beginnings = init === 'noise' ? [] : (await real.load()).map(({ image }) => ({ image: squared(image), sha256: pixelDigest(image) }));

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Dataset, Sample } from '../../data/dataset.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
 import { lookForPictures, makePictureFiles, type PictureProgress } from '../../diffusion/picture-files.js';
@@ -34,10 +35,11 @@ export async function adapt(sd: Diffusion, shots: Dataset, settings: DataDreamSe
   const { shard, mode } = settings;
   if (mode === 'dataset' && shard !== undefined && shard.index > 1 && !existsSync(work.lora(ALL))) throw new ArgumentError(`Expected '${work.lora(ALL)}', the adapter of all classes: it is trained by shard 1, and must be the same for all`);
   const groups = mode === 'dataset' ? [ALL] : ownClasses(settings, shots.classes);
-  const total = mode === 'picture' ? groups.reduce((sum, name) => sum + (shots.counts[shots.classes.indexOf(name)] ?? 0), 0) : groups.length;
+  const { counts } = shots;
+  const total = groups.reduce((sum, name) => sum + adaptersOf(settings, name, counts[shots.classes.indexOf(name)] ?? 0).length, 0);
   let done = 0;
   for (const group of groups) {
-    const members = await (mode === 'dataset' ? shots : shots.filter((_, label) => shots.classes[label] === group)).load();
+    const members = await (mode === 'dataset' ? shots : shots.ofClass(group)).load();
     const prompts = members.map((member, i) => lessonOf(settings, member, i));
     for (const [i, name] of adaptersOf(settings, group, members.length).entries()) {
       const of = mode === 'picture' ? [i] : [...members.keys()];
@@ -66,7 +68,7 @@ class Folded {
   }
 
   use(names: readonly string[]): void {
-    if (names.join('\n') === this.#names.join('\n')) return;
+    if (isDeepStrictEqual(names, this.#names)) return;
     this.release();
     for (const name of names) {
       this.#sd.loras.add(this.#fileOf(name), { name: inModel(name), scale: 1 / names.length });
@@ -99,7 +101,7 @@ export async function generate(sd: Diffusion, shots: Dataset, settings: DataDrea
       });
       for (let first = 0, last = 0; first < files.length; first = last) {
         const { adapters } = files[first] as Made;
-        while (files[last]?.adapters.join('\n') === adapters.join('\n')) last++;
+        while (isDeepStrictEqual(files[last]?.adapters, adapters)) last++;
         const part = files.slice(first, last);
         if (part.every(({ exists }) => exists)) continue;
         folded.use(adapters);

@@ -32,7 +32,7 @@ export async function growRecord({ settings, preflight, classes = [], real: { tr
       dropped: Object.values(dropped).reduce((a, b) => a + b, 0),
       pictures: isShown
         ? {
-            real: await sheet(await firstOf(train.filter((_, own) => own === label))),
+            real: await sheet(await firstOf(train.ofClass(name))),
             generated: await sheet(await Promise.all(files.kept.map((file) => readImage(file)))),
             ...(files.dropped.length > 0 && { dropped: await sheet(await Promise.all(files.dropped.map((file) => readImage(file)))) }),
           }

@@ -11,17 +11,9 @@ import type { DataDreamSettings } from './options.js';
 /** Where the parts of a run lie. */
 export class Work {
   readonly folder: string;
-  readonly #settings: Spec | undefined;
 
-  /** `settings`: of the run that is to work there. */
-  constructor(folder: string, settings?: Spec) {
+  constructor(folder: string) {
     this.folder = folder;
-    this.#settings = settings;
-  }
-
-  /** Notes the run's settings, which another run in the folder must have. */
-  async claim(): Promise<void> {
-    if (!existsSync(this.spec)) await writeFileWhole(this.spec, `${JSON.stringify(this.#settings, null, 1)}\n`);
   }
 
   get loras(): string {
@@ -65,7 +57,7 @@ export class Work {
 }
 
 /** What decides a run's files: another run in the same folder must have the same. */
-type Spec = Record<string, unknown>;
+export type Spec = Record<string, unknown>;
 
 /** A digest of labelled pictures: names, labels, bytes, and captions if they are used. */
 export async function digestOf(data: Dataset, { captions }: DataDreamSettings): Promise<string> {
@@ -80,16 +72,24 @@ const LEFTOVER = /\.(\d+)-\d+\.tmp$/;
 /** Settings that do not change what is generated. */
 const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 'format', 'model', 'data', 'test']);
 
+export function specOf(settings: DataDreamSettings, given: { model: string; data: string }): Spec {
+  return JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
+}
+
 /** Opens the folder for a run, new or gone on with. Throws `ERR_INVALID_ARGUMENT` naming what differs from the run that it holds. */
-export async function openWork(settings: DataDreamSettings, given: { model: string; data: string }): Promise<Work> {
-  const spec: Spec = JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
-  const work = new Work(settings.out, spec);
+export async function openWork(settings: DataDreamSettings, spec: Spec): Promise<Work> {
+  const work = new Work(settings.out);
   await mkdir(work.folder, { recursive: true }).catch((error: unknown) => {
     throw errorFromFile(error, 'write', work.folder);
   });
   if (settings.shard === undefined) await removeLeftovers(work.folder);
   if (existsSync(work.spec)) expectSame(spec, await readSpec(work.spec), work.folder);
   return work;
+}
+
+/** Notes what another run in the folder must have. */
+export async function claimWork(work: Work, spec: Spec): Promise<void> {
+  if (!existsSync(work.spec)) await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
 }
 
 /** Half-written files of processes that are gone. */
