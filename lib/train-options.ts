@@ -126,7 +126,7 @@ export const trainFields = {
   dropPath: z.number().min(0).max(0.99).optional(),
   /** Largest norm of the whole gradient, 0: no limit. Default 0. */
   clipNorm: z.number().min(0).optional(),
-  /** `bfloat16`: autocast. Default `float32`; `seedbed doctor` says which is faster here. */
+  /** In what the linear layers multiply; sums and all else stay float32. Default `float32`; `seedbed doctor` says which is faster here. */
   precision: z.enum(['float32', 'bfloat16']).optional(),
   /** Per channel, of pixels in [0, 1]. Default 0.5. */
   mean: three.optional(),

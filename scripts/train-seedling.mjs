@@ -1,10 +1,10 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|names|unet] [--threads N] [--words-steps N] [--names-steps N] [--unet-steps N] [--start FOLDER]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|names|unet] [--threads N] [--precision float32|bfloat16] [--words-steps N] [--names-steps N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
 // says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier result (FOLDER/unet/unet), to go on from
-// its weights and its text encoder's with a rate that rises again.
+// its weights and its text encoder's with a rate that rises again. --precision bfloat16 where the processor is faster in it (`seedbed doctor`).
 
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,18 +14,18 @@ import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.j
 import { preview } from './seedling/preview.mjs';
 import { firstPictures, isPlain, readSet, selection } from './seedling/sets.mjs';
 
-const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, 'words-steps': { type: 'string', default: '450' }, 'names-steps': { type: 'string', default: '600' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, precision: { type: 'string', default: 'float32' }, 'words-steps': { type: 'string', default: '450' }, 'names-steps': { type: 'string', default: '600' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 const TOKENIZER = fileURLToPath(new URL('../models/seedling/tokenizer', import.meta.url));
 const SAY_EVERY = 20;
-const PREVIEW_EVERY = 500;
+const PREVIEW_EVERY = 2000;
 const CHECKED = 128; // pictures
-const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, evaluateEvery: 100, checkpointEvery: 50 };
+const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, precision: values.precision, evaluateEvery: 100, checkpointEvery: 50 };
 const OTHERS_EVERY = 35;
 const PHOTOS_EVERY = 10;
-const PLAIN_REPEATS = 30; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
+const PLAIN_REPEATS = 60; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 
 const tell = (fields) => {
   const line = JSON.stringify({ time: new Date().toISOString(), ...fields });
@@ -68,7 +68,7 @@ const STAGES = {
     const held = readSet(values.corpus, 'heldout-pairs');
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
-      ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1e-4, averageDecay: 0.999, ...(values.start && { start: values.start }),
+      ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1.5e-4, precision: values.precision, averageDecay: 0.999, ...(values.start && { start: values.start }),
       repeats: entries.map((entry) => (isPlainDrawing(entry) ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },

@@ -15,7 +15,7 @@ import { checkOptions, positiveInt } from '../options.js';
 import { writeSafetensors } from '../safetensors.js';
 import type { Tensor } from '../tensor.js';
 import { integerTensor, readCaptions, type Captions } from './captions.js';
-import { nativeUpdates, updateFields, updateSettings } from './options.js';
+import { nativeUpdates, precision, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';
 
 const [TEXT_WIDTH, VISION_WIDTH, PROJECTION, HEAD_SIZE] = [192, 128, 192, 32];
@@ -42,6 +42,7 @@ const { averageDecay, betas, weightDecay, ...sameFields } = updateFields;
 
 const schema = z.strictObject({
   ...sameFields,
+  precision,
   averageDecay,
   /** Of AdamW. Default [0.9, 0.98]. */
   betas: betas.unwrap().default([0.9, 0.98]),

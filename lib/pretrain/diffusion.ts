@@ -12,7 +12,7 @@ import { resolveSampler } from '../scheduler-config.js';
 import type { Tensor } from '../tensor.js';
 import { integerTensor, readCaptions, type Captions } from './captions.js';
 import { checkModel, modelFields, readParts, schedulerJson, writeModel } from './model.js';
-import { nativeUpdates, updateFields, updateSettings } from './options.js';
+import { nativeUpdates, precision, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';
 
 const shown = z.strictObject({
@@ -24,6 +24,7 @@ const { lr, ...sameFields } = updateFields;
 
 const schema = z.strictObject({
   ...sameFields,
+  precision,
   ...modelFields,
   /** Highest learning rate. Default 6e-4. */
   lr: lr.unwrap().default(6e-4),

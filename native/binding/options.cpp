@@ -20,7 +20,7 @@ constexpr Names<fractal::Precision, 2> kRenderPrecision{{{"fast", fractal::Preci
 constexpr Names<Start, 2> kStart{{{"origin", Start::origin}, {"fixedPoint", Start::fixed_point}}};
 constexpr Names<Aspect, 2> kAspect{{{"stretch", Aspect::stretch}, {"keep", Aspect::keep}}};
 constexpr Names<OptimizerKind, 2> kOptimizer{{{"adamw", OptimizerKind::adamw}, {"sgd", OptimizerKind::sgd}}};
-constexpr Names<train::Precision, 2> kTrainPrecision{{{"float32", train::Precision::float32}, {"bfloat16", train::Precision::bfloat16}}};
+constexpr Names<nn::Precision, 2> kTrainPrecision{{{"float32", nn::Precision::float32}, {"bfloat16", nn::Precision::bfloat16}}};
 constexpr Names<Keep, 2> kKeep{{{"last", Keep::last}, {"best", Keep::best}}};
 
 constexpr Names<image::Filter, 3> kFilter{{{"bilinear", image::Filter::bilinear}, {"bicubic", image::Filter::bicubic}, {"lanczos", image::Filter::lanczos}}};
@@ -179,7 +179,7 @@ LrSchedule parse_lr_schedule(const Fields& fields, LrSchedule s) {
 
 UpdateOptions parse_update_options(const Fields& fields, UpdateOptions o) {
   fields.read("steps", o.steps).read("clip_norm", o.clip_norm).read("average_decay", o.average_decay);
-  fields.read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
+  fields.read("precision", names(kTrainPrecision), o.precision).read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
   o.schedule = parse_lr_schedule(fields, o.schedule);
   if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer, o.optimizer);
   return o;
@@ -188,8 +188,7 @@ UpdateOptions parse_update_options(const Fields& fields, UpdateOptions o) {
 TrainOptions parse_train_options(const Fields& fields) {
   TrainOptions o{.updates = parse_update_options(fields)};
   fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("label_smoothing", o.label_smoothing).read("real_weight", o.real_weight);
-  fields.read("precision", names(kTrainPrecision), o.precision).read("seed", o.seed);
-  fields.read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
+  fields.read("seed", o.seed).read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
   o.view = parse_view(fields);
   o.adapter = parse_classifier_adapter(fields);
   if (const auto mixup = fields.object("mixup")) o.mixup = parse_mixup_options(*mixup);

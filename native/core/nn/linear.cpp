@@ -28,6 +28,7 @@ void Linear::prepare(const Placement& placement, const std::string& name) {
 at::Tensor Linear::run_base(const at::Tensor& x, const at::Tensor& residual, const LoraSite* lora) const {
   const MergedWeight* const merged = lora == nullptr ? nullptr : lora->merged().get();
   if (packed_.active()) return packed_linear(x, merged == nullptr ? packed_.get(weight, pack) : merged->packed(Packing::direct, weight, pack), bias, residual);
+  if (merged == nullptr && TrainedLinear::takes(x, weight)) return trained_(x, weight, bias, residual);
   const at::Tensor w = merged == nullptr ? weight : merged->of(weight);
   const at::Tensor y = at::linear(x, w.flatten(1).to(x.scalar_type()), bias);
   return residual.defined() ? residual + y : y;

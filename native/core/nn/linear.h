@@ -7,6 +7,7 @@
 
 #include "nn/module.h"
 #include "nn/packed_weight.h"
+#include "nn/trained_linear.h"
 
 namespace seedbed::nn {
 
@@ -51,6 +52,7 @@ class Linear : public Module {
   static void run_together(std::span<const Linear* const> layers, const at::Tensor& x, std::span<at::Tensor> out);
 
   PackedWeight packed_;
+  TrainedLinear trained_;
 };
 
 // A linear layer over the positions of a feature map. Some checkpoints store it as a 1 x 1 convolution; only the shape of

@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
+#include "nn/trained_linear.h"
+
 namespace seedbed::nn {
 
 namespace {
@@ -78,7 +80,11 @@ void RecomputeScope::add(const std::vector<at::Tensor>& gradients) {
 at::Tensor recompute(Body body, const std::vector<at::Tensor>& inputs) {
   if (!c10::GradMode::is_enabled()) return body(inputs);
   const at::Tensor anchor = at::empty({0}).requires_grad_(true);
-  return Recompute::apply(anchor, at::TensorList(inputs), std::move(body));
+  Body again = [body = std::move(body), precision = active_precision()](const std::vector<at::Tensor>& given) {
+    const PrecisionScope scope(precision);
+    return body(given);
+  };
+  return Recompute::apply(anchor, at::TensorList(inputs), std::move(again));
 }
 
 }  // namespace seedbed::nn

@@ -20,7 +20,7 @@ namespace seedbed {
 
 namespace {
 
-constexpr size_t kLarge = size_t{256} << 10;  // bytes; smaller blocks are quick to get anywhere
+constexpr size_t kLarge = size_t{64} << 10;  // bytes; smaller blocks are quick to get anywhere
 constexpr size_t kSlack = size_t{192} << 20;  // bytes that may be kept beyond what was in use at once
 constexpr uint8_t kPriority = 1;              // over libtorch's own allocator
 

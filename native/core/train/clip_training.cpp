@@ -104,6 +104,7 @@ class Run {
     const at::Tensor ids = data_.ids.index_select(0, at::tensor(texts, at::kLong)), where = at::tensor(places, at::kLong);
     const at::Tensor groups = data_.groups.defined() ? data_.groups.index_select(0, where) : where;  // a picture that comes twice is no wrong answer either
     const auto forward = [&](const Shard& shard) -> std::vector<at::Tensor> {
+      const nn::PrecisionScope precision(o_.updates.precision);
       return {embed_texts(model_, ids.slice(0, shard.begin, shard.end)), embed_pictures(model_, normalised(pixels_of(data_.pictures, {places.begin() + shard.begin, places.begin() + shard.end})))};
     };
     const auto loss = [&](const std::vector<std::vector<at::Tensor>>& outputs) {

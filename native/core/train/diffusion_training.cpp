@@ -190,6 +190,7 @@ class Run {
   }
 
   at::Tensor loss_of(const Rows& rows) const {
+    const nn::PrecisionScope precision(o_.updates.precision);
     NoisyBatch noisy;
     at::Tensor states;
     {

@@ -38,7 +38,7 @@ BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vect
     const at::Tensor targets = mix_targets(batch.labels, mix, options.label_smoothing, model.config().classes, shard.begin, shard.end);
     at::Tensor logits;
     {
-      const Autocast autocast(options.precision == Precision::bfloat16);
+      const Autocast autocast(options.updates.precision == nn::Precision::bfloat16);
       logits = model(x, {.training = true, .generator = &generator});
     }
     return weighted_cross_entropy(batch, targets, logits, shard.begin, shard.end);

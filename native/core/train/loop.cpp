@@ -123,7 +123,7 @@ class Run {
         "flip {} {} colourise {} | ra {} {} {} {} {} | re {} {} {} {} | view {} {} {} | model {} {} {} {} {} {} {} {} {} | data {:x} {:x}",
         u.steps, o.batch_size, o.shard_size, static_cast<int>(u.optimizer.kind), u.optimizer.weight_decay, u.optimizer.beta1, u.optimizer.beta2, u.optimizer.eps,
         u.optimizer.momentum, u.schedule.base, u.schedule.warmup, u.schedule.min, u.schedule.warmup_steps, o.label_smoothing, u.clip_norm,
-        static_cast<int>(o.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
+        static_cast<int>(o.updates.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
         a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
         e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], c.image_size, c.patch_size, c.channels, c.width, c.depth, c.heads,
         c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity() + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, fingerprint(*synthetic_)));

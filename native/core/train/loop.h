@@ -10,7 +10,6 @@
 
 namespace seedbed::train {
 
-enum class Precision { float32, bfloat16 };
 enum class Keep { last, best };
 
 // What is trained instead of the network's weights, beside its head.
@@ -28,7 +27,6 @@ struct TrainOptions {
   std::optional<MixupOptions> mixup{};
   image::AugmentOptions augment{};
   View view{};
-  Precision precision = Precision::float32;  // bfloat16: autocast, weights and optimiser stay float32
   uint64_t seed = 0;
   int64_t evaluate_every = 0;  // steps; 0: only at the end
   Keep keep = Keep::last;      // best: the weights with the highest validation accuracy

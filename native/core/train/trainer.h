@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/trained_linear.h"
 #include "train/lr_schedule.h"
 #include "train/optimizer.h"
 #include "train/sharded_gradient.h"
@@ -43,6 +44,7 @@ struct UpdateOptions {
   OptimizerOptions optimizer;
   LrSchedule schedule;             // total_steps is set to `steps`
   double clip_norm = 0;            // largest norm of the whole gradient; 0 turns it off
+  nn::Precision precision = nn::Precision::float32;  // of products with trained weights
   double average_decay = 0;        // of an exponential moving average of the weights (after step t at most (1 + t) / (10 + t)); 0: none
   std::string checkpoint{};        // file; empty: none
   int64_t checkpoint_every = 500;  // steps
