@@ -1,19 +1,27 @@
 import { z } from 'zod';
+import { ArgumentError } from './errors.js';
 import type { Image } from './image.js';
-import { Job, runNative } from './job.js';
+import type { Job } from './job.js';
 import { native, type ImageProgress, type ImageSetHandle } from './native.js';
+import { contourClasses, contours } from './contours.js';
+import { instances, ofdb, search } from './fractal-db.js';
 import { loadFamily, saveFamily } from './fractal-file.js';
-import { ifsSchema, type FractalFamily, type Ifs } from './ifs.js';
-import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
+import { picture } from './fractal-picture.js';
+import { nativeJob, runFields } from './fractal-run.js';
+import { checkIfs, FLIPS, ifsSchema, type FractalFamily, type Ifs } from './ifs.js';
+import { checkOptions, defined, positiveInt, seed, share } from './options.js';
 import { row, type Tensor } from './tensor.js';
 import { threads } from './threads.js';
 
 const sampleFields = {
   /** Affine maps, N. 2 to 8, default 2. */
   maps: z.int().min(2).max(8).optional(),
-  /** Sum over the maps of s1 + 2 s2 (singular values): smaller is sparser. Inside (0, 3 N), default 3.5. */
-  sigmaFactor: z.number().optional(),
-  /** The target is drawn uniformly from sigmaFactor ∓ halfWidth. Default 0.1. */
+  /**
+   * Sum over the maps of s1 + 2 s2 (singular values): smaller is sparser. Inside (0, 3 N), default 3.5. `andersonFarrell`: U((5 + N) / 2, (6 + N) / 2),
+   * as their released code draws it.
+   */
+  sigmaFactor: z.union([z.number(), z.literal('andersonFarrell')]).optional(),
+  /** The target is drawn uniformly from sigmaFactor ∓ halfWidth. Default 0.1; not for `andersonFarrell`. */
   halfWidth: share.optional(),
 };
 
@@ -71,15 +79,9 @@ const familyFields = {
   seed: seed.optional(),
 };
 
-const runFields = {
-  /** Threads; the bytes do not depend on them. Default: all cores. */
-  threads: positiveInt.max(1024).optional(),
-  signal: abortSignal.optional(),
-};
-
 const sampleSchema = z.strictObject({ ...sampleFields, seed: seed.optional() });
 const perturbSchema = z.strictObject({ ...perturbFields, seed: seed.optional() });
-const renderSchema = z.strictObject({ ...renderFields, ...runFields, textureSeeds: z.array(z.bigint().min(0n)).optional() });
+const renderSchema = z.strictObject({ ...renderFields, ...runFields, textureSeeds: z.array(z.bigint().min(0n)).optional(), flips: z.array(z.enum(FLIPS)).optional() });
 const familySchema = z.strictObject({ ...familyFields, ...runFields, base: ifsSchema.optional() });
 
 export type SampleIfsOptions = z.input<typeof sampleSchema>;
@@ -87,9 +89,17 @@ export type PerturbIfsOptions = z.input<typeof perturbSchema>;
 export type RenderOptions = z.input<typeof renderSchema>;
 export type FamilyOptions = z.input<typeof familySchema>;
 
+/** The range that the sigma-factor is drawn from, in numbers. */
+function sigmaRange({ maps = 2, sigmaFactor, halfWidth }: Pick<SampleIfsOptions, 'maps' | 'sigmaFactor' | 'halfWidth'>): { sigmaFactor: number | undefined; halfWidth: number | undefined } {
+  if (sigmaFactor !== 'andersonFarrell') return { sigmaFactor, halfWidth };
+  if (halfWidth !== undefined) throw new ArgumentError(`Expected no halfWidth beside sigmaFactor 'andersonFarrell', which has its own range, received ${halfWidth}`);
+  return { sigmaFactor: (11 + 2 * maps) / 4, halfWidth: 0.25 };
+}
+
 /** Draws a system with a given sigma-factor (Anderson & Farrell, WACV 2022). */
 function sample(options: SampleIfsOptions = {}): Ifs {
-  return native().sampleIfs(defined(checkOptions(sampleSchema, options, 'fractals.sample')));
+  const checked = checkOptions(sampleSchema, options, 'fractals.sample');
+  return native().sampleIfs(defined({ ...checked, ...sigmaRange(checked) }));
 }
 
 /** Sigma-factor and singular values (larger first) of each map. */
@@ -113,10 +123,8 @@ function weigh(affine: Ifs['affine']): Ifs {
  */
 function family(options: FamilyOptions = {}): Job<ImageProgress, FractalFamily> {
   const { signal, ...checked } = checkOptions(familySchema, options, 'fractals.family');
-  const call = defined({ ...checked, threads: threads(checked.threads) });
-  return new Job<ImageProgress, FractalFamily>((context) => runNative<ImageProgress, FractalFamily>((listener) => native().makeFamily(call, listener), context.signal, context.emit), {
-    signal,
-  });
+  const call = defined({ ...checked, ...sigmaRange(checked), threads: threads(checked.threads) });
+  return nativeJob<ImageProgress, FractalFamily>(signal, (listener) => native().makeFamily(call, listener));
 }
 
 function renderInto<Result extends Tensor<'uint8'> | ImageSetHandle>(systems: readonly Ifs[], options: RenderOptions, intoImageSet: boolean): Job<ImageProgress, Result> {
@@ -128,7 +136,7 @@ function renderInto<Result extends Tensor<'uint8'> | ImageSetHandle>(systems: re
     textureSeeds: checked.textureSeeds ?? systems.map((_, i) => BigInt(i)),
     threads: threads(checked.threads),
   });
-  return new Job<ImageProgress, Result>((context) => runNative<ImageProgress, Result>((listener) => native().renderFractals<Result>(call, listener), context.signal, context.emit), { signal });
+  return nativeJob<ImageProgress, Result>(signal, (listener) => native().renderFractals<Result>(call, listener));
 }
 
 /** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`. */
@@ -152,9 +160,5 @@ function image(images: Tensor<'uint8'>, i: number): Image {
   return { data: row(images, i), width, height, channels: 1 };
 }
 
-function checkIfs(ifs: Ifs): Ifs {
-  return checkOptions(ifsSchema, ifs, 'an iterated function system');
-}
-
-/** Fractal systems: draw, perturb, render, save and load. */
-export const fractals = { sample, describe, perturb, weigh, family, render, sequence, image, save: saveFamily, load: loadFamily };
+/** Fractal systems and pictures by formula: draw, search, perturb, render, save and load. */
+export const fractals = { sample, describe, perturb, weigh, family, render, sequence, image, search, instances, ofdb, contourClasses, contours, picture, save: saveFamily, load: loadFamily };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { checkOptions } from './options.js';
 
 /** `[a, b, e]` or `[c, d, f]` of an affine map. */
 export type AffineRow = readonly [number, number, number];
@@ -16,6 +17,10 @@ export const ifsSchema = z.strictObject({
   weights: z.array(z.number().min(0).max(1)).min(1).max(16).readonly(),
 }) satisfies z.ZodType<Ifs>;
 
+export function checkIfs(ifs: Ifs): Ifs {
+  return checkOptions(ifsSchema, ifs, 'an iterated function system');
+}
+
 /** One base system and L accepted perturbations of it: the 1p-frac data set as numbers. */
 export interface FractalFamily {
   base: Ifs;
@@ -26,4 +31,44 @@ export interface FractalFamily {
   baseTries: number;
   /** Perturbations drawn for all copies. */
   imageTries: number;
+}
+
+/** What FractalDB's category search found. */
+export interface FractalSearch {
+  systems: readonly Ifs[];
+  /** Share of lit pixels of each. */
+  fills: readonly number[];
+  /** Candidates drawn up to the last system found. */
+  tries: number;
+}
+
+export const FLIPS = ['none', 'horizontal', 'vertical', 'both'] as const;
+export type Flip = (typeof FLIPS)[number];
+
+/** One picture of a category: what to give `fractals.render`, and where it stands in the category. */
+export interface FractalInstance {
+  ifs: Ifs;
+  textureSeed: bigint;
+  flip: Flip;
+  /** Row of the weights, 0 to 24: 0 is the system itself, then a × (1 − 2w, 1 − w, 1 + w, 1 + 2w), the same of b, c, d, e, f. */
+  row: number;
+  /** Which random patches. */
+  pattern: number;
+}
+
+/** A category of RCDB or VisualAtom. Lengths are pixels of a 512 × 512 picture. */
+export interface ContourClass {
+  set: 'rcdb' | 'visualatom';
+  /** Corners of each polygon. 3 to 4096. */
+  vertices: number;
+  /** Polygons, from the inside out. 1 to 1000. */
+  lines: number;
+  /** How far the noise moves the corners from polygon to polygon. 0 to 10. */
+  coefficient: number;
+  /** Moves them by the same everywhere. 0 to 1. */
+  width: number;
+  /** Waves around the centre (VisualAtom). 0 to 1000. */
+  frequencies: readonly [number, number];
+  /** Its pictures follow from it. */
+  seed: bigint;
 }

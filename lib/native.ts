@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import type { AttentionRecord } from './diffusion/attention.js';
 import { errorFromNative, SeedbedError } from './errors.js';
 import type { Image } from './image.js';
-import type { AffineMap, FractalFamily, Ifs } from './ifs.js';
+import type { AffineMap, ContourClass, FractalFamily, FractalSearch, Ifs } from './ifs.js';
 import type { Dtype, Tensor } from './tensor.js';
 import { CUDA_LIBRARIES, findAddon, findLibtorch, LIBTORCH_LIBRARIES, type Libtorch } from './setup/find.js';
 import { TORCH_VERSION } from './setup/manifest.js';
@@ -30,6 +30,20 @@ type Options = Readonly<Record<string, unknown>>;
 
 export interface ImageProgress {
   type: 'image';
+  done: number;
+  total: number;
+}
+
+/** Systems found so far by a search. */
+export interface SystemProgress {
+  type: 'system';
+  done: number;
+  total: number;
+}
+
+/** Parts of one picture. */
+export interface PartProgress {
+  type: 'part';
   done: number;
   total: number;
 }
@@ -299,6 +313,11 @@ export interface NativeBinding {
   mapSequence(options: Options): Tensor<'uint8'>;
   makeFamily(options: Options, listener: JobListener<ImageProgress, FractalFamily>): number;
   renderFractals<Result extends Tensor<'uint8'> | ImageSetHandle>(options: Options, listener: JobListener<ImageProgress, Result>): number;
+  searchSystems(options: Options, listener: JobListener<SystemProgress, FractalSearch>): number;
+  fractalInstances(ifs: Options, options: Options): { systems: Ifs[]; textureSeeds: bigint[] };
+  drawContourClasses(options: Options): ContourClass[];
+  drawContours(options: Options, listener: JobListener<ImageProgress, Tensor<'uint8'>>): number;
+  drawPicture(ifs: Options, options: Options, listener: JobListener<PartProgress, Tensor<'uint8'>>): number;
 
   createImageSet(options: { images: readonly Image[]; labels: readonly number[]; classes: number }): ImageSetHandle;
   imageSetInfo(set: ImageSetHandle): { length: number; classes: number; bytes: number };

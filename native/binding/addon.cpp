@@ -4,6 +4,7 @@
 #include "diffusion_binding.h"
 #include "environment.h"
 #include "errors.h"
+#include "family_binding.h"
 #include "fractal_binding.h"
 #include "kernel_binding.h"
 #include "lora_binding.h"
@@ -43,6 +44,11 @@ constexpr Export kExports[] = {
     {"mapSequence", map_sequence},
     {"makeFamily", make_family},
     {"renderFractals", render_fractals},
+    {"searchSystems", search_systems},
+    {"fractalInstances", fractal_instances},
+    {"drawContourClasses", draw_contour_classes},
+    {"drawContours", draw_contours},
+    {"drawPicture", draw_picture},
 
     {"createImageSet", create_image_set},
     {"imageSetInfo", image_set_info},

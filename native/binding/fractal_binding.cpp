@@ -2,9 +2,10 @@
 
 #include <ATen/ops/from_blob.h>
 
-#include <chrono>
-
 #include "environment.h"
+#include "family_options.h"
+#include "fractal/instances.h"
+#include "fractal_values.h"
 #include "handle.h"
 #include "image_set.h"
 #include "options.h"
@@ -16,36 +17,10 @@ namespace {
 
 using fractal::Ifs;
 
-Napi::Value emit_affine(Napi::Env env, const std::vector<fractal::AffineMap>& affine) {
-  return emit_list(env, affine, [env](const fractal::AffineMap& map) {
-    const std::array<std::array<double, 3>, 2> rows{{{map[0], map[1], map[2]}, {map[3], map[4], map[5]}}};
-    return emit_list(env, rows, [env](const auto& row) { return emit_list(env, row, [env](double v) { return Napi::Number::New(env, v); }); });
-  });
-}
-
-Napi::Value emit_numbers(Napi::Env env, const std::vector<double>& numbers) {
-  return emit_list(env, numbers, [env](double v) { return Napi::Number::New(env, v); });
-}
-
-Napi::Value emit_ifs(Napi::Env env, const Ifs& ifs) { return emit_object(env, {{"affine", emit_affine(env, ifs.affine)}, {"weights", emit_numbers(env, ifs.weights)}}); }
-
 uint64_t parse_seed(const Napi::Value& options) {
   uint64_t seed = 0;
   Fields(options, "options").read("seed", seed);
   return seed;
-}
-
-constexpr auto kReportEvery = std::chrono::milliseconds(50);
-
-// Tells of finished images now and then, and of the last one.
-auto report_images(JobContext& context, int64_t total) {
-  return [&context, total, last = std::chrono::steady_clock::now()](int64_t done) mutable {
-    context.throw_if_cancelled();
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last < kReportEvery && done != total) return;
-    last = now;
-    context.progress([done, total](Napi::Env env) { return emit_object(env, {{"type", std::string("image")}, {"done", done}, {"total", total}}); });
-  };
 }
 
 std::vector<uint64_t> parse_seeds(const Fields& fields, size_t count) {
@@ -97,12 +72,12 @@ Napi::Value make_family(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const auto report = report_images(context, options.count);
+    const auto report = report_progress(context, "image", options.count);
     const fractal::Family family = base_ifs ? fractal::make_family_of(*base_ifs, options, pool, report) : fractal::make_family(options, pool, report);
     return [family](Napi::Env env) {
       return emit_object(env, {{"base", emit_ifs(env, family.base)},
-                               {"copies", emit_list(env, family.copies, [env](const Ifs& ifs) { return emit_ifs(env, ifs); })},
-                               {"textureSeeds", emit_list(env, family.texture_seeds, [env](uint64_t seed) { return Napi::BigInt::New(env, seed); })},
+                               {"copies", emit_systems(env, family.copies)},
+                               {"textureSeeds", emit_seeds(env, family.texture_seeds)},
                                {"baseTries", int64_t{family.base_tries}},
                                {"imageTries", family.image_tries}});
     };
@@ -114,6 +89,7 @@ Napi::Value render_fractals(const Napi::CallbackInfo& info) {
   std::vector<Ifs> systems;
   for (const Fields& system : fields.objects("systems")) systems.push_back(parse_ifs(system));
   const std::vector<uint64_t> seeds = parse_seeds(fields, systems.size());
+  const std::vector<fractal::Flip> flips = parse_flips(fields);
   const auto options = parse_render_options(fields);
   const int threads = parse_threads(fields);
   bool into_image_set = false;
@@ -121,7 +97,8 @@ Napi::Value render_fractals(const Napi::CallbackInfo& info) {
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const fractal::Renderer renderer(options);
-    const at::Tensor images = renderer.render_all(systems, seeds, pool, report_images(context, static_cast<int64_t>(systems.size())));
+    at::Tensor images = renderer.render_all(systems, seeds, pool, report_progress(context, "image", static_cast<int64_t>(systems.size())));
+    if (!flips.empty()) fractal::flip_pictures(images, flips);
     if (!into_image_set) return [images](Napi::Env env) { return emit_tensor(env, images); };
     const auto set = image_set_of(images);
     return [set](Napi::Env env) { return Handle<ImageSet>::make(env, set, set->bytes()); };

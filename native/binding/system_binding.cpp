@@ -11,6 +11,7 @@
 #include "diffusion_binding.h"
 #include "diffusion_options.h"
 #include "environment.h"
+#include "family_options.h"
 #include "fractal/orbit.h"
 #include "handle.h"
 #include "image_set.h"
@@ -57,6 +58,7 @@ Napi::Value system_info(const Napi::CallbackInfo& info) {
 Napi::Value name_tables(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Napi::Object enums = emit_enum_names(env);
+  add_family_enum_names(env, enums);
   add_sampler_enum_names(env, enums);
   add_diffusion_enum_names(env, enums);
   add_lora_enum_names(env, enums);

@@ -1,0 +1,204 @@
+#include "fractal/picture.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <mutex>
+
+#include "fractal/orbit_frame.h"
+#include "fractal/walk.h"
+#include "tensor/check.h"
+#include "tensor/error.h"
+
+namespace seedbed::fractal {
+
+namespace {
+
+constexpr int64_t kWalks = 256;
+constexpr int64_t kPointsPerPixel = 20;
+constexpr int64_t kSurveyed = int64_t{1} << 20;  // points that the frame and the exposure are chosen by
+constexpr int64_t kSurveySide = 256;             // cells of the exposure's histogram along each side
+constexpr double kTail = 0.001;     // share of the points at each end of an axis that may be far out ...
+constexpr double kReach = 0.25;     // ... yet are shown this share of the others' extent beyond them
+constexpr double kExposure = 0.98;  // the share of the lit cells that is not over-exposed
+constexpr int64_t kToneTable = 1 << 16;          // counts whose brightness is looked up
+constexpr int kColours = 1024;
+
+void check_options(const PictureOptions& o) {
+  check_range(o.size, "size", 16, 8192);
+  check_range(o.points, "points", 0, 4'000'000'000);  // a counter has 32 bits
+  check_range(int64_t{o.supersample}, "supersample", 1, 4);
+  check_range(o.margin, "margin", 0.0, 0.45);
+  check_range(o.range, "range", 2.0, 1e9);
+  check_range(o.gamma, "gamma", 0.1, 10.0);
+  check_range(static_cast<int64_t>(o.palette.size()), "number of palette colours", 2, kColours);
+  check_range(o.memory, "memory", 1 << 16, int64_t{1} << 40);
+}
+
+struct Points {
+  std::vector<double> x, y;
+};
+
+Points survey(const Ifs& ifs, const MapDraw& draw, uint64_t seed) {
+  Points points;
+  walk(ifs, draw, derive_seed(seed, "survey"), kSurveyed, [&](double x, double y) {
+    points.x.push_back(x);
+    points.y.push_back(y);
+  });
+  return points;
+}
+
+// From the smallest to the largest value, less what is far out: systems with expanding maps throw a few points away.
+Range shown_range(std::vector<double> values) {
+  const auto [low, high] = std::ranges::minmax(values);
+  const auto tail = static_cast<int64_t>(kTail * static_cast<double>(values.size()));
+  const auto at = [&](int64_t place) {
+    std::nth_element(values.begin(), values.begin() + place, values.end());
+    return values[place];
+  };
+  const double from = at(tail), to = at(static_cast<int64_t>(values.size()) - 1 - tail), reach = kReach * (to - from);
+  return {std::max(low, from - reach), std::min(high, to + reach)};
+}
+
+// The place of a value among `cells` along an axis that was laid out for `of` cells; -1 outside.
+int64_t cell(double value, const AxisPlacement& axis, double of, int64_t cells) {
+  const double place = ((axis.extent > 0 ? (value - axis.low) / axis.extent * axis.inner : 0.0) + axis.offset) / of;
+  return place >= 0 && place <= 1 ? std::min(static_cast<int64_t>(place * static_cast<double>(cells)), cells - 1) : -1;
+}
+
+// Where points lie on a square of `side` counters, and how many make full brightness.
+struct View {
+  std::array<AxisPlacement, 2> axes;
+  double side;
+  double white;  // points per counter of a walk of one point per counter
+};
+
+View choose_view(const Points& points, const PictureOptions& options) {
+  const int64_t side = options.size * options.supersample;
+  const auto padding = static_cast<int64_t>(options.margin * static_cast<double>(side));
+  if (points.x.empty()) return {{}, static_cast<double>(side), 1};
+  View view{place_axes(shown_range(points.x), shown_range(points.y), {.size = side, .padding = padding, .aspect = options.aspect}), static_cast<double>(side), 1};
+  std::vector<int32_t> cells(kSurveySide * kSurveySide, 0);
+  for (size_t i = 0; i < points.x.size(); ++i) {
+    const int64_t x = cell(points.x[i], view.axes[0], view.side, kSurveySide), y = cell(points.y[i], view.axes[1], view.side, kSurveySide);
+    if (x >= 0 && y >= 0) ++cells[y * kSurveySide + x];
+  }
+  std::erase(cells, 0);
+  if (cells.empty()) return view;
+  const auto bright = cells.begin() + static_cast<int64_t>(kExposure * static_cast<double>(cells.size() - 1));
+  std::nth_element(cells.begin(), bright, cells.end());
+  view.white = *bright * static_cast<double>(kSurveySide * kSurveySide) / static_cast<double>(points.x.size());
+  return view;
+}
+
+// Brightness in [0, 1] of a count; `white` counts make full brightness.
+float brightness(double count, double white, const PictureOptions& options) {
+  const double density = count / white;
+  switch (options.tone) {
+    case Tone::log: return static_cast<float>(std::min(1.0, std::log1p(density * (options.range - 1)) / std::log(options.range)));
+    case Tone::gamma: return static_cast<float>(std::min(1.0, std::pow(density, 1 / options.gamma)));
+  }
+  fail(ErrorCode::internal, "Unknown tone {}", static_cast<int>(options.tone));
+}
+
+std::vector<Rgb> spread(const std::vector<Rgb>& palette) {
+  std::vector<Rgb> colours(kColours);
+  for (int i = 0; i < kColours; ++i) {
+    const double place = static_cast<double>(i) / (kColours - 1) * static_cast<double>(palette.size() - 1);
+    const size_t below = std::min(static_cast<size_t>(place), palette.size() - 2);
+    const double share = place - static_cast<double>(below);
+    for (int c = 0; c < 3; ++c) colours[i][c] = static_cast<uint8_t>(std::lround(palette[below][c] * (1 - share) + palette[below + 1][c] * share));
+  }
+  return colours;
+}
+
+// Rows of the picture that are counted together.
+struct Band {
+  int64_t first, rows;
+};
+
+class Painter {
+ public:
+  Painter(const Ifs& ifs, const PictureOptions& options, WorkerPool& pool, const std::function<void(int64_t, int64_t)>& on_part)
+      : ifs_(ifs), draw_(ifs.weights), options_(options), pool_(pool), on_part_(on_part), side_(options.size * options.supersample),
+        points_(options.points > 0 ? options.points : options.size * options.size * kPointsPerPixel), view_(choose_view(survey(ifs, draw_, options.seed), options)) {
+    white_ = view_.white * static_cast<double>(points_) / (view_.side * view_.side);
+    for (int64_t count = 0; count < kToneTable; ++count) tones_.push_back(brightness(static_cast<double>(count), white_, options));
+  }
+
+  at::Tensor paint() {
+    const int64_t size = options_.size, row_bytes = side_ * options_.supersample * static_cast<int64_t>(sizeof(uint32_t));
+    const int64_t rows = std::clamp<int64_t>(options_.memory / row_bytes, 1, size);
+    parts_ = (size + rows - 1) / rows * kWalks;
+    counts_.resize(rows * options_.supersample * side_);
+    at::Tensor image = at::empty({size, size, 3}, at::kByte);
+    for (int64_t first = 0; first < size; first += rows) {
+      const Band band{first, std::min(rows, size - first)};
+      std::ranges::fill(counts_, 0);
+      count(band);
+      colour(band, image.mutable_data_ptr<uint8_t>() + first * size * 3);
+    }
+    return image;
+  }
+
+ private:
+  // Adds the points of all walks to the band's counters. Integers are added: their order does not matter.
+  void count(Band band) {
+    const int64_t first = band.first * options_.supersample, rows = band.rows * options_.supersample;
+    pool_.run(kWalks, [&](int64_t i, int) {
+      const int64_t points = points_ / kWalks + (i < points_ % kWalks);
+      walk(ifs_, draw_, derive_seed(options_.seed, "walk", {static_cast<uint64_t>(i)}), points, [&](double px, double py) {
+        const int64_t y = side_ - 1 - cell(py, view_.axes[1], view_.side, side_) - first;  // y points up
+        if (y < 0 || y >= rows) return;
+        const int64_t x = cell(px, view_.axes[0], view_.side, side_);
+        if (x >= 0) std::atomic_ref(counts_[y * side_ + x]).fetch_add(1, std::memory_order_relaxed);
+      });
+      if (!on_part_) return;
+      const std::lock_guard lock(mutex_);
+      on_part_(++done_, parts_);
+    });
+  }
+
+  // A pixel has the mean brightness of its counters: edges come out smooth.
+  void colour(Band band, uint8_t* pixels) {
+    const std::vector<Rgb> colours = spread(options_.palette);
+    const int64_t s = options_.supersample;
+    pool_.run(band.rows, [&](int64_t row, int) {
+      for (int64_t x = 0; x < options_.size; ++x) {
+        float sum = 0;
+        for (int64_t dy = 0; dy < s; ++dy)
+          for (int64_t dx = 0; dx < s; ++dx) sum += tone(counts_[(row * s + dy) * side_ + x * s + dx]);
+        const auto shade = static_cast<int64_t>(sum / static_cast<float>(s * s) * (kColours - 1) + 0.5F);
+        std::ranges::copy(colours[shade], pixels + (row * options_.size + x) * 3);
+      }
+    });
+  }
+
+  float tone(uint32_t count) const { return count < kToneTable ? tones_[count] : brightness(count, white_, options_); }
+
+  const Ifs& ifs_;
+  const MapDraw draw_;
+  const PictureOptions& options_;
+  WorkerPool& pool_;
+  const std::function<void(int64_t, int64_t)>& on_part_;
+  const int64_t side_;  // counters
+  const int64_t points_;
+  const View view_;
+  double white_ = 1;              // the count of full brightness
+  std::vector<float> tones_;      // [kToneTable], by count
+  std::vector<uint32_t> counts_;  // [rows of a band x supersample, side]
+  std::mutex mutex_;
+  int64_t done_ = 0, parts_ = 0;
+};
+
+}  // namespace
+
+at::Tensor draw_picture(const Ifs& ifs, const PictureOptions& options, WorkerPool& pool, const std::function<void(int64_t done, int64_t parts)>& on_part) {
+  check_ifs(ifs);
+  check_options(options);
+  return Painter(ifs, options, pool, on_part).paint();
+}
+
+}  // namespace seedbed::fractal
