@@ -1,16 +1,14 @@
 import { z } from 'zod';
 import { nativeJob, runFields } from './fractal-run.js';
-import type { ContourClass } from './ifs.js';
+import { contourClassSchema, type ContourClass } from './ifs.js';
 import type { Job } from './job.js';
 import { native, type ImageProgress } from './native.js';
 import { checkOptions, defined, positiveInt, seed } from './options.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
 
-const setField = { set: z.enum(['rcdb', 'visualatom']) };
-
 const classesSchema = z.strictObject({
-  ...setField,
+  set: contourClassSchema.shape.set,
   /** Categories. Default 1000. */
   count: positiveInt.max(1_000_000).optional(),
   /** Place of the first one: a set can be drawn in parts. Default 0. */
@@ -18,18 +16,6 @@ const classesSchema = z.strictObject({
   /** Everything drawn follows from it. Default 0. */
   seed: seed.optional(),
 });
-
-const frequency = z.int().min(0).max(1000);
-
-const classSchema = z.strictObject({
-  ...setField,
-  vertices: z.int().min(3).max(4096),
-  lines: z.int().min(1).max(1000),
-  coefficient: z.number().min(0).max(10),
-  width: z.number().min(0).max(1),
-  frequencies: z.tuple([frequency, frequency]).readonly(),
-  seed: z.bigint().min(0n),
-}) satisfies z.ZodType<ContourClass>;
 
 const contoursSchema = z.strictObject({
   /** Pictures per category. Default 1. */
@@ -61,6 +47,6 @@ export function contourClasses(options: ContourClassesOptions): ContourClass[] {
  */
 export function contours(classes: readonly ContourClass[], options: ContoursOptions = {}): Job<ImageProgress, Tensor<'uint8'>> {
   const { signal, ...checked } = checkOptions(contoursSchema, options, 'fractals.contours');
-  const call = defined({ ...checked, classes: classes.map((one) => checkOptions(classSchema, one, 'a category of contours')), threads: threads(checked.threads) });
+  const call = defined({ ...checked, classes: classes.map((one) => checkOptions(contourClassSchema, one, 'a category of contours')), threads: threads(checked.threads) });
   return nativeJob<ImageProgress, Tensor<'uint8'>>(signal, (listener) => native().drawContours(call, listener));
 }

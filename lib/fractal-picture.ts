@@ -42,7 +42,7 @@ const schema = z.strictObject({
   aspect: z.enum(['stretch', 'keep']).optional(),
   /** Decides the points. Default 0. */
   seed: seed.optional(),
-  /** Megabytes of counters at once; larger pictures take one walk over all points for each part. 1 to 65,536, default 256. */
+  /** Megabytes of counters at once; larger pictures take one walk over all points for each part. 1 to 65,536, default 1024: one walk up to 8192 pixels. */
   memoryMb: z.int().min(1).max(65_536).optional(),
   ...runFields,
 });

@@ -5,7 +5,7 @@ import type { Job } from './job.js';
 import { native, type ImageProgress, type ImageSetHandle } from './native.js';
 import { contourClasses, contours } from './contours.js';
 import { instances, ofdb, search } from './fractal-db.js';
-import { loadFamily, saveFamily } from './fractal-file.js';
+import { loadContours, loadFamily, loadSystems, saveContours, saveFamily, saveSystems } from './fractal-file.js';
 import { picture } from './fractal-picture.js';
 import { nativeJob, runFields } from './fractal-run.js';
 import { checkIfs, FLIPS, ifsSchema, type FractalFamily, type Ifs } from './ifs.js';
@@ -161,4 +161,25 @@ function image(images: Tensor<'uint8'>, i: number): Image {
 }
 
 /** Fractal systems and pictures by formula: draw, search, perturb, render, save and load. */
-export const fractals = { sample, describe, perturb, weigh, family, render, sequence, image, search, instances, ofdb, contourClasses, contours, picture, save: saveFamily, load: loadFamily };
+export const fractals = {
+  sample,
+  describe,
+  perturb,
+  weigh,
+  family,
+  render,
+  sequence,
+  image,
+  search,
+  instances,
+  ofdb,
+  contourClasses,
+  contours,
+  picture,
+  save: saveFamily,
+  load: loadFamily,
+  saveSystems,
+  loadSystems,
+  saveContours,
+  loadContours,
+};

@@ -72,3 +72,15 @@ export interface ContourClass {
   /** Its pictures follow from it. */
   seed: bigint;
 }
+
+const frequency = z.int().min(0).max(1000);
+
+export const contourClassSchema = z.strictObject({
+  set: z.enum(['rcdb', 'visualatom']),
+  vertices: z.int().min(3).max(4096),
+  lines: z.int().min(1).max(1000),
+  coefficient: z.number().min(0).max(10),
+  width: z.number().min(0).max(1),
+  frequencies: z.tuple([frequency, frequency]).readonly(),
+  seed: z.bigint().min(0n),
+}) satisfies z.ZodType<ContourClass>;

@@ -18,7 +18,7 @@ async function photos(root: string): Promise<string> {
 t.test('wrong use: exit code 2 and a hint', async (t) => {
   for (const [args, message] of [
     [['trian'], /unknown command 'trian'[\s\S]*Did you mean train/],
-    [['fractal'], /expected at least one of --out, --sheet, --systems/],
+    [['fractal'], /expected at least one of --out, --sheet, --picture, --systems/],
     [['fractal', '--sheet', 'x.png', '--count', 'many'], /'many' is invalid\. Expected an integer/],
     [['fractal', '--sheet', 'x.png', '--sigma-factor', '99'], /Expected sigmaFactor .* \(ERR_INVALID_ARGUMENT\)/],
     [['train', '--out', 'x'], /missing required argument 'data'/],

@@ -46,7 +46,7 @@ t.test('enums have the same names on both sides', async (t) => {
     start: unionOf(fractal, 'start'),
     aspect: unionOf(fractal, 'aspect'),
     flip: lines(/FLIPS = \[([^\]]*)\]/.exec(read('lib/ifs.ts'))?.[1] ?? '', /'(\w+)'/g),
-    contourSet: unionOf(read('lib/contours.ts'), 'set'),
+    contourSet: unionOf(read('lib/ifs.ts'), 'set'),
     tone: lines(read('lib/fractal-picture.ts'), /type: z\.literal\('(\w+)'\)/g),
     optimizer: lines(training, /type: z\.literal\('(\w+)'\)/g),
     trainPrecision: unionOf(training, 'precision'),

@@ -1,28 +1,35 @@
-import type { Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Sample } from '../../lib/data/dataset.js';
 import { writeDataset, type WriteDatasetOptions } from '../../lib/data/write.js';
 import { writeFileWhole } from '../../lib/files.js';
 import { fractals, type FamilyOptions, type RenderOptions } from '../../lib/fractal.js';
 import { contactSheet, encodePng } from '../../lib/image.js';
 import { defined } from '../../lib/options.js';
+import type { PaletteName } from '../../lib/fractal-picture.js';
 import { example, integer, number, outputOf } from '../arguments.js';
-import { interruptible, runTasks } from '../tasks.js';
+import { FAMILIES, openFamily, PALETTE_NAMES, type FamilyName, type FractalSet } from '../fractal-families.js';
+import { interruptible, runTasks, type Report, type Task } from '../tasks.js';
 
 interface Options {
+  family: FamilyName;
   out?: string;
   sheet?: string;
+  picture?: string;
   systems?: string;
   from?: string;
-  format: 'imagefolder' | 'webdataset';
+  format: NonNullable<WriteDatasetOptions['format']>;
   count: number;
+  instances?: number;
+  faithful?: boolean;
   maps?: number;
-  sigmaFactor?: number;
+  sigmaFactor?: number | 'andersonFarrell';
   delta?: number;
   perturbation?: 'multiplicative' | 'additive';
   size?: number;
   points?: number;
   draw?: 'point' | 'patch';
   precision?: 'fast' | 'exact';
+  palette?: PaletteName;
   seed?: number;
   threads?: number;
   dryRun?: boolean;
@@ -30,87 +37,145 @@ interface Options {
 
 const SHEET_IMAGES = 48;
 const SHEET_COLUMNS = 8;
+const SHEET_GAP = 4;
+const LARGEST_ON_SHEET = 512;
 const RENDERED_AT_ONCE = 256;
+
+/** Options that only some families have. */
+const ONLY: Partial<Record<keyof Options, readonly FamilyName[]>> = {
+  maps: ['1p-frac'],
+  sigmaFactor: ['1p-frac'],
+  delta: ['1p-frac'],
+  perturbation: ['1p-frac'],
+  instances: ['fractaldb', 'rcdb', 'visualatom'],
+  faithful: ['ofdb'],
+  points: ['1p-frac', 'fractaldb', 'ofdb'],
+  draw: ['1p-frac', 'fractaldb', 'ofdb'],
+  precision: ['1p-frac', 'fractaldb', 'ofdb'],
+  palette: ['1p-frac', 'fractaldb', 'ofdb'],
+};
 
 export function addFractal(program: Command): void {
   const command = program
     .command('fractal')
-    .description('draw one fractal and its perturbed copies: a pre-training set from a formula')
-    .option('--out <folder>', 'write the pictures as a dataset, one class per copy')
+    .description('pictures from formulas: one fractal and its perturbed copies, or another set of the family')
+    .addOption(new Option('--family <name>', '1p-frac: perturbed copies of one system; fractaldb: systems found by search, up to 1000 pictures of each; ofdb: one of each; rcdb, visualatom: contours').choices(FAMILIES).default('1p-frac'))
+    .option('--out <folder>', 'write the pictures as a dataset, one class per copy, system or category')
     .option('--sheet <file>', 'write a contact sheet (PNG)')
-    .option('--systems <file>', 'write the systems (JSON); a dataset gets them as ifs.json beside it')
-    .option('--from <file>', 'render the systems of such a file instead of drawing new ones')
+    .option('--picture <file>', 'write one picture (PNG) of the first system, to be looked at: --size up to 8192, default 2048')
+    .option('--systems <file>', 'write the systems or categories (JSON); a dataset gets them as ifs.json beside it')
+    .option('--from <file>', 'use those of such a file instead of drawing new ones')
     .option('--format <format>', 'imagefolder or webdataset', 'imagefolder')
-    .option('--count <n>', 'perturbed copies', integer, 1000)
-    .option('--maps <n>', 'affine maps of the system', integer)
-    .option('--sigma-factor <x>', 'shape complexity; smaller is sparser', number)
-    .option('--delta <x>', 'width of the perturbation', number)
-    .option('--perturbation <kind>', 'multiplicative or additive')
+    .option('--count <n>', 'classes: copies, systems or categories', integer, 1000)
+    .option('--instances <n>', 'pictures per class: fractaldb (default 1000), rcdb and visualatom (default 1)', integer)
+    .option('--faithful', 'ofdb: multiply a by 0.2, as the released code does')
+    .option('--maps <n>', '1p-frac: affine maps of the system', integer)
+    .option('--sigma-factor <x>', '1p-frac: shape complexity, smaller is sparser; or andersonFarrell for their range', sigmaFactor)
+    .option('--delta <x>', '1p-frac: width of the perturbation', number)
+    .option('--perturbation <kind>', '1p-frac: multiplicative or additive')
     .option('--size <pixels>', 'both sides', integer)
     .option('--points <n>', 'points of the orbit', integer)
     .option('--draw <kind>', 'point or patch')
     .option('--precision <kind>', 'fast or exact')
+    .addOption(new Option('--palette <name>', 'colours of --picture (default: ember)').choices(PALETTE_NAMES))
     .option('--seed <n>', 'everything drawn follows from it', integer)
     .option('--threads <n>', 'default: all cores', integer)
     .option('--dry-run', 'say what would be written')
     .option('--json', 'print one JSON object instead of text')
-    .action(async (options: Options) => {
-      const { out, sheet, systems, from, format, dryRun, count, ...rest } = options;
-      const output = outputOf(command);
-      if (out === undefined && sheet === undefined && systems === undefined) command.error('error: expected at least one of --out, --sheet, --systems');
-      if (dryRun) {
-        const files = [out !== undefined && `${count} pictures (${format}) in ${out}, the systems in ${out}.ifs.json`, sheet !== undefined && `a contact sheet in ${sheet}`, systems !== undefined && `the systems in ${systems}`];
-        process.stdout.write(`Would write ${files.filter((file) => file !== false).join('; ')}.\n`);
-        return;
-      }
-      const signal = interruptible();
-      const { size, points, draw, precision, threads, ...draws } = rest;
-      const render: RenderOptions = defined({ size, points, draw, precision, threads });
-      const begin = performance.now();
-      const family = from === undefined ? await fractals.family({ ...(draws as FamilyOptions), ...render, count, signal }) : await fractals.load(from);
-      await runTasks(
-        {},
-        [
-          ...(sheet === undefined ? [] : [{ title: `contact sheet ${sheet}`, run: async () => writeFileWhole(sheet, await sheetOf(family.copies.slice(0, SHEET_IMAGES), family.textureSeeds, render)) }]),
-          ...(systems === undefined ? [] : [{ title: `systems ${systems}`, run: () => fractals.save(systems, family) }]),
-          ...(out === undefined
-            ? []
-            : [
-                {
-                  title: `dataset ${out}`,
-                  run: async (_: object, report: (text: string) => void) => {
-                    await writeDataset(out, samplesOf(family.copies, family.textureSeeds, { ...render, signal }, report), { format: format as NonNullable<WriteDatasetOptions['format']> });
-                    await fractals.save(`${out.replace(/\/+$/, '')}.ifs.json`, family);
-                  },
-                },
-              ]),
-        ],
-        output,
-      );
-      const { sigmaFactor } = fractals.describe(family.base);
-      const result = { copies: family.copies.length, sigmaFactor, baseTries: family.baseTries, imageTries: family.imageTries, seconds: (performance.now() - begin) / 1000 };
-      if (output.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-      else process.stdout.write(`${result.copies} copies of one system of sigma-factor ${sigmaFactor.toFixed(3)} (${family.baseTries} drawn, ${family.imageTries} perturbations tried), ${result.seconds.toFixed(1)} s\n`);
-    });
-  example(command, 'npx seedbed fractal --sheet sheet.png --count 48 --size 256 --points 25000', 'npx seedbed fractal --out fractals/ --count 1000 --seed 7');
+    .action(async (options: Options) => run(command, options));
+  example(
+    command,
+    'npx seedbed fractal --sheet sheet.png --count 48 --size 256 --points 25000',
+    'npx seedbed fractal --out fractals/ --count 1000 --seed 7',
+    'npx seedbed fractal --family fractaldb --count 1 --picture fractal.png --size 8192 --palette lagoon',
+    'npx seedbed fractal --family visualatom --count 100 --instances 20 --out atoms/',
+  );
 }
 
-type Family = Awaited<ReturnType<typeof fractals.family>>;
-
-async function sheetOf(copies: Family['copies'], textureSeeds: Family['textureSeeds'], render: RenderOptions): Promise<Buffer> {
-  const images = await fractals.render(copies, { ...render, value: 255, textureSeeds: textureSeeds.slice(0, copies.length) });
-  return encodePng(contactSheet(copies.map((_, i) => fractals.image(images, i)), Math.min(SHEET_COLUMNS, copies.length)));
+function sigmaFactor(text: string): number | 'andersonFarrell' {
+  if (text === 'andersonFarrell') return text;
+  if (text.trim() === '' || !Number.isFinite(Number(text))) throw new InvalidArgumentError('Expected a number or andersonFarrell.');
+  return Number(text);
 }
 
-async function* samplesOf(copies: Family['copies'], textureSeeds: Family['textureSeeds'], render: RenderOptions, report: (text: string) => void): AsyncGenerator<Sample> {
-  const digits = String(copies.length - 1).length;
-  for (let first = 0; first < copies.length; first += RENDERED_AT_ONCE) {
-    const part = copies.slice(first, first + RENDERED_AT_ONCE);
-    const images = await fractals.render(part, { ...render, textureSeeds: textureSeeds.slice(first, first + part.length) });
-    for (let i = 0; i < part.length; i++) {
-      const name = `copy-${String(first + i).padStart(digits, '0')}`;
-      report(`${first + i + 1} of ${copies.length}`);
-      yield { key: `${name}/${name}.png`, label: first + i, className: name, image: fractals.image(images, i) };
-    }
+function check(command: Command, options: Options): void {
+  const { family, out, sheet, picture, systems } = options;
+  if (out === undefined && sheet === undefined && systems === undefined && picture === undefined) command.error('error: expected at least one of --out, --sheet, --picture, --systems');
+  for (const [name, families] of Object.entries(ONLY)) {
+    if (options[name as keyof Options] === undefined || families.includes(family)) continue;
+    const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    command.error(`error: option '${flag}' is for ${families.join(', ')}, not for ${family}`);
   }
+}
+
+async function run(command: Command, options: Options): Promise<void> {
+  check(command, options);
+  const { family, out, sheet, picture, systems, from, format, count, instances, faithful, maps, sigmaFactor, delta, perturbation, size, points, draw, precision, palette, seed, threads } = options;
+  const output = outputOf(command);
+  if (options.dryRun) {
+    const pictures = count * (instances ?? (family === 'fractaldb' ? 1000 : 1));
+    const files = [out !== undefined && `${pictures} pictures (${format}) in ${out}, the systems in ${out}.ifs.json`, sheet !== undefined && `a contact sheet in ${sheet}`, picture !== undefined && `a picture in ${picture}`, systems !== undefined && `the systems in ${systems}`];
+    process.stdout.write(`Would write ${files.filter((file) => file !== false).join('; ')}.\n`);
+    return;
+  }
+  const signal = interruptible();
+  const render: RenderOptions = defined({ size: picture === undefined || out !== undefined ? size : undefined, points, draw, precision, threads });
+  const draws: FamilyOptions = defined({ maps, sigmaFactor, delta, perturbation });
+  const begin = performance.now();
+  const { set } = await runTasks<{ set?: FractalSet }>(
+    {},
+    [
+      { title: `systems of ${family}`, run: async (context, report) => void (context.set = await openFamily(family, { from, count, instances, faithful, seed, threads, draws, render }, signal, report)) },
+      ...outputs({ sheet, picture, systems, out, format, size, palette }),
+    ],
+    output,
+  );
+  const { facts, summary } = set as FractalSet;
+  const seconds = (performance.now() - begin) / 1000;
+  process.stdout.write(output.json ? `${JSON.stringify({ family, ...facts, seconds })}\n` : `${summary}, ${seconds.toFixed(1)} s\n`);
+}
+
+type Wanted = Pick<Options, 'format'> & { [Key in 'sheet' | 'picture' | 'systems' | 'out' | 'size' | 'palette']: Options[Key] | undefined };
+
+/** A task for each file that is wanted. */
+function outputs({ sheet, picture, systems, out, format, size, palette }: Wanted): Task<{ set?: FractalSet }>[] {
+  const tasks: Task<{ set?: FractalSet }>[] = [];
+  const add = (title: string, work: (set: FractalSet, report: Report) => Promise<void>): void => void tasks.push({ title, run: ({ set }, report) => work(set as FractalSet, report) });
+  if (sheet !== undefined) add(`contact sheet ${sheet}`, async (set) => writeFileWhole(sheet, await sheetOf(set, size)));
+  if (picture !== undefined) add(`picture ${picture}`, async (set, report) => writeFileWhole(picture, await encodePng(await set.picture({ size, palette }, report))));
+  if (systems !== undefined) add(`systems ${systems}`, (set) => set.save(systems));
+  if (out !== undefined)
+    add(`dataset ${out}`, async (set, report) => {
+      await writeDataset(out, samplesOf(set, report), { format });
+      await set.save(`${out.replace(/\/+$/, '')}.ifs.json`);
+    });
+  return tasks;
+}
+
+async function sheetOf(set: FractalSet, size?: number): Promise<Buffer> {
+  const shown = Math.min(SHEET_IMAGES, set.classes);
+  const images = await set.draw({ classes: [0, shown], first: 0, instances: 1 }, size === undefined ? undefined : Math.min(size, LARGEST_ON_SHEET), true);
+  const pictures = Array.from({ length: shown }, (_, i) => fractals.image(images, i));
+  return encodePng(contactSheet(pictures, Math.min(SHEET_COLUMNS, shown), SHEET_GAP, set.paper));
+}
+
+/** Every picture of a set, class by class. */
+async function* samplesOf(set: FractalSet, report: Report): AsyncGenerator<Sample> {
+  const total = set.classes * set.instances;
+  const digits = String(set.classes - 1).length;
+  const instances = Math.min(set.instances, RENDERED_AT_ONCE);
+  const classes = Math.max(1, Math.floor(RENDERED_AT_ONCE / set.instances));
+  let done = 0;
+  for (let label = 0; label < set.classes; label += classes)
+    for (let first = 0; first < set.instances; first += instances) {
+      const part = { classes: [label, Math.min(label + classes, set.classes)] as const, first, instances: Math.min(instances, set.instances - first) };
+      const images = await set.draw(part);
+      for (let i = 0; i < (part.classes[1] - label) * part.instances; i++) {
+        const place = { label: label + Math.floor(i / part.instances), instance: first + (i % part.instances) };
+        const className = `${set.prefix}-${String(place.label).padStart(digits, '0')}`;
+        const file = set.instances === 1 ? className : `${className}-${String(place.instance).padStart(String(set.instances - 1).length, '0')}`;
+        report(`${++done} of ${total}`);
+        yield { key: `${className}/${file}.png`, label: place.label, className, image: fractals.image(images, i) };
+      }
+    }
 }

@@ -62,27 +62,36 @@ Range shown_range(std::vector<double> values) {
   return {std::max(low, from - reach), std::min(high, to + reach)};
 }
 
-// The place of a value among `cells` along an axis that was laid out for `of` cells; -1 outside.
-int64_t cell(double value, const AxisPlacement& axis, double of, int64_t cells) {
-  const double place = ((axis.extent > 0 ? (value - axis.low) / axis.extent * axis.inner : 0.0) + axis.offset) / of;
-  return place >= 0 && place <= 1 ? std::min(static_cast<int64_t>(place * static_cast<double>(cells)), cells - 1) : -1;
-}
+// A coordinate v lies at (v - low) * scale + offset, in sides of the picture.
+struct Axis {
+  double low = 0, scale = 0, offset = 0;
 
-// Where points lie on a square of `side` counters, and how many make full brightness.
+  Axis() = default;
+  Axis(const AxisPlacement& placed, double side) : low(placed.low), scale(placed.extent > 0 ? placed.inner / placed.extent / side : 0.0), offset(placed.offset / side) {}
+
+  // The cell of a coordinate, of `cells` along the side; -1 outside.
+  int64_t cell(double value, int64_t cells) const {
+    const double place = (value - low) * scale + offset;
+    return place >= 0 && place <= 1 ? std::min(static_cast<int64_t>(place * static_cast<double>(cells)), cells - 1) : -1;
+  }
+};
+
 struct View {
-  std::array<AxisPlacement, 2> axes;
-  double side;
-  double white;  // points per counter of a walk of one point per counter
+  Axis x, y;
+  double white = 1;  // points that make full brightness, where the mean is one point
 };
 
 View choose_view(const Points& points, const PictureOptions& options) {
+  View view;
+  if (points.x.empty()) return view;
   const int64_t side = options.size * options.supersample;
   const auto padding = static_cast<int64_t>(options.margin * static_cast<double>(side));
-  if (points.x.empty()) return {{}, static_cast<double>(side), 1};
-  View view{place_axes(shown_range(points.x), shown_range(points.y), {.size = side, .padding = padding, .aspect = options.aspect}), static_cast<double>(side), 1};
+  const auto [across, up] = place_axes(shown_range(points.x), shown_range(points.y), {.size = side, .padding = padding, .aspect = options.aspect});
+  view.x = Axis(across, static_cast<double>(side));
+  view.y = Axis(up, static_cast<double>(side));
   std::vector<int32_t> cells(kSurveySide * kSurveySide, 0);
   for (size_t i = 0; i < points.x.size(); ++i) {
-    const int64_t x = cell(points.x[i], view.axes[0], view.side, kSurveySide), y = cell(points.y[i], view.axes[1], view.side, kSurveySide);
+    const int64_t x = view.x.cell(points.x[i], kSurveySide), y = view.y.cell(points.y[i], kSurveySide);
     if (x >= 0 && y >= 0) ++cells[y * kSurveySide + x];
   }
   std::erase(cells, 0);
@@ -124,7 +133,7 @@ class Painter {
   Painter(const Ifs& ifs, const PictureOptions& options, WorkerPool& pool, const std::function<void(int64_t, int64_t)>& on_part)
       : ifs_(ifs), draw_(ifs.weights), options_(options), pool_(pool), on_part_(on_part), side_(options.size * options.supersample),
         points_(options.points > 0 ? options.points : options.size * options.size * kPointsPerPixel), view_(choose_view(survey(ifs, draw_, options.seed), options)) {
-    white_ = view_.white * static_cast<double>(points_) / (view_.side * view_.side);
+    white_ = view_.white * static_cast<double>(points_) / (static_cast<double>(side_) * static_cast<double>(side_));
     for (int64_t count = 0; count < kToneTable; ++count) tones_.push_back(brightness(static_cast<double>(count), white_, options));
   }
 
@@ -150,9 +159,9 @@ class Painter {
     pool_.run(kWalks, [&](int64_t i, int) {
       const int64_t points = points_ / kWalks + (i < points_ % kWalks);
       walk(ifs_, draw_, derive_seed(options_.seed, "walk", {static_cast<uint64_t>(i)}), points, [&](double px, double py) {
-        const int64_t y = side_ - 1 - cell(py, view_.axes[1], view_.side, side_) - first;  // y points up
+        const int64_t y = side_ - 1 - view_.y.cell(py, side_) - first;  // y points up
         if (y < 0 || y >= rows) return;
-        const int64_t x = cell(px, view_.axes[0], view_.side, side_);
+        const int64_t x = view_.x.cell(px, side_);
         if (x >= 0) std::atomic_ref(counts_[y * side_ + x]).fetch_add(1, std::memory_order_relaxed);
       });
       if (!on_part_) return;

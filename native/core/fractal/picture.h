@@ -26,7 +26,7 @@ struct PictureOptions {
   double gamma = 2.2;             // gamma: brightness is density^(1/gamma)
   std::vector<Rgb> palette{{0, 0, 0}, {255, 255, 255}};  // colours from no density to full density, evenly spaced
   uint64_t seed = 0;
-  int64_t memory = int64_t{256} << 20;  // bytes of counters at once; a larger picture is made in bands of rows, with a walk for each
+  int64_t memory = int64_t{1} << 30;  // bytes of counters at once; a larger picture is made in bands of rows, with a walk for each
 };
 
 // The density of a system's points as a picture [size, size, 3], uint8. Points come from a fixed number of walks with seeds of
