@@ -30,6 +30,7 @@ export interface FamilyChoices {
 export interface PictureChoices {
   size?: number | undefined;
   palette?: PaletteName | undefined;
+  colourBy?: 'density' | 'map' | undefined;
 }
 
 /** A family with everything drawn that its pictures follow from. */
@@ -135,8 +136,8 @@ async function contours(set: ContourClass['set'], { from, count, instances = 1, 
   };
 }
 
-function pictureOf(ifs: Ifs, { size, palette }: PictureChoices, { threads }: RenderOptions, signal: AbortSignal, report: Report): Promise<Image> {
-  const job = fractals.picture(ifs, { ...defined({ size, palette, threads }), signal });
+function pictureOf(ifs: Ifs, { size, palette, colourBy }: PictureChoices, { threads }: RenderOptions, signal: AbortSignal, report: Report): Promise<Image> {
+  const job = fractals.picture(ifs, { ...defined({ size, palette, colourBy, threads }), signal });
   return follow(job, ({ done, total }) => report(`${Math.round((100 * done) / total)} %`));
 }
 

@@ -54,8 +54,8 @@ const ofdbSchema = z.strictObject({
   faithful: z.boolean().optional(),
 });
 
-export type SearchOptions = z.input<typeof searchSchema>;
-export type InstancesOptions = z.input<typeof instancesSchema>;
+export type FractalSearchOptions = z.input<typeof searchSchema>;
+export type FractalInstancesOptions = z.input<typeof instancesSchema>;
 export type OfdbOptions = z.input<typeof ofdbSchema>;
 
 /** How OFDB's code draws its pictures; for `fractals.render`. */
@@ -71,7 +71,7 @@ const FIRST_WEIGHT_ROW = 1;
  * @example
  * const { systems } = await fractals.search({ count: 10, seed: 7 });
  */
-export function search(options: SearchOptions = {}): Job<SystemProgress, FractalSearch> {
+export function search(options: FractalSearchOptions = {}): Job<SystemProgress, FractalSearch> {
   const { signal, ...checked } = checkOptions(searchSchema, options, 'fractals.search');
   const { minMaps = 2, maxMaps = 7 } = checked;
   if (minMaps > maxMaps) throw new ArgumentError(`Expected minMaps of at most maxMaps (${maxMaps}), received ${minMaps}`);
@@ -90,7 +90,7 @@ export function search(options: SearchOptions = {}): Job<SystemProgress, Fractal
  *   flips: category.map((one) => one.flip),
  * });
  */
-export function instances(ifs: Ifs, options: InstancesOptions = {}): FractalInstance[] {
+export function instances(ifs: Ifs, options: FractalInstancesOptions = {}): FractalInstance[] {
   const { flips = FLIPS, ...weights } = checkOptions(instancesSchema, options, 'fractals.instances');
   const { systems, textureSeeds } = native().fractalInstances(checkIfs(ifs), defined(weights));
   return systems.flatMap((copy, row) => textureSeeds.flatMap((textureSeed, pattern) => flips.map((flip: Flip) => ({ ifs: copy, textureSeed, flip, row, pattern }))));

@@ -8,7 +8,7 @@ import { checkOptions, defined, positiveInt, seed } from './options.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
 
-/** Colours by name, from no density to full density. */
+/** Colours by name; the first is the background. */
 export const PALETTES = {
   gray: ['#000000', '#ffffff'],
   ink: ['#fbf8f1', '#8a8f9c', '#1b2233'],
@@ -25,10 +25,15 @@ const colour = z.string().regex(/^#[0-9a-f]{6}$/i, { error: 'a colour like #1b22
 const schema = z.strictObject({
   /** Pixels, both sides. 16 to 8192, default 2048. */
   size: z.int().min(16).max(8192).optional(),
-  /** Points counted. 1 to 4e9, default 20 for each pixel. */
+  /** Points counted. 1 to 4e9, default 10 for each pixel. */
   points: positiveInt.max(4_000_000_000).optional(),
-  /** Colours from no density (the background) to full density, evenly spaced: a name of `PALETTES` or 2 to 1024 colours like '#1b2233'. Default `ember`. */
+  /**
+   * A name of `PALETTES`, or 2 to 1024 colours like '#1b2233'. The first is the background; by `density` the rest lead to full density, by `map` they are those
+   * of the maps. Default `ember`.
+   */
   palette: z.union([z.enum(Object.keys(PALETTES) as [PaletteName, ...PaletteName[]]), z.array(colour).min(2).max(1024)]).optional(),
+  /** What decides the colour of a place: its `density` (default), or the maps that led there last (`map`); then density decides how bright it is. */
+  colourBy: z.enum(['density', 'map']).optional(),
   /**
    * How density becomes brightness. `log` (default): `range` is the brightest density over the darkest one told from nothing (2 to 1e9, default 100);
    * `gamma`: brightness is density^(1 / gamma) (0.1 to 10, default 2.2).
@@ -47,7 +52,7 @@ const schema = z.strictObject({
   ...runFields,
 });
 
-export type PictureOptions = z.input<typeof schema>;
+export type FractalPictureOptions = z.input<typeof schema>;
 
 const numberOf = (text: string): number => Number.parseInt(text.slice(1), 16);
 
@@ -58,7 +63,7 @@ const numberOf = (text: string): number => Number.parseInt(text.slice(1), 16);
  * const image = await fractals.picture(fractals.sample({ maps: 3, sigmaFactor: 5 }), { size: 4096, palette: 'lagoon' });
  * await writeFile('fractal.png', await encodePng(image));
  */
-export function picture(ifs: Ifs, options: PictureOptions = {}): Job<PartProgress, Image> {
+export function picture(ifs: Ifs, options: FractalPictureOptions = {}): Job<PartProgress, Image> {
   const { signal, palette = 'ember', memoryMb, ...checked } = checkOptions(schema, options, 'fractals.picture');
   const colours = typeof palette === 'string' ? PALETTES[palette] : palette;
   const call = defined({ ...checked, palette: colours.map(numberOf), memory: memoryMb === undefined ? undefined : memoryMb * 2 ** 20, threads: threads(checked.threads) });

@@ -22,10 +22,10 @@ export async function decodeImage(bytes: Uint8Array, name: string): Promise<Imag
   }
 }
 
-/** Encodes as PNG; gray images stay gray. */
-export async function encodePng(image: Image): Promise<Buffer> {
+/** Encodes as PNG; gray images stay gray. `compressionLevel` is zlib's, 0 (fast) to 9 (small, default). */
+export async function encodePng(image: Image, { compressionLevel = 9 }: { compressionLevel?: number } = {}): Promise<Buffer> {
   const pipeline = sharp(image.data, { raw: { width: image.width, height: image.height, channels: image.channels as 1 | 3 } });
-  return (image.channels === 1 ? pipeline.toColourspace('b-w') : pipeline).png({ compressionLevel: 9 }).toBuffer();
+  return (image.channels === 1 ? pipeline.toColourspace('b-w') : pipeline).png({ compressionLevel }).toBuffer();
 }
 
 /** Resizes with nearest neighbour for showing small pictures large, or Lanczos otherwise. */

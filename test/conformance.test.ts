@@ -48,6 +48,7 @@ t.test('enums have the same names on both sides', async (t) => {
     flip: lines(/FLIPS = \[([^\]]*)\]/.exec(read('lib/ifs.ts'))?.[1] ?? '', /'(\w+)'/g),
     contourSet: unionOf(read('lib/ifs.ts'), 'set'),
     tone: lines(read('lib/fractal-picture.ts'), /type: z\.literal\('(\w+)'\)/g),
+    colourBy: unionOf(read('lib/fractal-picture.ts'), 'colourBy'),
     optimizer: lines(training, /type: z\.literal\('(\w+)'\)/g),
     trainPrecision: unionOf(training, 'precision'),
     keep: unionOf(training, 'keep'),

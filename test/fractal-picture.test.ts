@@ -58,6 +58,21 @@ t.test('the margin has the first colour of the palette', async (t) => {
     t.same([...(await fractals.picture(sierpinski, { size: 64, palette: typeof palette === 'string' ? palette : [...palette] })).data.subarray(0, 3)], colour);
 });
 
+t.test('maps have colours: each draws its points half-way to its own', async (t) => {
+  const { data } = await fractals.picture(sierpinski, { ...plain, size: 64, points: 1_000_000, colourBy: 'map', palette: ['#000000', '#ff0000', '#00ff00', '#0000ff'] });
+  const quarter = (left: number, top: number): number[] => {
+    const sums = [0, 0, 0];
+    for (let y = 0; y < 32; y++) for (let x = 0; x < 32; x++) for (let c = 0; c < 3; c++) sums[c] = (sums[c] ?? 0) + (data[((top + y) * 64 + left + x) * 3 + c] ?? NaN);
+    const total = sums.reduce((a, b) => a + b, 0);
+    return sums.map((sum) => Math.round((10 * sum) / total));
+  };
+  // Hues of points that map j of 0, 1, 2 has moved last lie evenly around 1/4, 1/2, 3/4, at most 1/4 away: red to green, around green, green to blue.
+  t.same(quarter(0, 32), [5, 5, 0], 'map 0, to (0, 0): below, left');
+  t.same(quarter(0, 0), [0, 5, 5], 'map 2, to (0, 1): above, left');
+  const [red = 0, green = 0, blue = 0] = quarter(32, 32);
+  t.ok(green > red && red === blue && red > 0, `map 1, to (1, 0): ${red} ${green} ${blue}`);
+});
+
 t.test('the same bytes on any number of threads, in any number of parts', async (t) => {
   const ifs = fractals.sample({ maps: 3, sigmaFactor: 5, seed: 2 });
   const options = { size: 600, points: 300_000, seed: 11 };
@@ -71,6 +86,8 @@ t.test('the same bytes on any number of threads, in any number of parts', async 
   t.equal(parts, 6 * 256);
   t.ok(same(await job), 'bands');
   t.notOk(same(await fractals.picture(ifs, { ...options, seed: 12 })), 'another seed');
+  const [one, two] = [await fractals.picture(ifs, { ...options, colourBy: 'map', threads: 1 }), await fractals.picture(ifs, { ...options, colourBy: 'map', threads: 2, memoryMb: 2 })];
+  t.equal(Buffer.compare(one.data, two.data), 0, 'colours of maps');
 });
 
 t.test('any finite system gives a picture', async (t) => {
@@ -78,8 +95,8 @@ t.test('any finite system gives a picture', async (t) => {
   const map = fc.tuple(fc.tuple(number, number, number), fc.tuple(number, number, number)) as fc.Arbitrary<AffineMap>;
   const tone = fc.constantFrom({ type: 'log' as const }, { type: 'gamma' as const });
   await fc.assert(
-    fc.asyncProperty(fc.array(map, { minLength: 1, maxLength: 16 }), tone, fc.constantFrom('keep' as const, 'stretch' as const), fc.integer({ min: 1, max: 4 }), async (affine, tone, aspect, supersample) => {
-      const options = { size: 16, points: 500, tone, aspect, supersample, palette: 'gray' as const };
+    fc.asyncProperty(fc.array(map, { minLength: 1, maxLength: 16 }), tone, fc.constantFrom('keep' as const, 'stretch' as const), fc.constantFrom('density' as const, 'map' as const), async (affine, tone, aspect, colourBy) => {
+      const options = { size: 16, points: 500, tone, aspect, colourBy };
       const ifs = { affine, weights: affine.map(() => 1 / affine.length) };
       const one = await fractals.picture(ifs, { ...options, threads: 1 });
       const two = await fractals.picture(ifs, { ...options, threads: 2 });

@@ -12,6 +12,7 @@ using namespace fractal;
 constexpr Names<Flip, 4> kFlip{{{"none", Flip::none}, {"horizontal", Flip::horizontal}, {"vertical", Flip::vertical}, {"both", Flip::both}}};
 constexpr Names<ContourSet, 2> kContourSet{{{"rcdb", ContourSet::rcdb}, {"visualatom", ContourSet::visualatom}}};
 constexpr Names<Tone, 2> kTone{{{"log", Tone::log}, {"gamma", Tone::gamma}}};
+constexpr Names<ColourBy, 2> kColourBy{{{"density", ColourBy::density}, {"map", ColourBy::map}}};
 
 ContourClass parse_contour_class(const Fields& fields) {
   ContourClass c{.set = parse_contour_set(fields)};
@@ -78,6 +79,7 @@ PictureOptions parse_fractal_picture_options(const Fields& fields) {
   fields.read("size", o.size).read("points", o.points).read("supersample", o.supersample).read("margin", o.margin).read("seed", o.seed).read("memory", o.memory);
   o.aspect = parse_render_options(fields).aspect;
   if (!fields.optional("aspect")) o.aspect = Aspect::keep;
+  fields.read("colour_by", names(kColourBy), o.colour_by);
   o.palette = parse_palette(fields, o.palette);
   if (const auto tone = fields.object("tone")) tone->read("type", names(kTone), o.tone).read("range", o.range).read("gamma", o.gamma);
   return o;
@@ -93,6 +95,7 @@ void add_family_enum_names(Napi::Env env, Napi::Object enums) {
   enums.Set("flip", emit_names(env, kFlip));
   enums.Set("contourSet", emit_names(env, kContourSet));
   enums.Set("tone", emit_names(env, kTone));
+  enums.Set("colourBy", emit_names(env, kColourBy));
 }
 
 }  // namespace seedbed::binding

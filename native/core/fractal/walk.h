@@ -27,26 +27,30 @@ class MapDraw {
   std::vector<Column> columns_;
 };
 
-// Calls `visit(x, y)` for `points` points of chaos games that run side by side: independent steps hide each other's latency.
-// Each begins at the origin and is let run before its points count; one that diverges begins anew.
+// Calls `visit(x, y, hue)` for `points` points of chaos games that run side by side: independent steps hide each other's latency.
+// `hue` in [0, 1] tells of the maps that led there: each draws it half-way to a place of its own (Draves & Reckase 2003, the colours of
+// fractal flames). Each game begins at the origin and is let run before its points count; one that diverges begins anew.
 template <typename Visit>
 void walk(const Ifs& ifs, const MapDraw& draw, uint64_t seed, int64_t points, Visit visit) {
   constexpr int kLanes = 8, kSettle = 100;
   constexpr double kDiverged = 1e150;  // beyond this the extent of the orbit would overflow
   Rng rng(seed);
-  double x[kLanes], y[kLanes];
+  const double hue_step = ifs.affine.size() > 1 ? 0.5 / static_cast<double>(ifs.affine.size() - 1) : 0.0;
+  double x[kLanes], y[kLanes], hue[kLanes];
   int settle[kLanes];
   const auto begin = [&](int lane) {
-    x[lane] = y[lane] = 0;
+    x[lane] = y[lane] = hue[lane] = 0;
     settle[lane] = kSettle;
   };
   for (int lane = 0; lane < kLanes; ++lane) begin(lane);
   for (int64_t step = -kSettle * kLanes; step < points; step += kLanes)
     for (int lane = 0; lane < kLanes; ++lane) {
-      const AffineMap& m = ifs.affine[draw(rng)];
+      const uint32_t map = draw(rng);
+      const AffineMap& m = ifs.affine[map];
       const double next_x = m[0] * x[lane] + m[1] * y[lane] + m[2];
       y[lane] = m[3] * x[lane] + m[4] * y[lane] + m[5];
       x[lane] = next_x;
+      hue[lane] = hue[lane] / 2 + map * hue_step;
       if (!(std::abs(x[lane]) < kDiverged && std::abs(y[lane]) < kDiverged)) {
         begin(lane);
         continue;
@@ -54,7 +58,7 @@ void walk(const Ifs& ifs, const MapDraw& draw, uint64_t seed, int64_t points, Vi
       if (settle[lane] > 0)
         --settle[lane];
       else if (step + lane < points)
-        visit(x[lane], y[lane]);
+        visit(x[lane], y[lane], hue[lane]);
     }
 }
 
