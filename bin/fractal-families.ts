@@ -1,7 +1,7 @@
 import { fractals, type FamilyOptions, type RenderOptions } from '../lib/fractal.js';
 import { OFDB_RENDER } from '../lib/fractal-db.js';
 import { PALETTES, type PaletteName } from '../lib/fractal-picture.js';
-import type { ContourClass, FractalFamily, FractalInstance, FractalSearch, Ifs } from '../lib/ifs.js';
+import type { ContourClass, FractalFamily, FractalInstance, FractalSystems, Ifs } from '../lib/ifs.js';
 import type { Image } from '../lib/image.js';
 import { follow } from '../lib/job.js';
 import { defined } from '../lib/options.js';
@@ -13,7 +13,7 @@ export type FamilyName = (typeof FAMILIES)[number];
 
 /** What the command line's options say about a family. */
 export interface FamilyChoices {
-  /** A file of systems or categories to use instead of drawing new ones. */
+  /** A file of systems or categories to use instead of drawing new ones; of FractalDB and OFDB also their CSV files. */
   from?: string | undefined;
   /** Classes. */
   count: number;
@@ -87,12 +87,14 @@ async function onePFrac({ from, count, seed, draws, render }: FamilyChoices, sig
   };
 }
 
-async function searched({ from, count, seed, render: { points, precision, threads } }: FamilyChoices, signal: AbortSignal, report: Report): Promise<FractalSearch> {
-  if (from !== undefined) return fractals.loadSystems(from);
+async function searched({ from, count, seed, render: { points, precision, threads } }: FamilyChoices, signal: AbortSignal, report: Report): Promise<FractalSystems> {
+  if (from !== undefined) return from.endsWith('.json') ? fractals.loadSystems(from) : { systems: await fractals.loadCsv(from) };
   return follow(fractals.search(defined({ count, seed, points, precision, threads, signal })), ({ done, total }) => report(`${done} of ${total} systems found`));
 }
 
-function ofSystems(found: FractalSearch, instances: number, pictures: (ifs: Ifs, i: number) => readonly FractalInstance[], render: RenderOptions, signal: AbortSignal): FractalSet {
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+function ofSystems(found: FractalSystems, instances: number, pictures: (ifs: Ifs, i: number) => readonly FractalInstance[], render: RenderOptions, signal: AbortSignal): FractalSet {
   return {
     classes: found.systems.length,
     instances,
@@ -105,16 +107,16 @@ function ofSystems(found: FractalSearch, instances: number, pictures: (ifs: Ifs,
     },
     picture: (choices, report) => pictureOf(found.systems[0] as Ifs, choices, render, signal, report),
     save: (path) => fractals.saveSystems(path, found),
-    facts: { systems: found.systems.length, tries: found.tries, pictures: found.systems.length * instances },
-    summary: `${found.systems.length} systems of ${found.tries} candidates, ${instances} ${instances === 1 ? 'picture' : 'pictures'} of each`,
+    facts: { systems: found.systems.length, ...defined({ tries: found.tries }), pictures: found.systems.length * instances },
+    summary: `${counted(found.systems.length, 'system')}${found.tries === undefined ? '' : ` of ${counted(found.tries, 'candidate')}`}, ${counted(instances, 'picture')} of each`,
   };
 }
 
-function fractalDb({ instances = 1000, seed, render }: FamilyChoices, found: FractalSearch, signal: AbortSignal): FractalSet {
+function fractalDb({ instances = 1000, seed, render }: FamilyChoices, found: FractalSystems, signal: AbortSignal): FractalSet {
   return ofSystems(found, Math.min(instances, 1000), (ifs) => fractals.instances(ifs, defined({ seed })), render, signal);
 }
 
-function ofdb({ faithful, seed, render }: FamilyChoices, found: FractalSearch, signal: AbortSignal): FractalSet {
+function ofdb({ faithful, seed, render }: FamilyChoices, found: FractalSystems, signal: AbortSignal): FractalSet {
   const set = fractals.ofdb(found.systems, defined({ faithful, seed }));
   return ofSystems(found, 1, (_, i) => set.slice(i, i + 1), { ...OFDB_RENDER, ...render }, signal);
 }
@@ -132,7 +134,7 @@ async function contours(set: ContourClass['set'], { from, count, instances = 1, 
     picture: async ({ size = 2048 }) => fractals.image(await fractals.contours(classes.slice(0, 1), { ...run, size }), 0),
     save: (path) => fractals.saveContours(path, classes),
     facts: { categories: classes.length, pictures: classes.length * instances },
-    summary: `${classes.length} categories of contours, ${instances} ${instances === 1 ? 'picture' : 'pictures'} of each`,
+    summary: `${classes.length} ${classes.length === 1 ? 'category' : 'categories'} of contours, ${counted(instances, 'picture')} of each`,
   };
 }
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { errorFromFile, SeedbedError } from './errors.js';
 import { writeFileWhole } from './files.js';
-import { contourClassSchema, ifsSchema, type ContourClass, type FractalFamily, type FractalSearch } from './ifs.js';
+import { contourClassSchema, ifsSchema, type ContourClass, type FractalFamily, type FractalSystems } from './ifs.js';
 
 /** 64 bits as a decimal text: JSON numbers do not hold them. */
 const seedText = z.string().regex(/^\d{1,20}$/);
@@ -19,8 +19,8 @@ const familySchema = z.strictObject({
 const systemsSchema = z.strictObject({
   format: z.literal('seedbed-fractal-systems-1'),
   systems: z.array(ifsSchema).min(1),
-  fills: z.array(z.number()),
-  tries: z.int(),
+  fills: z.array(z.number()).optional(),
+  tries: z.int().optional(),
 });
 
 const contoursSchema = z.strictObject({
@@ -64,16 +64,16 @@ export async function loadFamily(path: string): Promise<FractalFamily> {
   return { ...family, textureSeeds: textureSeeds.map(BigInt) };
 }
 
-/** Writes the systems that a search found as JSON. */
-export async function saveSystems(path: string, search: FractalSearch): Promise<void> {
-  await write(path, { format: systemsSchema.shape.format.value, ...search });
+/** Writes systems, as a search found them, as JSON. */
+export async function saveSystems(path: string, systems: FractalSystems): Promise<void> {
+  await write(path, { format: systemsSchema.shape.format.value, ...systems });
 }
 
 /** Reads what `saveSystems` wrote. Throws `ERR_FILE_FORMAT` for anything else. */
-export async function loadSystems(path: string): Promise<FractalSearch> {
-  const { format: _, ...search } = await read(path, systemsSchema, 'systems of a search');
-  if (search.fills.length !== search.systems.length) refuse(path, 'systems of a search', `${search.systems.length} systems but ${search.fills.length} fills`);
-  return search;
+export async function loadSystems(path: string): Promise<FractalSystems> {
+  const { format: _, ...found } = await read(path, systemsSchema, 'systems of a search');
+  if (found.fills !== undefined && found.fills.length !== found.systems.length) refuse(path, 'systems of a search', `${found.systems.length} systems but ${found.fills.length} fills`);
+  return found;
 }
 
 /** Writes categories of contours as JSON. */

@@ -4,6 +4,7 @@ import type { Image } from './image.js';
 import type { Job } from './job.js';
 import { native, type ImageProgress, type ImageSetHandle } from './native.js';
 import { contourClasses, contours } from './contours.js';
+import { loadCsv, saveCsv } from './fractal-csv.js';
 import { instances, ofdb, search } from './fractal-db.js';
 import { loadContours, loadFamily, loadSystems, saveContours, saveFamily, saveSystems } from './fractal-file.js';
 import { picture } from './fractal-picture.js';
@@ -182,4 +183,6 @@ export const fractals = {
   loadSystems,
   saveContours,
   loadContours,
+  saveCsv,
+  loadCsv,
 };

@@ -33,12 +33,18 @@ export interface FractalFamily {
   imageTries: number;
 }
 
-/** What FractalDB's category search found. */
-export interface FractalSearch {
+/** Categories of FractalDB. */
+export interface FractalSystems {
   systems: readonly Ifs[];
-  /** Share of lit pixels of each. */
+  /** Share of lit pixels of each, where a search found them. */
+  fills?: readonly number[] | undefined;
+  /** Candidates that the search drew up to the last one. */
+  tries?: number | undefined;
+}
+
+/** What FractalDB's category search found. */
+export interface FractalSearch extends FractalSystems {
   fills: readonly number[];
-  /** Candidates drawn up to the last system found. */
   tries: number;
 }
 

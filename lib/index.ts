@@ -32,7 +32,7 @@ export { OFDB_RENDER } from './fractal-db.js';
 export type { FractalInstancesOptions, OfdbOptions, FractalSearchOptions } from './fractal-db.js';
 export { PALETTES } from './fractal-picture.js';
 export type { PaletteName, FractalPictureOptions } from './fractal-picture.js';
-export type { AffineMap, AffineRow, ContourClass, Flip, FractalFamily, FractalInstance, FractalSearch, Ifs } from './ifs.js';
+export type { AffineMap, AffineRow, ContourClass, Flip, FractalFamily, FractalInstance, FractalSearch, FractalSystems, Ifs } from './ifs.js';
 export type { FamilyOptions, PerturbIfsOptions, RenderOptions, SampleIfsOptions } from './fractal.js';
 export { contactSheet, decodeImage, encodePng, readImage, scaleImage } from './image.js';
 export type { Image } from './image.js';

@@ -59,6 +59,13 @@ t.test('every family writes a dataset, a sheet, a picture and its systems, and r
   }
 });
 
+t.test("FractalDB's own CSV files give its pictures", async (t) => {
+  const folder = t.testdir({ csv: { '00000.csv': '0.5,-0.5,0.5,0.5,0,0,0.5\n-0.5,-0.5,0.5,-0.5,1,0,0.5\n' } });
+  const { code, stdout, stderr } = await commands.seedbed(['fractal', '--family', 'ofdb', '--from', join(folder, 'csv'), '--size', '64', '--points', '3000', '--sheet', join(folder, 'sheet.png')]);
+  t.equal(code, 0, stderr);
+  t.match(stdout, /1 system, 1 picture of each/);
+});
+
 t.test('a picture of the system of 1p-frac', async (t) => {
   const path = join(t.testdir(), 'one.png');
   const { code, stdout, stderr } = await commands.seedbed(['fractal', '--picture', path, '--count', '1', '--sigma-factor', 'andersonFarrell', '--maps', '3', '--size', '100', '--palette', 'ink']);

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import t from 'tap';
 import { fractals, OFDB_RENDER, type ContourClass, type Image } from 'seedbed';
-import { golden, refused } from './support.js';
+import { golden, refused, thrown } from './support.js';
 
 const small = { size: 64, points: 3000, padding: 2 };
 const dragon = fractals.weigh((golden('fractal') as { systems: Record<string, { affine: Parameters<typeof fractals.weigh>[0] }> }).systems['dragon']?.affine ?? []);
@@ -180,4 +182,45 @@ t.test('any category of contours is drawn, and the same alone, in a batch, on 1 
     { numRuns: 25, seed: 4 },
   );
   t.pass();
+});
+
+t.test('systems and categories survive their files', async (t) => {
+  const folder = t.testdir();
+  const at = (name: string): string => join(folder, name);
+  const found = await fractals.search({ ...small, count: 2, fillThreshold: 0.15 });
+  await fractals.saveSystems(at('systems.json'), found);
+  t.same(await fractals.loadSystems(at('systems.json')), found);
+  const classes = fractals.contourClasses({ set: 'visualatom', count: 3 });
+  await fractals.saveContours(at('contours.json'), classes);
+  t.same(await fractals.loadContours(at('contours.json')), classes);
+  for (const [load, file] of [
+    [fractals.loadSystems, 'contours.json'],
+    [fractals.loadContours, 'systems.json'],
+  ] as const) {
+    const { code, message } = await thrown(() => load(at(file)));
+    t.equal(code, 'ERR_FILE_FORMAT', message);
+    t.match(message, /format/);
+  }
+});
+
+t.test("FractalDB's CSV files: a, b, c, d, e, f, p", async (t) => {
+  const folder = t.testdir();
+  const csv = join(folder, 'csv_rate0.2_category2');
+  await mkdir(csv);
+  await fractals.saveCsv(join(csv, '00000.csv'), dragon);
+  t.equal((await readFile(join(csv, '00000.csv'), 'utf8')).split('\n')[1], '-5.000000000000000000e-1,-5.000000000000000000e-1,5.000000000000000000e-1,-5.000000000000000000e-1,1.000000000000000000e+0,0.000000000000000000e+0,5.000000000000000000e-1');
+  // NumPy's form; chances that were rounded on the way.
+  await writeFile(join(csv, '00001.csv'), '1.0e-01,2.0e-01,3.0e-01,4.0e-01,5.0e-01,6.0e-01,1.0e+00\r\n0.7,0.6,0.5,0.4,0.3,0.2,3\r\n');
+  t.same(await fractals.loadCsv(csv), [dragon, { affine: [[[0.1, 0.2, 0.5], [0.3, 0.4, 0.6]], [[0.7, 0.6, 0.3], [0.5, 0.4, 0.2]]], weights: [0.25, 0.75] }]);
+  for (const [text, message] of [
+    ['1,2,3,4,5,6\n', /7 numbers \(a,b,c,d,e,f,p\) in line 1 of .*received '1,2,3,4,5,6'/],
+    ['1,2,3,4,5,6,1\n1,2,3,x,5,6,1\n', /in line 2/],
+    ['1,2,3,4,5,6,0\n', /sum above 0 .* received 0/],
+  ] as const) {
+    await writeFile(join(folder, 'wrong.csv'), text);
+    const error = await thrown(() => fractals.loadCsv(join(folder, 'wrong.csv')));
+    t.equal(error.code, 'ERR_FILE_FORMAT');
+    t.match(error.message, message);
+  }
+  t.equal((await thrown(() => fractals.loadCsv(join(folder, 'none')))).code, 'ERR_FILE_NOT_FOUND');
 });

@@ -67,7 +67,7 @@ export function addFractal(program: Command): void {
     .option('--sheet <file>', 'write a contact sheet (PNG)')
     .option('--picture <file>', 'write one picture (PNG) of the first system, to be looked at: --size up to 8192, default 2048')
     .option('--systems <file>', 'write the systems or categories (JSON); a dataset gets them as ifs.json beside it')
-    .option('--from <file>', 'use those of such a file instead of drawing new ones')
+    .option('--from <file>', 'use those of such a file instead of drawing new ones; fractaldb, ofdb: or a folder of FractalDB\'s CSV files')
     .option('--format <format>', 'imagefolder or webdataset', 'imagefolder')
     .option('--count <n>', 'classes: copies, systems or categories', integer, 1000)
     .option('--instances <n>', 'pictures per class: fractaldb (default 1000), rcdb and visualatom (default 1)', integer)
