@@ -8,7 +8,7 @@
 #include <mutex>
 #include <span>
 
-#include "fractal/orbit_frame.h"
+#include "fractal/picture_view.h"
 #include "fractal/walk.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -20,12 +20,7 @@ namespace {
 
 constexpr int64_t kWalks = 256;
 constexpr int64_t kPointsPerPixel = 10;
-constexpr int64_t kSurveyed = int64_t{1} << 20;  // points that the frame and the exposure are chosen by
-constexpr int64_t kSurveySide = 256;             // cells of the exposure's histogram along each side
-constexpr double kTail = 0.001;     // share of the points at each end of an axis that may be far out ...
-constexpr double kReach = 0.25;     // ... yet are shown this share of the others' extent beyond them
-constexpr double kExposure = 0.98;  // the share of the lit cells that is not over-exposed
-constexpr int64_t kToneTable = 1 << 16;          // counts whose brightness is looked up
+constexpr int64_t kToneTable = 1 << 16;  // counts whose brightness is looked up
 constexpr int kColours = 1024;
 constexpr double kHues = 255;
 
@@ -38,71 +33,6 @@ void check_options(const PictureOptions& o) {
   check_range(o.gamma, "gamma", 0.1, 10.0);
   check_range(static_cast<int64_t>(o.palette.size()), "number of palette colours", 2, kColours);
   check_range(o.memory, "memory", 1 << 16, int64_t{1} << 40);
-}
-
-struct Points {
-  std::vector<double> x, y;
-};
-
-Points survey(const Ifs& ifs, const MapDraw& draw, uint64_t seed) {
-  Points points;
-  walk(ifs, draw, derive_seed(seed, "survey"), kSurveyed, [&](double x, double y, double) {
-    points.x.push_back(x);
-    points.y.push_back(y);
-  });
-  return points;
-}
-
-// From the smallest to the largest value, less what is far out: systems with expanding maps throw a few points away.
-Range shown_range(std::vector<double> values) {
-  const auto [low, high] = std::ranges::minmax(values);
-  const auto tail = static_cast<int64_t>(kTail * static_cast<double>(values.size()));
-  const auto at = [&](int64_t place) {
-    std::nth_element(values.begin(), values.begin() + place, values.end());
-    return values[place];
-  };
-  const double from = at(tail), to = at(static_cast<int64_t>(values.size()) - 1 - tail), reach = kReach * (to - from);
-  return {std::max(low, from - reach), std::min(high, to + reach)};
-}
-
-// A coordinate v lies at (v - low) * scale + offset, in sides of the picture.
-struct Axis {
-  double low = 0, scale = 0, offset = 0;
-
-  Axis() = default;
-  Axis(const AxisPlacement& placed, double side) : low(placed.low), scale(placed.extent > 0 ? placed.inner / placed.extent / side : 0.0), offset(placed.offset / side) {}
-
-  // The cell of a coordinate, of `cells` along the side; -1 outside.
-  int64_t cell(double value, int64_t cells) const {
-    const double place = (value - low) * scale + offset;
-    return place >= 0 && place <= 1 ? std::min(static_cast<int64_t>(place * static_cast<double>(cells)), cells - 1) : -1;
-  }
-};
-
-struct View {
-  Axis x, y;
-  double white = 1;  // points that make full brightness, where the mean is one point
-};
-
-View choose_view(const Points& points, const PictureOptions& options) {
-  View view;
-  if (points.x.empty()) return view;
-  const int64_t side = options.size * options.supersample;
-  const auto padding = static_cast<int64_t>(options.margin * static_cast<double>(side));
-  const auto [across, up] = place_axes(shown_range(points.x), shown_range(points.y), {.size = side, .padding = padding, .aspect = options.aspect});
-  view.x = Axis(across, static_cast<double>(side));
-  view.y = Axis(up, static_cast<double>(side));
-  std::vector<int32_t> cells(kSurveySide * kSurveySide, 0);
-  for (size_t i = 0; i < points.x.size(); ++i) {
-    const int64_t x = view.x.cell(points.x[i], kSurveySide), y = view.y.cell(points.y[i], kSurveySide);
-    if (x >= 0 && y >= 0) ++cells[y * kSurveySide + x];
-  }
-  std::erase(cells, 0);
-  if (cells.empty()) return view;
-  const auto bright = cells.begin() + static_cast<int64_t>(kExposure * static_cast<double>(cells.size() - 1));
-  std::nth_element(cells.begin(), bright, cells.end());
-  view.white = *bright * static_cast<double>(kSurveySide * kSurveySide) / static_cast<double>(points.x.size());
-  return view;
 }
 
 // Brightness in [0, 1] of a count; `white` counts make full brightness.
@@ -144,9 +74,16 @@ struct Band {
 class Painter {
  public:
   Painter(const Ifs& ifs, const PictureOptions& options, WorkerPool& pool, const std::function<void(int64_t, int64_t)>& on_part)
-      : ifs_(ifs), draw_(ifs.weights), options_(options), pool_(pool), on_part_(on_part), side_(options.size * options.supersample),
-        by_map_(options.colour_by == ColourBy::map), colours_(spread(std::span(options.palette).subspan(by_map_ ? 1 : 0))),
-        points_(options.points > 0 ? options.points : options.size * options.size * kPointsPerPixel), view_(choose_view(survey(ifs, draw_, options.seed), options)) {
+      : ifs_(ifs),
+        draw_(ifs.weights),
+        options_(options),
+        pool_(pool),
+        on_part_(on_part),
+        side_(options.size * options.supersample),
+        by_map_(options.colour_by == ColourBy::map),
+        colours_(spread(std::span(options.palette).subspan(by_map_ ? 1 : 0))),
+        points_(options.points > 0 ? options.points : options.size * options.size * kPointsPerPixel),
+        view_(choose_view(ifs, draw_, options.seed, {.size = side_, .padding = static_cast<int64_t>(options.margin * static_cast<double>(side_)), .aspect = options.aspect})) {
     white_ = view_.white * static_cast<double>(points_) / (static_cast<double>(side_) * static_cast<double>(side_));
     for (int64_t count = 0; count < kToneTable; ++count) tones_.push_back(brightness(static_cast<double>(count), white_, options));
   }
