@@ -108,17 +108,42 @@ t.test('perturbation stays within its width', async (t) => {
   t.same(fractals.perturb(base, { delta: 0 }), base, 'no width, no change');
 });
 
-t.test('any finite system renders, expanding ones too', async (t) => {
-  const number = fc.oneof(fc.double({ min: -3, max: 3, noNaN: true }), fc.double({ noNaN: true, noDefaultInfinity: true }));
-  const map = fc.tuple(fc.tuple(number, number, number), fc.tuple(number, number, number));
-  const options = { size: 32, points: 700, padding: 0 };
+const number = fc.oneof(fc.double({ min: -3, max: 3, noNaN: true }), fc.double({ noNaN: true, noDefaultInfinity: true }));
+const map = fc.tuple(fc.tuple(number, number, number), fc.tuple(number, number, number));
+const system = fc.array(map, { minLength: 1, maxLength: 16 }).map((affine): Ifs => ({ affine, weights: affine.map(() => 1 / affine.length) }));
+const mode = fc.record({
+  precision: fc.constantFrom('fast' as const, 'exact' as const),
+  draw: fc.constantFrom('point' as const, 'patch' as const),
+  texture: fc.constantFrom('iid' as const, 'paste' as const),
+  mask: fc.constantFrom('random' as const, 'fill' as const),
+  start: fc.constantFrom('origin' as const, 'fixedPoint' as const),
+  aspect: fc.constantFrom('stretch' as const, 'keep' as const),
+});
+
+t.test('any finite system renders in every mode, expanding ones too', async (t) => {
   await fc.assert(
-    fc.asyncProperty(fc.array(map, { minLength: 1, maxLength: 16 }), fc.constantFrom('fast' as const, 'exact' as const), fc.constantFrom('point' as const, 'patch' as const), async (affine, precision, draw) => {
-      const weights = affine.map(() => 1 / affine.length);
-      const images = await fractals.render([{ affine, weights }], { ...options, precision, draw });
+    fc.asyncProperty(system, mode, async (ifs, options) => {
+      const images = await fractals.render([ifs], { size: 32, points: 700, padding: 0, ...options });
       return images.data.every((value) => value === 0 || value === 127);
     }),
-    { numRuns: 150, seed: 2 },
+    { numRuns: 200, seed: 2 },
+  );
+  t.pass();
+});
+
+t.test('any system with any seed gives the same picture alone, in a batch, on 1 or 2 threads', async (t) => {
+  const seed = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+  const flip = fc.constantFrom('none' as const, 'horizontal' as const, 'vertical' as const, 'both' as const);
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(system, seed, flip), { minLength: 2, maxLength: 4 }), mode, async (pictures, options) => {
+      const call = (chosen: typeof pictures, threads: number) =>
+        fractals.render(chosen.map(([ifs]) => ifs), { size: 33, points: 500, padding: 1, ...options, textureSeeds: chosen.map(([, one]) => one), flips: chosen.map(([, , one]) => one), threads });
+      const together = await call(pictures, 1);
+      const threaded = await call(pictures, 2);
+      const last = await call(pictures.slice(-1), 1);
+      return Buffer.compare(together.data, threaded.data) === 0 && Buffer.compare(last.data, fractals.image(together, pictures.length - 1).data) === 0;
+    }),
+    { numRuns: 60, seed: 5 },
   );
   t.pass();
 });
