@@ -82,7 +82,14 @@ const familyFields = {
 
 const sampleSchema = z.strictObject({ ...sampleFields, seed: seed.optional() });
 const perturbSchema = z.strictObject({ ...perturbFields, seed: seed.optional() });
-const renderSchema = z.strictObject({ ...renderFields, ...runFields, textureSeeds: z.array(z.bigint().min(0n)).optional(), flips: z.array(z.enum(FLIPS)).optional() });
+const renderSchema = z.strictObject({
+  ...renderFields,
+  ...runFields,
+  /** Decide the patches, one for each system. Default: 0, 1, 2, ... */
+  textureSeeds: z.array(z.bigint().min(0n)).optional(),
+  /** Mirror each picture, one for each system; `horizontal` exchanges left and right. Default: as drawn. */
+  flips: z.array(z.enum(FLIPS)).optional(),
+});
 const familySchema = z.strictObject({ ...familyFields, ...runFields, base: ifsSchema.optional() });
 
 export type SampleIfsOptions = z.input<typeof sampleSchema>;
