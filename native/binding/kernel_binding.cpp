@@ -12,6 +12,7 @@
 #include "nn/attention.h"
 #include "nn/fused.h"
 #include "nn/low_rank.h"
+#include "nn/trained_linear.h"
 #include "nn/winograd.h"
 #include "options.h"
 #include "values.h"
@@ -113,6 +114,16 @@ Napi::Value geglu(const Napi::CallbackInfo& info) {
   const Run run(fields);
   const at::Tensor x = required_tensor(fields, "x");
   return with_gradients(info.Env(), fields, {{"X", x}}, [&](const at::Tensor& input) { return run.reference ? nn::geglu_reference(input) : nn::geglu(input, run.kernel); });
+}
+
+Napi::Value trained_linear(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const nn::PrecisionScope precision(parse_train_precision(fields));
+  const nn::TrainedLinear layer;
+  const at::Tensor weight = required_tensor(fields, "weight"), bias = optional_tensor(fields, "bias"), residual = optional_tensor(fields, "residual");
+  return with_gradients(info.Env(), fields, {{"X", required_tensor(fields, "x")}, {"Weight", weight}, {"Bias", bias}, {"Residual", residual}},
+                        [&](const at::Tensor& x) { return layer(x, weight, bias, residual); });
 }
 
 Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info) {

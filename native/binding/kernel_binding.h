@@ -10,6 +10,7 @@ Napi::Value vector_codes(const Napi::CallbackInfo& info);  // () -> names of the
 // ({ q, k, v, scale, headsFirst?, gradient?, kind?, kernel?, threads? }) -> { out, forwardMs, gradQ?, gradK?, gradV?, backwardMs? }
 Napi::Value attention(const Napi::CallbackInfo& info);
 Napi::Value group_norm(const Napi::CallbackInfo& info);  // ({ x, groups, weight?, bias?, eps, silu?, channelsLast?, kind?, kernel?, threads? }) -> tensor
+Napi::Value trained_linear(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, precision?, threads? }) -> tensor
 Napi::Value geglu(const Napi::CallbackInfo& info);       // ({ x, kind?, kernel?, threads? }) -> tensor
 Napi::Value low_rank(const Napi::CallbackInfo& info);    // ({ x, outputs, terms: [{ down, up, scale, output, first? }], kind?, kernel?, threads? }) -> outputs with what was added
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, kernel?, threads? }) -> tensor, contiguous

@@ -177,9 +177,16 @@ LrSchedule parse_lr_schedule(const Fields& fields, LrSchedule s) {
   return s;
 }
 
+nn::Precision parse_train_precision(const Fields& fields) {
+  nn::Precision precision = nn::Precision::float32;
+  fields.read("precision", names(kTrainPrecision), precision);
+  return precision;
+}
+
 UpdateOptions parse_update_options(const Fields& fields, UpdateOptions o) {
   fields.read("steps", o.steps).read("clip_norm", o.clip_norm).read("average_decay", o.average_decay);
-  fields.read("precision", names(kTrainPrecision), o.precision).read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
+  o.precision = parse_train_precision(fields);
+  fields.read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
   o.schedule = parse_lr_schedule(fields, o.schedule);
   if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer, o.optimizer);
   return o;

@@ -25,6 +25,7 @@ train::MixupOptions parse_mixup_options(const Fields& fields);
 // What is missing stays as in the second argument.
 train::OptimizerOptions parse_optimizer_options(const Fields& fields, train::OptimizerOptions defaults = {});
 train::LrSchedule parse_lr_schedule(const Fields& fields, train::LrSchedule defaults = {});
+nn::Precision parse_train_precision(const Fields& fields);
 train::UpdateOptions parse_update_options(const Fields& fields, train::UpdateOptions defaults = {});
 train::Mix parse_mix(const Fields& fields);
 image::AugmentOptions parse_augment_options(const Fields& fields);
