@@ -5,7 +5,9 @@
 #include <fmt/ranges.h>
 
 #include <array>
+#include <cmath>
 
+#include "nn/attention.h"
 #include "nn/init.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -80,18 +82,16 @@ Attention::Attention(int64_t width, int64_t heads) : heads_(heads), qkv_(width),
 }
 
 at::Tensor Attention::operator()(const at::Tensor& x, int64_t queries) const {
-  const int64_t B = x.size(0), L = x.size(1), D = x.size(2), d = D / heads_;
-  at::Tensor q, k, v;  // [B, heads, L or queries, d]
-  if (queries == L) {
-    const auto qkv = qkv_(x).reshape({B, L, 3, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
-    std::tie(q, k, v) = std::tuple(qkv[0], qkv[1], qkv[2]);
+  const int64_t D = x.size(2), d = D / heads_;
+  const auto split = [&](const at::Tensor& rows, int64_t parts) { return rows.unflatten(-1, {parts, heads_, d}).unbind(2); };  // each [B, L or queries, heads, d]
+  std::vector<at::Tensor> qkv;
+  if (queries == x.size(1)) {
+    qkv = split(qkv_(x), 3);
   } else {
-    q = qkv_.rows(x.slice(1, 0, queries), 0, D).reshape({B, queries, heads_, d}).transpose(1, 2);
-    const auto kv = qkv_.rows(x, D, 2 * D).reshape({B, L, 2, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
-    std::tie(k, v) = std::tuple(kv[0], kv[1]);
+    qkv = split(qkv_.rows(x.slice(1, 0, queries), 0, D), 1);
+    for (const at::Tensor& part : split(qkv_.rows(x, D, 2 * D), 2)) qkv.push_back(part);
   }
-  const at::Tensor mixed = at::scaled_dot_product_attention(q, k, v);  // [B, heads, queries, d]
-  return proj_(mixed.transpose(1, 2).reshape({B, queries, D}));
+  return proj_(attention(qkv[0], qkv[1], qkv[2], 1 / std::sqrt(static_cast<double>(d))).flatten(2));
 }
 
 Mlp::Mlp(int64_t width, int64_t hidden) : fc1_(width, hidden), fc2_(hidden, width) {

@@ -1,32 +1,8 @@
 #include "train/gradient.h"
 
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 
 namespace seedbed::train {
-
-namespace {
-
-// bfloat16 autocast for the current thread.
-class Autocast {
- public:
-  explicit Autocast(bool enabled) : before_(at::autocast::is_autocast_enabled(at::kCPU)) {
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::increment_nesting();
-  }
-  ~Autocast() {
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, before_);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool before_;
-};
-
-}  // namespace
 
 BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const LabelledBatch& batch, const Mix& mix, const TrainOptions& options, int64_t step,
                              WorkerPool& pool, const nn::ActiveLoras* loras) {
@@ -36,12 +12,8 @@ BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vect
     at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard.index)}));
     const at::Tensor x = mix_rows(batch.pixels, mix, shard.begin, shard.end);
     const at::Tensor targets = mix_targets(batch.labels, mix, options.label_smoothing, model.config().classes, shard.begin, shard.end);
-    at::Tensor logits;
-    {
-      const Autocast autocast(options.updates.precision == nn::Precision::bfloat16);
-      logits = model(x, {.training = true, .generator = &generator});
-    }
-    return weighted_cross_entropy(batch, targets, logits, shard.begin, shard.end);
+    const nn::PrecisionScope precision(options.updates.precision);
+    return weighted_cross_entropy(batch, targets, model(x, {.training = true, .generator = &generator}), shard.begin, shard.end);
   });
 }
 
