@@ -113,6 +113,7 @@ constexpr Export kExports[] = {
     {"groupNorm", group_norm},
     {"geglu", geglu},
     {"lowRank", low_rank},
+    {"emulateBlocks", emulate_blocks},
     {"winogradConvolution", winograd_convolution},
     {"winogradFilterGradient", winograd_filter_gradient},
 };
