@@ -98,6 +98,6 @@ t.test('slow contraction does not wash out where a chunk begins', async (t) => {
 t.test('nvcc compiles and links the renderer without a warning', { skip: !nvcc && 'no nvcc here' }, async (t) => {
   const core = join(packageRoot, 'native', 'core');
   const failure = join(t.testdir({ 'failure.cpp': '#include "fractal/cuda_failure.h"\nvoid seedbed::fractal::fail_cuda(CudaFailure, const std::string&) { throw 1; }\n' }), 'failure.cpp');
-  const flags = ['-std=c++20', '-arch=sm_80', '-Werror=all-warnings', '-Xcompiler=-Wall,-Wextra,-fPIC', '-I', core, '-shared', '-Xlinker=--no-undefined'];
+  const flags = ['-std=c++17', '-arch=sm_80', '-Werror=all-warnings', '-Xcompiler=-Wall,-Wextra,-fPIC', '-I', core, '-shared', '-Xlinker=--no-undefined'];
   await t.resolves(run('nvcc', [...flags, '-o', join(t.testdirName, 'render.so'), join(core, 'fractal', 'render_cuda.cu'), failure]));
 });

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +52,7 @@ export async function buildAddon(libtorch: Libtorch, onProgress: (done: number, 
   const folder = buildFolder();
   const fingerprint = sourceFingerprint(libtorch);
   await mkdir(folder, { recursive: true });
+  await rm(join(folder, 'CMakeCache.txt'), { force: true }); // or cmake-js would keep the choices of the build before
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const parallel = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / BYTES_PER_COMPILER)));
   const choices = [`--CDSEEDBED_LIBTORCH=${libtorch.folder}`, `--CDSEEDBED_CUDA=${cudaAsked() ? 'ON' : 'OFF'}`];
