@@ -35,8 +35,8 @@ t.test('errors', async (t) => {
   const render = (options: RenderOptions) => () => fractals.render(systems(1), { ...small, ...options });
   await refused(t, [
     ['unknown device', render({ device: 'gpu' as never }), 'ERR_INVALID_ARGUMENT', /for device, received 'gpu'/],
-    ['double precision', render({ device: 'cuda', precision: 'exact' }), 'ERR_INVALID_ARGUMENT', /precision 'fast', and texture 'iid' for patches, on device 'cuda'/],
-    ['pasted patches', render({ device: 'cuda', texture: 'paste' }), 'ERR_INVALID_ARGUMENT', /texture 'paste'/],
+    ['double precision', render({ device: 'cuda', precision: 'exact' }), 'ERR_INVALID_ARGUMENT', /Expected precision 'fast' on device 'cuda', received 'exact'/],
+    ['pasted patches', render({ device: 'cuda', texture: 'paste' }), 'ERR_INVALID_ARGUMENT', /Expected texture 'iid' for patches on device 'cuda', received 'paste'/],
   ]);
 });
 

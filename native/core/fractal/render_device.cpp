@@ -14,7 +14,8 @@ bool takes_cuda(Device device, const RenderOptions& options) {
     case Device::automatic:
       return blocks_can_draw(options) && missing_cuda().empty();
     case Device::cuda:
-      expect(blocks_can_draw(options), "Expected precision 'fast', and texture 'iid' for patches, on device 'cuda', received precision 'exact' or texture 'paste'");
+      expect(options.precision == Precision::fast, "Expected precision 'fast' on device 'cuda', received 'exact'");
+      expect(blocks_can_draw(options), "Expected texture 'iid' for patches on device 'cuda', received 'paste'");
       return true;
   }
   fail(ErrorCode::internal, "Unknown device");
