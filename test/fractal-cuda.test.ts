@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import t from 'tap';
-import { fractals, type AffineMap, type Ifs, type RenderOptions } from 'seedbed';
+import t, { type Test } from 'tap';
+import { fractals, type AffineMap, type Ifs, type RenderOptions, type Tensor } from 'seedbed';
 import { native } from '#lib/native.js';
 import { packageRoot } from '#lib/setup/find.js';
 import { golden, refused, thrown } from './support.js';
@@ -16,13 +16,16 @@ const noCuda = (await thrown(() => fractals.render(systems(1), { ...small, devic
 /** float32 orbits differ from those in float64 in at most 0.15 % of the lit pixels, and about as much from each other. */
 const BOUND = 0.0015;
 
+type Draw = (drawn: readonly Ifs[], options: RenderOptions) => Tensor<'uint8'> | PromiseLike<Tensor<'uint8'>>;
+const inLoop: Draw = (drawn, options) => native().emulateBlocks({ ...options, systems: drawn });
+const onGpu: Draw = (drawn, options) => fractals.render(drawn, { ...options, device: 'cuda' });
+
 /**
- * Compares the CPU's renderer with the GPU's code in a loop. Of each picture, the pixels that differ in units of what may: `bound` of those lit, or one
- * point in the pixel beside, which changes two pixels, or six with patches.
+ * Compares pictures with the CPU's. Of each, the pixels that differ in units of what may: `bound` of those lit, or one point in the pixel beside, which
+ * changes two pixels, or six with patches.
  */
-async function worstPicture(drawn: readonly Ifs[], options: RenderOptions, bound = BOUND): Promise<number> {
-  const cpu = await fractals.render(drawn, options);
-  const blocks = native().emulateBlocks({ ...options, systems: drawn });
+async function worstPicture(draw: Draw, drawn: readonly Ifs[], options: RenderOptions, bound = BOUND): Promise<number> {
+  const [cpu, blocks] = [await fractals.render(drawn, options), await draw(drawn, options)];
   const ratios = drawn.map((_, i) => {
     const [a, b] = [fractals.image(blocks, i).data, fractals.image(cpu, i).data];
     return a.filter((value, place) => value !== b[place]).length / Math.max(bound * b.filter((value) => value > 0).length, options.draw === 'point' ? 2 : 6);
@@ -50,7 +53,7 @@ t.test('auto renders what a GPU cannot', async (t) => {
   t.same(await fractals.render(systems(2), { ...options, device: 'auto' }), await fractals.render(systems(2), options));
 });
 
-t.test('the blocks draw what the CPU draws', async (t) => {
+async function compareWithCpu(t: Test, draw: Draw): Promise<void> {
   const { systems: known } = golden('fractal') as { systems: Record<string, { affine: AffineMap[] }> };
   const expanding = systems(40).map((ifs, seed) => fractals.perturb(ifs, { delta: 0.4, seed }));
   const copies = Array.from({ length: 20 }, (_, seed) => fractals.perturb(fractals.sample(), { seed }));
@@ -68,31 +71,35 @@ t.test('the blocks draw what the CPU draws', async (t) => {
     ['expanding systems', expanding, { size: 128, points: 20_000 }],
   ];
   for (const [name, drawn, options] of cases) {
-    const worst = await worstPicture(drawn, options);
+    const worst = await worstPicture(draw, drawn, options);
     t.ok(worst <= 1, `${name}: ${worst}`);
   }
-});
+  for (const points of [1, 2, 31, 32, 33, 8191, 8192, 8193]) t.ok((await worstPicture(draw, systems(3), { size: 64, points, draw: 'point' })) <= 1, `${points} points, threads without any`);
+}
 
-t.test('few points: threads without any', async (t) => {
-  for (const points of [1, 2, 31, 32, 33, 8191, 8192, 8193]) t.ok((await worstPicture(systems(3), { size: 64, points, draw: 'point' })) <= 1, `${points}`);
-});
-
-t.test('orbits that leave single precision are the CPU\'s own', async (t) => {
+async function compareSpecialOrbits(t: Test, draw: Draw): Promise<void> {
   const growing = (factor: number): Ifs => ({ affine: [[[factor, 0, 1], [0, 0.5, 1]], [[0.5, 0, 0], [0, factor, 0]]], weights: [0.9, 0.1] });
   const drawn = [1.01, 1.5, 3, 1e200, 1.1].map(growing);
-  t.same(native().emulateBlocks({ ...small, systems: drawn }), await fractals.render(drawn, small));
-});
-
-t.test('slow contraction does not wash out where a chunk begins', async (t) => {
+  t.same(await draw(drawn, small), await fractals.render(drawn, small), 'orbits that leave single precision are the CPU\'s own');
   const [c, s, r] = [Math.cos(1), Math.sin(1), 0.9999];
   const ifs = fractals.weigh([
     [[r * c, -r * s, 0.001], [r * s, r * c, 0]],
     [[r * c, r * s, 0], [-r * s, r * c, 0.001]],
   ]);
   // The bound between the CPU's fast and exact orbits: rounding is not forgotten either.
-  const worst = await worstPicture([ifs], { draw: 'point', size: 128, points: 20_000 }, 0.02);
-  t.ok(worst <= 1, `${worst}`);
-});
+  const worst = await worstPicture(draw, [ifs], { draw: 'point', size: 128, points: 20_000 }, 0.02);
+  t.ok(worst <= 1, `slow contraction does not wash out where a chunk begins: ${worst}`);
+}
+
+const renderers: [string, Draw, string | false][] = [
+  ["the GPU's code in a loop", inLoop, false],
+  ['the GPU', onGpu, noCuda && 'no GPU here'],
+];
+for (const [name, draw, skip] of renderers)
+  t.test(`${name} draws what the CPU draws`, { skip }, async (t) => {
+    await compareWithCpu(t, draw);
+    await compareSpecialOrbits(t, draw);
+  });
 
 t.test('nvcc compiles and links the renderer without a warning', { skip: !nvcc && 'no nvcc here' }, async (t) => {
   const core = join(packageRoot, 'native', 'core');
