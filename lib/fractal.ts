@@ -79,7 +79,13 @@ const runFields = {
 
 const sampleSchema = z.strictObject({ ...sampleFields, seed: seed.optional() });
 const perturbSchema = z.strictObject({ ...perturbFields, seed: seed.optional() });
-const renderSchema = z.strictObject({ ...renderFields, ...runFields, textureSeeds: z.array(z.bigint().min(0n)).optional() });
+const renderSchema = z.strictObject({
+  ...renderFields,
+  ...runFields,
+  textureSeeds: z.array(z.bigint().min(0n)).optional(),
+  /** `cuda` needs an addon compiled with CUDA and a GPU (else `ERR_NO_CUDA`), and the defaults of `precision` and `texture`. `auto`: the GPU where that is so, else the CPU. Default `cpu`. */
+  device: z.enum(['auto', 'cpu', 'cuda']).optional(),
+});
 const familySchema = z.strictObject({ ...familyFields, ...runFields, base: ifsSchema.optional() });
 
 export type SampleIfsOptions = z.input<typeof sampleSchema>;

@@ -373,6 +373,7 @@ export interface NativeBinding {
   winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
   winogradFilterGradient(options: Options): Tensor<'float32'>;
   lowRank(options: Options): Tensor[];
+  emulateBlocks(options: Options): Tensor<'uint8'>;
 }
 
 const require = createRequire(import.meta.url);

@@ -45,6 +45,7 @@ t.test('enums have the same names on both sides', async (t) => {
     renderPrecision: unionOf(fractal, 'precision'),
     start: unionOf(fractal, 'start'),
     aspect: unionOf(fractal, 'aspect'),
+    renderDevice: unionOf(fractal, 'device'),
     optimizer: lines(training, /type: z\.literal\('(\w+)'\)/g),
     trainPrecision: unionOf(training, 'precision'),
     keep: unionOf(training, 'keep'),

@@ -115,13 +115,14 @@ Napi::Value render_fractals(const Napi::CallbackInfo& info) {
   for (const Fields& system : fields.objects("systems")) systems.push_back(parse_ifs(system));
   const std::vector<uint64_t> seeds = parse_seeds(fields, systems.size());
   const auto options = parse_render_options(fields);
+  const auto device = parse_render_device(fields);
   const int threads = parse_threads(fields);
   bool into_image_set = false;
   fields.read("into_image_set", into_image_set);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const fractal::Renderer renderer(options);
-    const at::Tensor images = renderer.render_all(systems, seeds, pool, report_images(context, static_cast<int64_t>(systems.size())));
+    const at::Tensor images = fractal::render_on(device, renderer, systems, seeds, pool, report_images(context, static_cast<int64_t>(systems.size())));
     if (!into_image_set) return [images](Napi::Env env) { return emit_tensor(env, images); };
     const auto set = image_set_of(images);
     return [set](Napi::Env env) { return Handle<ImageSet>::make(env, set, set->bytes()); };

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "fields.h"
+#include "fractal/render_blocks.h"
 #include "nn/attention.h"
 #include "nn/fused.h"
 #include "nn/low_rank.h"
@@ -151,6 +152,19 @@ Napi::Value low_rank(const Napi::CallbackInfo& info) {
   if (run.reference) nn::add_low_rank_reference(x, terms);
   else nn::add_low_rank(x, terms, run.kernel);
   return emit_list(info.Env(), outputs, [&](const at::Tensor& y) { return emit_tensor(info.Env(), y); });
+}
+
+Napi::Value emulate_blocks(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  std::vector<fractal::Ifs> systems;
+  std::vector<uint64_t> seeds;
+  for (const Fields& system : fields.objects("systems")) {
+    seeds.push_back(systems.size());
+    systems.push_back(parse_ifs(system));
+  }
+  WorkerPool pool(1);
+  const fractal::Renderer renderer(parse_render_options(fields));
+  return emit_tensor(info.Env(), fractal::render_blocks(*fractal::emulate_blocks(), renderer, systems, seeds, pool));
 }
 
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {

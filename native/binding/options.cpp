@@ -19,6 +19,7 @@ constexpr Names<Mask, 2> kMask{{{"random", Mask::random}, {"fill", Mask::fill}}}
 constexpr Names<fractal::Precision, 2> kRenderPrecision{{{"fast", fractal::Precision::fast}, {"exact", fractal::Precision::exact}}};
 constexpr Names<Start, 2> kStart{{{"origin", Start::origin}, {"fixedPoint", Start::fixed_point}}};
 constexpr Names<Aspect, 2> kAspect{{{"stretch", Aspect::stretch}, {"keep", Aspect::keep}}};
+constexpr Names<fractal::Device, 3> kRenderDevice{{{"auto", fractal::Device::automatic}, {"cpu", fractal::Device::cpu}, {"cuda", fractal::Device::cuda}}};
 constexpr Names<OptimizerKind, 2> kOptimizer{{{"adamw", OptimizerKind::adamw}, {"sgd", OptimizerKind::sgd}}};
 constexpr Names<nn::Precision, 2> kTrainPrecision{{{"float32", nn::Precision::float32}, {"bfloat16", nn::Precision::bfloat16}}};
 constexpr Names<Keep, 2> kKeep{{{"last", Keep::last}, {"best", Keep::best}}};
@@ -95,6 +96,12 @@ RenderOptions parse_render_options(const Fields& fields) {
   fields.read("draw", names(kDraw), o.draw).read("texture", names(kTexture), o.texture).read("mask", names(kMask), o.mask);
   fields.read("precision", names(kRenderPrecision), o.precision).read("start", names(kStart), o.start).read("aspect", names(kAspect), o.aspect);
   return o;
+}
+
+fractal::Device parse_render_device(const Fields& fields) {
+  auto device = fractal::Device::cpu;
+  fields.read("device", names(kRenderDevice), device);
+  return device;
 }
 
 FamilyOptions parse_family_options(const Fields& fields) {
@@ -218,6 +225,7 @@ Napi::Object emit_enum_names(Napi::Env env) {
                            {"renderPrecision", emit_names(env, kRenderPrecision)},
                            {"start", emit_names(env, kStart)},
                            {"aspect", emit_names(env, kAspect)},
+                           {"renderDevice", emit_names(env, kRenderDevice)},
                            {"optimizer", emit_names(env, kOptimizer)},
                            {"trainPrecision", emit_names(env, kTrainPrecision)},
                            {"keep", emit_names(env, kKeep)},

@@ -2,6 +2,7 @@
 
 #include "fields.h"
 #include "fractal/family.h"
+#include "fractal/render_device.h"
 #include "image/rand_augment.h"
 #include "image/resize.h"
 #include "nn/vit.h"
@@ -16,6 +17,7 @@ std::vector<fractal::AffineMap> parse_affine(const Napi::Value& value, const std
 fractal::SampleOptions parse_sample_options(const Fields& fields);
 fractal::PerturbOptions parse_perturb_options(const Fields& fields);
 fractal::RenderOptions parse_render_options(const Fields& fields);
+fractal::Device parse_render_device(const Fields& fields);
 fractal::FamilyOptions parse_family_options(const Fields& fields);
 
 nn::VitConfig parse_vit_config(const Fields& fields);
