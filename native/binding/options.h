@@ -4,7 +4,6 @@
 #include "fractal/family.h"
 #include "image/rand_augment.h"
 #include "image/resize.h"
-#include "nn/vit.h"
 #include "train/loop.h"
 
 // One function per options struct of the core; no other file knows the names of options.
@@ -18,7 +17,6 @@ fractal::PerturbOptions parse_perturb_options(const Fields& fields);
 fractal::RenderOptions parse_render_options(const Fields& fields);
 fractal::FamilyOptions parse_family_options(const Fields& fields);
 
-nn::VitConfig parse_vit_config(const Fields& fields);
 train::TrainOptions parse_train_options(const Fields& fields);
 train::View parse_view(const Fields& fields);
 train::MixupOptions parse_mixup_options(const Fields& fields);
