@@ -80,13 +80,13 @@ def backward(net, x, y, shards):
     return total
 
 
-def train(case, shards=1, frozen=()):
+def train(case, shards=1, frozen=(), nesterov=True):
     net = filled(case).train()
     for name in frozen:
         getattr(net, name).requires_grad_(False).eval()
     free = [p for p in net.parameters() if p.requires_grad]
     groups = [{"params": [p for p in free if p.ndim > 1], "weight_decay": 1e-2}, {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD(groups, lr=1e-2, momentum=0.9, nesterov=True)
+    optimiser = torch.optim.SGD(groups, lr=1e-2, momentum=0.9, nesterov=nesterov)
     x, y = batch(case["imageSize"])
     losses = []
     for _ in range(STEPS):
@@ -110,6 +110,7 @@ def golden(case):
         "logits": logits.tolist(),
         "whole": train(case),
         "sharded": train(case, shards=2),
+        "plain": train(case, nesterov=False),
         "frozen": train(case, frozen=TWO_STAGES),
         "probe": train(case, frozen=BACKBONE),
     }
