@@ -1,9 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { Dataset, loadClassifier, MODEL_NAMES, readSafetensors, trainClassifier, writeSafetensors, type Classifier, type Image, type Tensor, type TrainClassifierOptions } from 'seedbed';
+import { Dataset, encodePng, loadClassifier, MODEL_NAMES, readSafetensors, trainClassifier, writeSafetensors, type Classifier, type Image, type Tensor, type TrainClassifierOptions } from 'seedbed';
 import { nativeTrainOptions } from '#lib/train-options.js';
 import { native } from '#lib/native.js';
+import { seedbed } from './command.js';
 import { golden, picture, ramp, refused, thrown, worst } from './support.js';
 
 interface Trained {
@@ -74,6 +75,8 @@ t.test('wrong options', async (t) => {
   const init = await folderOf(t.testdir(), (cases[0] as [string, Case])[1]);
   await refused(t, [
     ['three stages', () => trainClassifier(short({ model: { ...tiny, layers: [1, 1, 1] as never } })), 'ERR_INVALID_ARGUMENT', /model\.layers/],
+    ['an unknown kind', () => trainClassifier(short({ model: { ...tiny, type: 'resnext' as never } })), 'ERR_INVALID_ARGUMENT', /one of 'vit', 'resnet' for model\.type, received 'resnext'/],
+    ['an unknown kind of optimizer', () => trainClassifier(short({ optimizer: { type: 'lion' } as never })), 'ERR_INVALID_ARGUMENT', /one of 'adamw', 'sgd' for optimizer\.type, received 'lion'/],
     ['an unknown stem', () => trainClassifier(short({ model: { ...tiny, stem: 'tall' as never } })), 'ERR_INVALID_ARGUMENT', /one of 'large', 'small' for model\.stem, received 'tall'/],
     ['a size of the other kind', () => trainClassifier(short({ model: { ...tiny, patchSize: 4 } as never })), 'ERR_INVALID_ARGUMENT', /patchSize/],
     ['one value a channel', () => trainClassifier(short({ model: { ...tiny, imageSize: 8 }, shardSize: 1 })), 'ERR_INVALID_ARGUMENT', /more than one value a channel .* received 1 pictures of 1 x 1; raise batchSize or shardSize/],
@@ -192,6 +195,20 @@ t.test('frozen parts keep their bytes', async (t) => {
   t.same(parts(await changed({})), ['conv1', 'bn1', 'layer1', 'layer2', 'layer3', 'layer4', 'fc']);
   t.same(parts(await changed({ freeze: 3, dropPath: 0.5 })), ['layer4', 'fc']);
   t.same(await changed({ freeze: 'backbone' }), ['fc.weight', 'fc.bias']);
+});
+
+t.test('seedbed train --freeze', async (t) => {
+  const root = t.testdir();
+  const photos = join(root, 'photos');
+  for (const name of ['even', 'odd']) await mkdir(join(photos, name), { recursive: true });
+  for (const i of [0, 1, 2, 3]) await writeFile(join(photos, i % 2 === 0 ? 'even' : 'odd', `${i}.png`), await encodePng(picture(16, 16, 3, i)));
+  await (await trainClassifier(short())).save(join(root, 'start'));
+  const out = join(root, 'out');
+  const { code, stderr } = await seedbed(['train', photos, '--init', join(root, 'start'), '--out', out, '--freeze', 'backbone', '--steps', '3', '--batch-size', '4', '--validation', '0', '--threads', '1']);
+  t.equal(code, 0, stderr);
+  const [before, after] = [(await loadClassifier(join(root, 'start'))).weights(), (await loadClassifier(out)).weights()];
+  t.ok(same(before['layer4.0.bn1.running_mean'], after['layer4.0.bn1.running_mean']));
+  t.equal((await seedbed(['train', photos, '--out', out, '--freeze', 'some'])).code, 2);
 });
 
 t.test('frozen blocks of a vision transformer keep their bytes', async (t) => {
