@@ -197,6 +197,18 @@ t.test('frozen parts keep their bytes', async (t) => {
   t.same(await changed({ freeze: 'backbone' }), ['fc.weight', 'fc.bias']);
 });
 
+t.test('a checkpoint goes on only above the same frozen weights', async (t) => {
+  const checkpoint = join(t.testdir(), 'run.safetensors');
+  const [start, other] = [await trainClassifier(short()), await trainClassifier(short({ seed: 1 }))];
+  const options = { ...short({ steps: 6, freeze: 2, checkpoint, checkpointEvery: 2, resume: true }), model: undefined };
+  const job = trainClassifier({ ...options, init: start });
+  for await (const event of job) if (event.type === 'step' && event.step === 3) break;
+  const error = await thrown(() => trainClassifier({ ...options, init: other }));
+  t.match([error.code, error.message], ['ERR_INVALID_ARGUMENT', /other options or data/]);
+  const resumed = await trainClassifier({ ...options, init: start });
+  t.ok(sameWeights(resumed, await trainClassifier({ ...short({ steps: 6, freeze: 2 }), model: undefined, init: start })));
+});
+
 t.test('seedbed train --freeze', async (t) => {
   const root = t.testdir();
   const photos = join(root, 'photos');
