@@ -2,7 +2,8 @@ import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { Dataset, fractals, loadClassifier, onePFrac, openDataset, readSafetensors, trainClassifier, writeSafetensors, type Classifier, type Image, type TrainClassifierOptions, type TrainEvent } from 'seedbed';
-import { MODEL_NAMES, nativeTrainOptions } from '#lib/train-options.js';
+import { MODEL_NAMES } from '#lib/model-options.js';
+import { nativeTrainOptions } from '#lib/train-options.js';
 import { native } from '#lib/native.js';
 import { golden, picture, ramp, refused, thrown, worst, writeClassifierFolder } from './support.js';
 

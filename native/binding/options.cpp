@@ -114,16 +114,6 @@ FamilyOptions parse_family_options(const Fields& fields) {
   return o;
 }
 
-nn::VitConfig parse_vit_config(const Fields& fields) {
-  nn::VitConfig c;
-  std::string name;
-  fields.read("name", name);
-  if (!name.empty()) c = nn::vit_config(name);
-  fields.read("image_size", c.image_size).read("patch_size", c.patch_size).read("width", c.width).read("depth", c.depth).read("heads", c.heads);
-  fields.read("mlp_ratio", c.mlp_ratio).read("classes", c.classes).read("drop_path", c.drop_path);
-  return c;
-}
-
 View parse_view(const Fields& fields) {
   View view;
   fields.read("crop_share", view.crop_share);
@@ -174,7 +164,7 @@ MixupOptions parse_mixup_options(const Fields& fields) {
 
 OptimizerOptions parse_optimizer_options(const Fields& fields, OptimizerOptions o) {
   fields.read("type", names(kOptimizer), o.kind).read("weight_decay", o.weight_decay).read("beta1", o.beta1).read("beta2", o.beta2);
-  fields.read("eps", o.eps).read("momentum", o.momentum);
+  fields.read("eps", o.eps).read("momentum", o.momentum).read("nesterov", o.nesterov);
   return o;
 }
 
@@ -205,6 +195,7 @@ TrainOptions parse_train_options(const Fields& fields) {
   fields.read("seed", o.seed).read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
   o.view = parse_view(fields);
   o.adapter = parse_classifier_adapter(fields);
+  fields.read("frozen_stages", o.freeze.stages).read("frozen_backbone", o.freeze.backbone);
   if (const auto mixup = fields.object("mixup")) o.mixup = parse_mixup_options(*mixup);
   if (const auto augment = fields.object("augment")) o.augment = parse_augment_options(*augment);
   return o;

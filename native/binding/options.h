@@ -5,7 +5,6 @@
 #include "fractal/render_device.h"
 #include "image/rand_augment.h"
 #include "image/resize.h"
-#include "nn/vit.h"
 #include "train/loop.h"
 
 // One function per options struct of the core; no other file knows the names of options.
@@ -20,7 +19,6 @@ fractal::RenderOptions parse_render_options(const Fields& fields);
 fractal::Device parse_render_device(const Fields& fields);
 fractal::FamilyOptions parse_family_options(const Fields& fields);
 
-nn::VitConfig parse_vit_config(const Fields& fields);
 train::TrainOptions parse_train_options(const Fields& fields);
 train::View parse_view(const Fields& fields);
 train::MixupOptions parse_mixup_options(const Fields& fields);
