@@ -9,12 +9,13 @@ import { writeFileWhole } from './files.js';
 import type { Image } from './image.js';
 import { checkParts, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative, type JobContext } from './job.js';
+import { MODEL_NAMES, modelSchema, type ModelConfig, type ModelName } from './model-options.js';
 import { native, type ClassifierHandle, type ImageSetHandle, type NativeClassifierInfo, type NativeTrainResult, type TrainEvent } from './native.js';
-import { checkOptions, defined, share } from './options.js';
+import { checkOptions, defined, share, show } from './options.js';
 import { readSaved, toConfig, type Head } from './saved-classifier.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
-import { MODEL_NAMES, modelSchema, nativeTrainOptions, trainFields, type ModelConfig, type ModelName, type TrainFields } from './train-options.js';
+import { nativeTrainOptions, trainFields, type TrainFields } from './train-options.js';
 
 const trainSchema = z.strictObject({
   /** Architecture by name or numbers. Default: that of `init`, else `vit_mini_patch4_32`. */
@@ -70,7 +71,7 @@ export class Classifier implements Disposable {
     return native().classifierInfo(this.#handle);
   }
 
-  /** Parameters by timm's names, as copies. */
+  /** Parameters by timm's names, and a ResNet's running averages, as copies. */
   weights(): Record<string, Tensor> {
     return native().classifierWeights(this.#handle);
   }
@@ -175,7 +176,7 @@ interface NetworkOptions {
 async function createNetwork(options: NetworkOptions, extra: Record<string, unknown>): Promise<{ handle: ClassifierHandle; name: string }> {
   const { model, init } = options;
   const numbers = (given: ModelName | ModelConfig): Record<string, unknown> => (typeof given === 'string' ? { name: given } : defined(given));
-  if (init === undefined) return { handle: native().createClassifier({ ...numbers(model ?? 'vit_mini_patch4_32'), ...extra }), name: typeof model === 'string' ? model : 'vit' };
+  if (init === undefined) return { handle: native().createClassifier({ ...numbers(model ?? 'vit_mini_patch4_32'), ...extra }), name: typeof model === 'string' ? model : (model?.type ?? 'vit') };
   if (init instanceof Classifier) return init.successor(extra);
   const saved = await readSaved(init);
   return { handle: native().createClassifier({ ...numbers(model ?? saved.model), ...extra, weights: saved.weights, newHead: true }), name: saved.head.name };
@@ -214,6 +215,8 @@ export function trainClassifier(options: TrainClassifierOptions): Job<TrainEvent
   checkParts({ train, synthetic, validate }, rest.realWeight);
   if (rest.adapters !== undefined && rest.init === undefined) throw new ArgumentError('Expected init, a trained classifier, with adapters');
   if (rest.adapters?.alpha !== undefined && options.adapters?.rank === undefined) throw new ArgumentError(`Expected adapters.rank with adapters.alpha, whose quotient is the strength, received alpha ${rest.adapters.alpha} alone`);
+  if (rest.freeze !== undefined && rest.init === undefined) throw new ArgumentError(`Expected init, a trained classifier, with freeze: ${show(rest.freeze)}`);
+  if (rest.freeze !== undefined && rest.adapters !== undefined) throw new ArgumentError('Expected either adapters, which leave the backbone as it is, or freeze, received both');
   if (rest.keep === 'best' && validate === undefined) throw new ArgumentError("Expected validation data for keep: 'best', received none");
   return new Job<TrainEvent, Classifier>((context) => withImageSets({ train, synthetic, validate }, ({ train: set, ...others }) => trainOnImageSet(set, train.classes, rest, context, others)), rest);
 }

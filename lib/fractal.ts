@@ -89,6 +89,8 @@ const renderSchema = z.strictObject({
   textureSeeds: z.array(z.bigint().min(0n)).optional(),
   /** Mirror each picture, one for each system; `horizontal` exchanges left and right. Default: as drawn. */
   flips: z.array(z.enum(FLIPS)).optional(),
+  /** `cuda` needs an addon compiled with CUDA and a GPU (else `ERR_NO_CUDA`), and the defaults of `precision` and `texture`. `auto`: the GPU where that is so, else the CPU. Default `cpu`. */
+  device: z.enum(['auto', 'cpu', 'cuda']).optional(),
 });
 const familySchema = z.strictObject({ ...familyFields, ...runFields, base: ifsSchema.optional() });
 

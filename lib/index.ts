@@ -6,8 +6,8 @@ export type { ClipClassifierOptions, TrainClipClassifierOptions } from './clip.j
 export { ADAPTER_TARGETS } from './classifier-adapter.js';
 export type { AdapterInfo } from './classifier-adapter.js';
 export { SHIPPED_MODELS } from './saved-classifier.js';
-export { MODEL_NAMES } from './train-options.js';
-export type { ModelConfig, ModelName } from './train-options.js';
+export { MODEL_NAMES } from './model-options.js';
+export type { ModelConfig, ModelName } from './model-options.js';
 export { Dataset } from './data/dataset.js';
 export type { Entry, Role, Sample, Skipped, SplitOptions, SubsetOptions } from './data/dataset.js';
 export { Diffusion } from './diffusion/diffusion.js';

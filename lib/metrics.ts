@@ -24,6 +24,15 @@ export function standardDeviation(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (values.length - 1));
 }
 
+/** The value that this share of the values lies below, between two neighbours in proportion (NumPy's default). */
+export function quantile(values: readonly number[], at: number): number {
+  if (values.length === 0) throw new ArgumentError('Expected at least one value for quantile, received none');
+  const sorted = [...values].sort((a, b) => a - b);
+  const place = at * (sorted.length - 1);
+  const [below, above] = [sorted[Math.floor(place)] as number, sorted[Math.ceil(place)] as number];
+  return below + (above - below) * (place - Math.floor(place));
+}
+
 /** Wilson's interval of a share: `right` of `count`. */
 export function wilson(right: number, count: number): Interval {
   if (count === 0) return { low: 0, high: 1 };
@@ -67,4 +76,4 @@ function uniformOf(seed: number): () => number {
 }
 
 /** Measures, by name. */
-export const metrics = { mean, standardDeviation, wilson, meanInterval, bootstrap };
+export const metrics = { mean, standardDeviation, quantile, wilson, meanInterval, bootstrap };

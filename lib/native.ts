@@ -82,19 +82,32 @@ export interface NativeTrainResult {
   best?: EvaluationEvent;
 }
 
-export interface NativeClassifierInfo {
+interface ClassifierCounts {
   imageSize: number;
-  patchSize: number;
   width: number;
-  depth: number;
-  heads: number;
-  mlpRatio: number;
   classes: number;
   dropPath: number;
   parameters: number;
   /** Of its adapter; 0 without. */
   adapterParameters: number;
 }
+
+export interface VitInfo extends ClassifierCounts {
+  type: 'vit';
+  patchSize: number;
+  depth: number;
+  heads: number;
+  mlpRatio: number;
+}
+
+export interface ResnetInfo extends ClassifierCounts {
+  type: 'resnet';
+  block: 'basic' | 'bottleneck';
+  layers: [number, number, number, number];
+  stem: 'large' | 'small';
+}
+
+export type NativeClassifierInfo = VitInfo | ResnetInfo;
 
 /** One point of the noise process: x = sqrt(alphaCumprod) x0 + sqrt(1 - alphaCumprod) noise. */
 export interface Level {
@@ -388,9 +401,11 @@ export interface NativeBinding {
   attention(options: Options): NativeAttention;
   groupNorm<O extends Options>(options: O): WithGradients<O>;
   geglu<O extends Options>(options: O): WithGradients<O>;
+  trainedLinear<O extends Options>(options: O): WithGradients<O>;
   winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
   winogradFilterGradient(options: Options): Tensor<'float32'>;
   lowRank(options: Options): Tensor[];
+  emulateBlocks(options: Options): Tensor<'uint8'>;
 }
 
 const require = createRequire(import.meta.url);

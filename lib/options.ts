@@ -25,8 +25,13 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, where: string): st
     return `Unknown option '${path === '' ? key : `${path}.${key}`}' for ${where}${near === undefined ? '' : `; did you mean '${near}'?`}`;
   }
   if (issue.code === 'invalid_union') {
-    const inner = issue.errors.flat().find((e) => e.path.length > 0 || !['invalid_type', 'custom'].includes(e.code));
+    const all = issue.errors.flat(); // what lies deeper comes from the alternative that was meant
+    const inner = all.find((e) => e.path.length > 0) ?? all.find((e) => !['invalid_type', 'custom'].includes(e.code));
     if (inner !== undefined) return describe({ ...inner, path: [...issue.path, ...inner.path] }, schema, where);
+    if ('options' in issue && issue.discriminator !== undefined) {
+      const kinds = issue.options.filter((kind) => kind !== undefined).map(show);
+      return `Expected one of ${kinds.join(', ')} for ${path}, received ${show((issue.input as Record<string, unknown>)[issue.discriminator])}`;
+    }
   }
   return `Expected ${expectation(issue)} for ${path === '' ? where : path}, received ${show(issue.input)}`;
 }

@@ -2,34 +2,7 @@ import { z } from 'zod';
 import { abortSignal, defined, positiveInt, seed, share } from './options.js';
 import { threads } from './threads.js';
 
-/** Architectures by name. The first three are timm's; the others are the same design for small pictures. */
-export const MODEL_NAMES = [
-  'vit_base_patch16_224',
-  'vit_small_patch16_224',
-  'vit_tiny_patch16_224',
-  'vit_tiny_patch8_64',
-  'vit_mini_patch8_64',
-  'vit_mini_patch4_32',
-  'vit_nano_patch4_32',
-  'vit_micro_patch4_32',
-] as const;
-
-export type ModelName = (typeof MODEL_NAMES)[number];
-
-export const modelSchema = z.strictObject({
-  /** Pixels, both sides; a multiple of `patchSize`. */
-  imageSize: positiveInt,
-  patchSize: positiveInt,
-  /** Token width, a multiple of `heads`. */
-  width: positiveInt,
-  /** Blocks. */
-  depth: positiveInt,
-  heads: positiveInt,
-  /** Hidden width of the MLP over `width`. Default 4. */
-  mlpRatio: positiveInt.optional(),
-});
-
-export type ModelConfig = z.input<typeof modelSchema>;
+export { MODEL_NAMES, type ModelName } from './model-options.js';
 
 const range = z.tuple([z.number(), z.number()]).readonly();
 export const three = z.tuple([z.number(), z.number(), z.number()]).readonly();
@@ -94,8 +67,10 @@ const optimizerSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('sgd'),
     weightDecay: z.number().min(0).optional(),
-    /** Nesterov. Default 0.9. */
+    /** Default 0.9. */
     momentum: z.number().min(0).max(0.999999).optional(),
+    /** Nesterov's form of momentum. Default true. */
+    nesterov: z.boolean().optional(),
   }),
 ]);
 
@@ -105,7 +80,10 @@ export const trainFields = {
   steps: positiveInt.max(100_000_000).optional(),
   /** Pictures per step; may exceed the dataset. Default 64. */
   batchSize: positiveInt.max(65536).optional(),
-  /** Pictures whose gradient one thread computes at a time. Part of the result: equal seeds with another value differ by rounding. Default 16. */
+  /**
+   * Pictures whose gradient one thread computes at a time. Part of the result: equal seeds with another value differ by rounding, and a ResNet by
+   * more, for its batch norms normalise each shard by itself. Default 16.
+   */
   shardSize: positiveInt.max(65536).optional(),
   /** Highest learning rate. Default 1e-3. */
   lr: z.number().min(0).optional(),
@@ -122,8 +100,14 @@ export const trainFields = {
   /** Mixup and CutMix; `true` for the defaults. Default off. */
   mixup: z.union([z.boolean(), mixupSchema]).optional(),
   augment: augmentSchema.optional(),
-  /** Stochastic depth of the last block (Huang et al. 2016). Default 0. */
+  /** Stochastic depth of the last block (Huang et al. 2016), growing from 0 at the first. Default 0. */
   dropPath: z.number().min(0).max(0.99).optional(),
+  /**
+   * What stays as it is: the first so many blocks of a vision transformer, or stages of a ResNet (1 to 4), with all before them; or the whole
+   * `backbone`, so that the head alone is trained (linear probing). Frozen parts run as in evaluation: batch norms by their running averages, no
+   * stochastic depth, no gradients. Needs `init`; not with `adapters`. Default: nothing.
+   */
+  freeze: z.union([z.literal('backbone'), positiveInt.max(1024)]).optional(),
   /** Largest norm of the whole gradient, 0: no limit. Default 0. */
   clipNorm: z.number().min(0).optional(),
   /** In what the linear layers multiply; sums and all else stay float32. Default `float32`; `seedbed doctor` says which is faster here. */
@@ -154,12 +138,14 @@ export type TrainFields = z.output<z.ZodObject<typeof trainFields>>;
 
 /** Options as the addon reads them: unions and pairs taken apart. */
 export function nativeTrainOptions(options: TrainFields): Record<string, unknown> {
-  const { signal: _, augment = {}, mixup, threads: requested, dropPath: __, ...rest } = options;
+  const { signal: _, augment = {}, mixup, threads: requested, dropPath: __, freeze, ...rest } = options;
   const { scale = [], ratio = [], randAugment, randomErasing, ...flips } = augment;
   const switched = (value: boolean | object | undefined): object | undefined => (value === true ? {} : value === false ? undefined : value && defined(value as Record<string, unknown>));
   return defined({
     ...rest,
     threads: threads(requested),
+    frozenBackbone: freeze === 'backbone',
+    frozenStages: typeof freeze === 'number' ? freeze : undefined,
     mixup: switched(mixup),
     augment: defined({ ...flips, minScale: scale[0], maxScale: scale[1], minRatio: ratio[0], maxRatio: ratio[1], randAugment: switched(randAugment), randomErasing: switched(randomErasing) }),
   });

@@ -1,8 +1,9 @@
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { Dataset, fractals, loadClassifier, onePFrac, openDataset, readSafetensors, trainClassifier, writeSafetensors, type Classifier, type Image, type TrainClassifierOptions, type TrainEvent } from 'seedbed';
-import { MODEL_NAMES, nativeTrainOptions } from '#lib/train-options.js';
+import { MODEL_NAMES } from '#lib/model-options.js';
+import { nativeTrainOptions } from '#lib/train-options.js';
 import { native } from '#lib/native.js';
 import { golden, picture, ramp, refused, thrown, worst, writeClassifierFolder } from './support.js';
 
@@ -326,11 +327,14 @@ t.test('memory errors are coded', async (t) => {
 
 t.test('a checkpoint folder that vanishes is an error, not a crash', async (t) => {
   const folder = t.testdir({ run: {} });
-  await mkdir(join(folder, 'copy'));
-  await cp(join(folder, 'run'), join(folder, 'copy'), { recursive: true });
-  const job = trainClassifier(short({ steps: 50, checkpoint: join(folder, 'run', 'x'), checkpointEvery: 5 }));
+  const job = trainClassifier(short({ steps: 5000, checkpoint: join(folder, 'run', 'x'), checkpointEvery: 5 }));
+  let vanished = false;
   const error = await thrown(async () => {
-    for await (const event of job) if (event.type === 'checkpoint') await rm(join(folder, 'run'), { recursive: true, force: true });
+    for await (const event of job) {
+      if (event.type !== 'checkpoint' || vanished) continue;
+      vanished = true;
+      await rename(join(folder, 'run'), join(folder, 'elsewhere'));
+    }
     await job;
   });
   t.equal(error.code, 'ERR_FILE_WRITE');

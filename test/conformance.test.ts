@@ -33,6 +33,7 @@ t.test('enums have the same names on both sides', async (t) => {
   const { enums } = native().nameTables();
   const fractal = read('lib/fractal.ts');
   const training = read('lib/train-options.ts');
+  const models = read('lib/model-options.ts');
   const samplers = read('lib/sampler-options.ts');
   const schedules = read('lib/scheduler-config.ts');
   const diffusion = read('lib/diffusion/generate-options.ts');
@@ -49,9 +50,13 @@ t.test('enums have the same names on both sides', async (t) => {
     contourSet: unionOf(read('lib/ifs.ts'), 'set'),
     tone: lines(read('lib/fractal-picture.ts'), /type: z\.literal\('(\w+)'\)/g),
     colourBy: unionOf(read('lib/fractal-picture.ts'), 'colourBy'),
+    renderDevice: unionOf(fractal, 'device'),
     optimizer: lines(training, /type: z\.literal\('(\w+)'\)/g),
     trainPrecision: unionOf(training, 'precision'),
     keep: unionOf(training, 'keep'),
+    classifier: lines(models, /type: z\.literal\('(\w+)'\)/g),
+    resnetBlock: unionOf(models, 'block'),
+    resnetStem: unionOf(models, 'stem'),
     sampler: [...SAMPLER_NAMES],
     sigmas: lines(/sigmas: z\.union\(\[z\.enum\(\[([^\]]*)\]/.exec(samplers)?.[1] ?? '', /'([^']+)'/g),
     ddpmVariance: unionOf(samplers, 'ddpmVariance'),

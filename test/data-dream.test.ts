@@ -241,6 +241,18 @@ t.test('how many are enough; tars', async (t) => {
   t.same(first.image, same.image);
 });
 
+t.test('a schedule of guidance: each value for a batch in turn, with the bytes it gives alone', async (t) => {
+  const run = async (name: string, guidanceScale: number | number[]): Promise<Buffer[]> => {
+    const folder = place(name);
+    await dataDream({ ...small, out: folder, compare: false, filter: false, generate: { ...small.generate, perClass: 5, batchSize: 2, guidanceScale } });
+    return Array.from({ length: 5 }, (_, i) => readFileSync(join(folder, 'images', 'F-16A%2FB', `00000${i}.png`)));
+  };
+  const [low, high, both] = [await run('guidance-low', 1), await run('guidance-high', [3]), await run('guidance-both', [1, 3])];
+  t.notOk(low[0]?.equals(high[0] as Buffer));
+  for (const [i, bytes] of both.entries()) t.ok(bytes.equals(([2, 3].includes(i) ? high : low)[i] as Buffer), `picture ${i}`);
+  t.match(await thrown(() => dataDream({ ...small, out: place('nothing'), generate: { ...small.generate, guidanceScale: [] } })), { code: 'ERR_INVALID_ARGUMENT', message: /guidanceScale/ });
+});
+
 t.test('pictures that begin with real ones', async (t) => {
   const options = { ...small, compare: false, adapt: { ...small.adapt, lr: 0 }, generate: { ...small.generate, perClass: 4, steps: 4, init: 'real' } } as const;
   const strong = await dataDream({ ...options, out: place('real-strong'), generate: { ...options.generate, strength: 1 } });
@@ -294,6 +306,20 @@ t.test('twins are left out, and what the classifier is unsure of', async (t) => 
   t.match(rowsOf(join(place('twins'), 'dropped.jsonl'))[0], { dropped: /looks like m0-1/ });
 });
 
+t.test('a bar set by real pictures, each judged by a classifier that did not learn from it', async (t) => {
+  const run = async (name: string, agreementPercentile: number) => {
+    const { classes } = await dataDream({ ...small, out: place(name), compare: { ...small.compare, seeds: 1 }, filter: { twins: false, agreementPercentile } });
+    return { classes, dropped: rowsOf(join(place(name), 'dropped.jsonl')), kept: rowsOf(join(place(name), 'images', 'metadata.jsonl')) };
+  };
+  const [strict, lax] = [await run('crossed-strict', 1), await run('crossed-lax', 1e-9)];
+  t.ok(strict.dropped.length > lax.dropped.length, 'surer than of all real ones is asked more than surer than of the worst');
+  t.same([...strict.dropped, ...strict.kept].map(({ agreement }) => agreement).sort(), [...lax.dropped, ...lax.kept].map(({ agreement }) => agreement).sort(), 'the same judges');
+  const least = Math.max(...strict.dropped.map(({ agreement }) => Number(agreement)));
+  for (const { label, agreement } of strict.kept) t.ok(Number(agreement) >= least || strict.kept.filter((one) => one['label'] === label).length === 1, 'one bar for all classes; the first of a class stays');
+  const single = { ...small, data: dataset(1), out: place('crossed-single'), filter: { agreementPercentile: 0.1 } };
+  t.match(await thrown(() => dataDream(single)), { code: 'ERR_SHOTS', message: /at least 2 pictures of class .* found 1/ });
+});
+
 t.test('what a dual encoder says: sure of the class, near the real pictures, different from one another', async (t) => {
   const out = place('seen');
   const options = { ...small, out, compare: false, generate: { ...small.generate, perClass: 4 } } as const;
@@ -335,6 +361,23 @@ t.test('what a dual encoder says: sure of the class, near the real pictures, dif
   using judge = encoder.classifier({ classes: CLASSES });
   const [answer] = await judge.predict([await readImage(fileOf(sure.kept[0] ?? {}))], { threads: 1 });
   t.ok(Math.abs((answer?.probabilities[0] ?? 0) - Number(sure.kept[0]?.['agreement'])) < 2e-4);
+  // Bars set by the real pictures: half of them are as near to the nearest other of their class, and half are named as surely.
+  const members = await Promise.all(CLASSES.map((name) => dataset(3).ofClass(name).load()));
+  const middle = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[(values.length - 1) / 2] ?? NaN; // of nine
+  const own: number[] = [];
+  for (const samples of members) {
+    const views = await seen(samples.map(({ image }) => image));
+    for (const view of views) own.push(Math.min(...views.filter((other) => other !== view).map((other) => 1 - cosine(view, other))));
+  }
+  const reach = await run({ distancePercentile: 0.5 });
+  for (const row of reach.kept) t.ok(Number(row['distance']) <= middle(own) + 2e-4 || reach.kept.filter(({ label }) => label === row['label']).length === 1);
+  for (const row of reach.dropped) t.ok(Number(row['distance']) > middle(own) - 2e-4, 'farther than half of the real ones from the nearest other');
+  const named = await judge.predict(members.flat().map(({ image }) => image), { threads: 1 });
+  const bar = middle(named.map(({ probabilities }, i) => probabilities[CLASSES.indexOf(members.flat()[i]?.className ?? '')] ?? NaN));
+  const surer = await run({ agreementPercentile: 0.5, judge: 'clip' });
+  for (const row of surer.dropped) t.ok(Number(row['agreement']) < bar + 2e-4, 'less sure than of half of the real ones');
+  for (const row of surer.kept) t.ok(Number(row['agreement']) > bar - 2e-4 || surer.kept.filter(({ label }) => label === row['label']).length === 1);
+
   t.match((await thrown(() => run({ near: 0.5, clip: place('no-clip') }))).code, 'ERR_FILE_NOT_FOUND');
   const page = readFileSync(join(out, 'report.html'), 'utf8');
   t.match(page, /the judge is least sure of their class/);

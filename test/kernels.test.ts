@@ -249,6 +249,36 @@ t.test('gated gelu equals its definition', async (t) => {
   }
 });
 
+t.test('a trained linear layer and its gradients equal plain loops in double precision', (t) => {
+  for (const [rows, width, out] of [
+    [5, 3, 7],
+    [70, 160, 224], // the weight's gradient by oneDNN
+  ] as const) {
+    const [x, weight, bias, residual, gradient] = [ramp(1, [rows, width]), ramp(2, [out, width]), ramp(3, [out]), ramp(4, [rows, out]), ramp(5, [rows, out])];
+    for (const precision of ['float32', 'bfloat16'] as const) {
+      const [rx, rw, rb, rg] = [x, weight, bias, gradient].map((tensor) => rounded(tensor, precision)) as [ArrayLike<number>, ArrayLike<number>, ArrayLike<number>, ArrayLike<number>];
+      const product = (n: number, m: number, length: number, term: (i: number, j: number, k: number) => number): Float64Array =>
+        Float64Array.from({ length: n * m }, (_, at) => Array.from({ length }, (_, k) => term(Math.floor(at / m), at % m, k)).reduce((a, b) => a + b, 0));
+      const expected = {
+        out: product(rows, out, width, (i, j, k) => (rx[i * width + k] ?? NaN) * (rw[j * width + k] ?? NaN)).map((y, at) => y + (rb[at % out] ?? NaN) + (residual.data[at] ?? NaN)),
+        gradX: product(rows, width, out, (i, j, k) => (rg[i * out + k] ?? NaN) * (rw[k * width + j] ?? NaN)),
+        gradWeight: product(out, width, rows, (i, j, k) => (rg[k * out + i] ?? NaN) * (rx[k * width + j] ?? NaN)),
+        gradBias: product(out, 1, rows, (i, _, k) => gradient.data[k * out + i] ?? NaN),
+        gradResidual: gradient.data,
+      };
+      const actual = native().trainedLinear({ x, weight, bias, residual, gradient, precision });
+      const tolerance = precision === 'float32' ? { rtol: 1e-5, atol: 1e-4 } : { rtol: 8e-3, atol: 3e-2 }; // bfloat16 keeps 8 bits of each result
+      for (const [name, values] of Object.entries(expected)) {
+        const found = worst(floats(actual[name as keyof typeof actual]), values, tolerance);
+        t.ok(found <= 1, `${precision}, ${rows} x ${width} x ${out}: ${name} (${found.toFixed(2)})`);
+      }
+      const plain = native().trainedLinear({ x, weight, gradient, precision });
+      t.ok(worst(floats(plain.out), expected.out.map((y, at) => y - (rb[at % out] ?? NaN) - (residual.data[at] ?? NaN)), tolerance) <= 1, 'without bias and residual');
+    }
+  }
+  t.end();
+});
+
 t.test("gradients of group norm and gated gelu equal libtorch's", async (t) => {
   for (const [channels, groups, height, width] of [
     [60, 6, 13, 7],

@@ -51,6 +51,7 @@ t.test('bad input is refused', async (t) => {
     ['too few answers', () => retrieval(a, b, [1, 2]), 'ERR_INVALID_ARGUMENT', /each of 40 queries, received a list of 2/],
     ['half an answer', () => retrieval(a, b, reference.wanted.map(() => 0.5)), 'ERR_INVALID_ARGUMENT', /integers for wanted, received 0\.5/],
     ['an answer outside', () => retrieval(a, b, reference.wanted.map(() => 30)), 'ERR_INVALID_ARGUMENT', /0 to 29/],
+    ['no values for a quantile', () => metrics.quantile([], 0.5), 'ERR_INVALID_ARGUMENT', /at least one value/],
     ['no values', () => metrics.bootstrap([]), 'ERR_INVALID_ARGUMENT', /at least one value/],
   ]);
 });
@@ -92,6 +93,11 @@ t.test('neighbours and places equal those of numpy', async (t) => {
   t.same((await retrieval(a, a, reference.a.map((_, i) => i))).top1, 1, 'each row finds itself');
   const twice = features([reference.a[0] ?? [], reference.a[0] ?? []]);
   t.same((await retrieval(twice, twice, [0, 1])).ranks, [2, 2], 'a row that is there twice is not told apart');
+});
+
+t.test('quantiles lie between neighbours in proportion, as in NumPy', (t) => {
+  t.same([0, 0.25, 0.5, 1].map((at) => metrics.quantile([8, 1, 4, 2], at)), [1, 1.75, 3, 8]);
+  t.end();
 });
 
 t.test('the bootstrap interval holds the mean and shrinks with more values', (t) => {

@@ -89,6 +89,8 @@ t.test('three updates as in PyTorch with transformers: losses and weights', asyn
   const result = await runNative<ClipTrainEvent, NativeClipResult>((listener) => native().trainClip(call, listener), new AbortController().signal);
   t.ok(worst(result.training.losses, stored.losses, { rtol: 1e-5 }) <= 1, result.training.losses.join());
   t.ok(worst([result.logitScale], [stored.logitScale]) <= 1);
+  const low = await runNative<ClipTrainEvent, NativeClipResult>((listener) => native().trainClip({ ...call, precision: 'bfloat16' }, listener), new AbortController().signal);
+  t.ok(worst(low.training.losses, stored.losses, { rtol: 1e-2 }) <= 1, `bfloat16 keeps 8 bits: ${low.training.losses.join()}`);
   const compared = Object.keys(result.weights).filter((name) => !name.endsWith('k_proj.bias')); // see the script
   const all = Float32Array.from(compared.sort().flatMap((name) => [...(result.weights[name]?.data as Float32Array)]));
   t.ok(worstStored({ data: all, shape: [all.length] }, stored.weights, { rtol: 1e-4, atol: 1e-5 }) <= 1);

@@ -92,6 +92,9 @@ t.test("three updates as in PyTorch with diffusers' UNet, the text encoder as it
   };
   await compare(0, stored);
   await compare(stored.textShare * stored.lr, stored.along);
+  const { losses } = await runNative<DiffusionTrainEvent, NativeDiffusionResult>((listener) => native().trainDiffusion({ ...call, textLr: stored.textShare * stored.lr, precision: 'bfloat16' }, listener), new AbortController().signal);
+  t.ok(worst(losses, stored.along.losses, { rtol: 1e-2 }) <= 1, `bfloat16 keeps 8 bits: ${losses.join()}`);
+  t.not(losses[0], stored.along.losses[0]);
 });
 
 t.test('learns which caption belongs to which picture, and writes a model that generates it', async (t) => {

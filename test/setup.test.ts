@@ -216,8 +216,8 @@ t.test('libtorch is looked for in the stated order', async (t) => {
 t.test('what is missing is said with the command to run', async (t) => {
   const folder = t.testdir({ bin: {} });
   const bin = join(folder, 'bin');
-  const cli = (args: string[], path: string): Promise<{ code: number; stdout: string; stderr: string }> =>
-    run(process.execPath, [join(packageRoot, 'dist', 'bin', 'seedbed.js'), ...args], { env: { ...process.env, PATH: path, CXX: undefined, SEEDBED_CACHE: join(folder, 'cache'), SEEDBED_LIBTORCH: '' } })
+  const cli = (args: string[], path: string, env: Record<string, string> = {}): Promise<{ code: number; stdout: string; stderr: string }> =>
+    run(process.execPath, [join(packageRoot, 'dist', 'bin', 'seedbed.js'), ...args], { env: { ...process.env, PATH: path, CXX: undefined, SEEDBED_CACHE: join(folder, 'cache'), SEEDBED_LIBTORCH: '', ...env } })
       .then((done) => ({ code: 0, ...done }))
       .catch((e: unknown) => e as { code: number; stdout: string; stderr: string });
   const compiler = await cli(['setup'], bin);
@@ -230,6 +230,8 @@ t.test('what is missing is said with the command to run', async (t) => {
   await writeFile(join(bin, 'cmake'), '#!/bin/sh\necho cmake version 3.25.1\n');
   await chmod(join(bin, 'cmake'), 0o755);
   for (const tool of ['sh', 'echo']) await symlink(`/bin/${tool}`, join(bin, tool));
+  const cuda = await cli(['setup'], bin, { SEEDBED_CUDA: '1' });
+  t.match(cuda.stderr, /Expected nvcc in PATH for SEEDBED_CUDA=1, found none\. Install the CUDA toolkit/);
   const offline = await cli(['setup', '--from', 'pip'], bin);
   t.match(offline.stderr, /Cannot get libtorch 2\.13\.0 .*npx seedbed setup --wheel FILE/, 'no network and no pip');
   t.equal((await cli(['setup', '--from', 'floppy'], bin)).code, 2);

@@ -28,14 +28,16 @@ interface Options {
   textEncoder: boolean;
   perClass?: number;
   steps?: number;
-  guidance?: number;
+  guidance?: number[];
   from?: 'noise' | 'real';
-  strength?: number;
+  strength?: number[];
   batchSize?: number;
   filter: boolean;
   keep?: number;
   judge?: 'classifier' | 'clip';
+  agreementPercentile?: number;
   near?: number;
+  distancePercentile?: number;
   diverse?: number;
   filterClip?: string;
   compare: boolean;
@@ -75,14 +77,16 @@ export function addGrow(program: Command): void {
     .option('--no-text-encoder', 'adapt the UNet only')
     .option('--per-class <n>', 'pictures of each class; default 500', integer)
     .option('--steps <n>', 'of the sampler; default 50', integer)
-    .option('--guidance <scale>', 'default 2', number)
+    .option('--guidance <scales...>', 'default 2; of several each holds for a batch in turn', numbers)
     .addOption(new Option('--from <what>', 'what a picture begins with: noise, or a real one of its class; default noise').choices(['noise', 'real']))
-    .option('--strength <share>', 'with --from real: share of the steps that are taken; default 0.8', number)
+    .option('--strength <shares...>', 'with --from real: share of the steps that are taken; default 0.8; of several each holds for a batch in turn', numbers)
     .option('--batch-size <n>', 'pictures computed at once; default 8', integer)
     .option('--no-filter', 'keep all pictures, also those that look alike')
     .option('--keep <share>', 'of each class, those that a judge is surest of; default 1', number)
-    .addOption(new Option('--judge <who>', 'with --keep: a classifier of the real pictures, or a CLIP asked with sentences; default classifier').choices(['classifier', 'clip']))
+    .addOption(new Option('--judge <who>', 'with --keep and --agreement-percentile: a classifier of the real pictures, or a CLIP asked with sentences; default classifier').choices(['classifier', 'clip']))
+    .option('--agreement-percentile <share>', 'drop those that the judge is less sure of than of this share of the real pictures; default 0', number)
     .option('--near <share>', 'of each class, those nearest to a real picture as a CLIP sees them; default 1', number)
+    .option('--distance-percentile <share>', 'drop those farther from the real pictures than this share of these are from each other; default 1', number)
     .option('--diverse <n>', 'at most so many of each class, those that differ most as a CLIP sees them', integer)
     .option('--filter-clip <model>', "that CLIP: a folder, or 'seedling', the default")
     .option('--no-compare', 'do not train classifiers')
@@ -101,8 +105,9 @@ export function addGrow(program: Command): void {
   example(command, 'npx seedbed grow photos/ --out grown/', 'npx seedbed grow photos/ --out grown/ --model org/name --domain satellite --per-class 100');
 }
 
-/** Of an option that takes several. */
+/** Of options that take several. */
 const integers = (text: string, before: number[] | undefined): number[] => [...(before ?? []), integer(text)];
+const numbers = (text: string, before: number[] | undefined): number[] => [...(before ?? []), number(text)];
 
 /** '2/4' */
 function shard(text: string): { index: number; count: number } {
@@ -122,7 +127,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     out: o.out,
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder ? undefined : false }),
     generate: defined({ perClass: o.perClass, template: o.askWith, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
-    filter: o.filter && defined({ keep: o.keep, judge: o.judge, near: o.near, diverse: o.diverse, clip: o.filterClip }),
+    filter: o.filter && defined({ keep: o.keep, agreementPercentile: o.agreementPercentile, judge: o.judge, near: o.near, distancePercentile: o.distancePercentile, diverse: o.diverse, clip: o.filterClip }),
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),
     signal: interruptible(),
   } as DataDreamOptions;

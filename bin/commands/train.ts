@@ -22,6 +22,7 @@ interface Options {
   realWeight?: number;
   validation: number;
   adapterRank?: number;
+  freeze?: number | 'backbone';
   steps: number;
   batchSize: number;
   lr: number;
@@ -56,6 +57,7 @@ export function addTrain(program: Command): void {
     .option('--real-weight <share>', 'with --synthetic: of the real half in the loss; default 0.8', number)
     .option('--validation <share>', 'of each class kept aside to measure on', number, 0.2)
     .option('--adapter-rank <n>', 'train low-rank changes of the start instead of all its weights; they also go into adapter.safetensors', integer)
+    .option('--freeze <parts>', 'leave as they are the first so many blocks or stages of the start, or all of it but the head: backbone', (text: string) => (text === 'backbone' ? text : integer(text)))
     .option('--steps <n>', 'optimiser steps', integer, 500)
     .option('--batch-size <n>', 'pictures per step', integer, 32)
     .option('--lr <rate>', 'highest learning rate', number, 1e-3)

@@ -99,7 +99,7 @@ export interface ClipTraining {
 /**
  * Trains a text tower and an image tower together (CLIP, arXiv 2103.00020) on square pictures with captions, one or several each, of which
  * one is drawn at each use. Writes `text_encoder/`, `tokenizer/`, `image_encoder/` and `feature_extractor/` into a folder: parts of a diffusers pipeline, and
- * transformers' `CLIPTextModelWithProjection` and `CLIPVisionModelWithProjection`. Trains in float32.
+ * transformers' `CLIPTextModelWithProjection` and `CLIPVisionModelWithProjection`. Weights are float32; `precision` says in what products are.
  * `await trainClip(images, ['a cat', ['a dog', 'a puppy']], { out: 'clip', tokenizer: 'tokenizer', steps: 2000 })`.
  * Throws `ERR_INVALID_ARGUMENT`, `ERR_FILE_NOT_FOUND`, `ERR_FILE_WRITE`, `ERR_NOT_FINITE`; a run that diverges leaves its last checkpoint.
  */

@@ -83,7 +83,7 @@ export interface DiffusionTraining {
 
 /**
  * Trains the UNet of a latent diffusion model on pictures with captions, one or several each, of which one is drawn at each use; the autoencoder
- * stays as it is, and so does the text encoder unless it has a rate (`textLr`). Writes a whole model in diffusers' layout, which `loadDiffusion` reads. Trains in float32.
+ * stays as it is, and so does the text encoder unless it has a rate (`textLr`). Writes a whole model in diffusers' layout, which `loadDiffusion` reads. Weights are float32; `precision` says in what products are.
  * `await trainDiffusion(images, captions, { out: 'model', vae: 'vae', clip: 'clip', steps: 100_000 })`.
  * Throws `ERR_INVALID_ARGUMENT`, `ERR_FILE_NOT_FOUND`, `ERR_FILE_WRITE`, `ERR_WEIGHTS`, `ERR_NOT_FINITE`; a run that diverges leaves its last checkpoint.
  */

@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { SeedbedError } from '../errors.js';
 import { addonFolders, packageRoot, type Libtorch } from './find.js';
+import { cudaAsked } from './toolchain.js';
 
 /** One compiler needs about this much memory at its peak, the precompiled header included. */
 const BYTES_PER_COMPILER = 1.5e9;
@@ -22,7 +23,7 @@ function sources(folder: string): string[] {
 
 /** Changes when anything does that the addon is built from. */
 export function sourceFingerprint(libtorch: Libtorch): string {
-  const hash = createHash('sha256').update(`${libtorch.folder}\0${libtorch.version}\0`);
+  const hash = createHash('sha256').update(`${libtorch.folder}\0${libtorch.version}\0${cudaAsked()}\0`);
   const folders = ['native', 'test/native'].map((folder) => join(packageRoot, folder)).filter(existsSync); // the second not in the published package
   for (const path of [join(packageRoot, 'CMakeLists.txt'), ...folders.flatMap(sources)]) hash.update(path).update(readFileSync(path));
   return hash.digest('hex');
@@ -51,9 +52,11 @@ export async function buildAddon(libtorch: Libtorch, onProgress: (done: number, 
   const folder = buildFolder();
   const fingerprint = sourceFingerprint(libtorch);
   await mkdir(folder, { recursive: true });
+  await rm(join(folder, 'CMakeCache.txt'), { force: true }); // or cmake-js would keep the choices of the build before
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const parallel = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / BYTES_PER_COMPILER)));
-  const child = spawn(process.execPath, [cmakeJs, 'build', '-d', packageRoot, '-O', folder, '-p', String(parallel), `--CDSEEDBED_LIBTORCH=${libtorch.folder}`], {
+  const choices = [`--CDSEEDBED_LIBTORCH=${libtorch.folder}`, `--CDSEEDBED_CUDA=${cudaAsked() ? 'ON' : 'OFF'}`];
+  const child = spawn(process.execPath, [cmakeJs, 'build', '-d', packageRoot, '-O', folder, '-p', String(parallel), ...choices], {
     cwd: packageRoot,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

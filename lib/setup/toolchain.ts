@@ -31,7 +31,16 @@ async function compiles(compiler: string): Promise<boolean> {
 
 const firstLine = async (command: string): Promise<string> => ((await run(command, ['--version'])).stdout.split('\n')[0] ?? '').trim();
 
-/** Finds a C++20 compiler (`CXX`, else c++, g++, clang++) and cmake 3.18 or later. Throws `ERR_TOOLCHAIN` with the command to run. */
+/** Whether the fractal renderer for GPUs is to be compiled, too: `SEEDBED_CUDA=1`. */
+export const cudaAsked = (): boolean => process.env['SEEDBED_CUDA'] === '1';
+
+async function checkNvcc(): Promise<void> {
+  await run('nvcc', ['--version']).catch(() => {
+    throw new SeedbedError('ERR_TOOLCHAIN', 'Expected nvcc in PATH for SEEDBED_CUDA=1, found none. Install the CUDA toolkit (12 or later), or unset SEEDBED_CUDA');
+  });
+}
+
+/** Finds a C++20 compiler (`CXX`, else c++, g++, clang++) and cmake 3.18 or later, and nvcc where that is asked for. Throws `ERR_TOOLCHAIN` with the command to run. */
 export async function checkToolchain(): Promise<Toolchain> {
   const asked = process.env['CXX'];
   const candidates = asked === undefined ? ['c++', 'g++', 'clang++'] : [asked];
@@ -41,6 +50,7 @@ export async function checkToolchain(): Promise<Toolchain> {
   const cmake = await firstLine('cmake').catch(() => '');
   const [major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(cmake) ?? []).slice(1).map(Number);
   if (major < 3 || (major === 3 && minor < 18)) throw new SeedbedError('ERR_TOOLCHAIN', `Expected cmake 3.18 or later, found ${cmake === '' ? 'none' : cmake}. Run: ${INSTALL}`);
+  if (cudaAsked()) await checkNvcc();
   return { compiler, compilerVersion: await firstLine(compiler), cmakeVersion: cmake };
 }
 

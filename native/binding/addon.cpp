@@ -118,7 +118,9 @@ constexpr Export kExports[] = {
     {"attention", attention},
     {"groupNorm", group_norm},
     {"geglu", geglu},
+    {"trainedLinear", trained_linear},
     {"lowRank", low_rank},
+    {"emulateBlocks", emulate_blocks},
     {"winogradConvolution", winograd_convolution},
     {"winogradFilterGradient", winograd_filter_gradient},
 };

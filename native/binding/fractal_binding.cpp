@@ -91,13 +91,14 @@ Napi::Value render_fractals(const Napi::CallbackInfo& info) {
   const std::vector<uint64_t> seeds = parse_seeds(fields, systems.size());
   const std::vector<fractal::Flip> flips = parse_flips(fields);
   const auto options = parse_render_options(fields);
+  const auto device = parse_render_device(fields);
   const int threads = parse_threads(fields);
   bool into_image_set = false;
   fields.read("into_image_set", into_image_set);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const fractal::Renderer renderer(options);
-    at::Tensor images = renderer.render_all(systems, seeds, pool, report_progress(context, "image", static_cast<int64_t>(systems.size())));
+    at::Tensor images = fractal::render_on(device, renderer, systems, seeds, pool, report_progress(context, "image", static_cast<int64_t>(systems.size())));
     if (!flips.empty()) fractal::flip_pictures(images, flips);
     if (!into_image_set) return [images](Napi::Env env) { return emit_tensor(env, images); };
     const auto set = image_set_of(images);

@@ -9,9 +9,11 @@
 #include <functional>
 
 #include "fields.h"
+#include "fractal/render_blocks.h"
 #include "nn/attention.h"
 #include "nn/fused.h"
 #include "nn/low_rank.h"
+#include "nn/trained_linear.h"
 #include "nn/winograd.h"
 #include "options.h"
 #include "values.h"
@@ -115,6 +117,16 @@ Napi::Value geglu(const Napi::CallbackInfo& info) {
   return with_gradients(info.Env(), fields, {{"X", x}}, [&](const at::Tensor& input) { return run.reference ? nn::geglu_reference(input) : nn::geglu(input, run.kernel); });
 }
 
+Napi::Value trained_linear(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const nn::PrecisionScope precision(parse_train_precision(fields));
+  const nn::TrainedLinear layer;
+  const at::Tensor weight = required_tensor(fields, "weight"), bias = optional_tensor(fields, "bias"), residual = optional_tensor(fields, "residual");
+  return with_gradients(info.Env(), fields, {{"X", required_tensor(fields, "x")}, {"Weight", weight}, {"Bias", bias}, {"Residual", residual}},
+                        [&](const at::Tensor& x) { return layer(x, weight, bias, residual); });
+}
+
 Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   const Run run(fields);
@@ -140,6 +152,19 @@ Napi::Value low_rank(const Napi::CallbackInfo& info) {
   if (run.reference) nn::add_low_rank_reference(x, terms);
   else nn::add_low_rank(x, terms, run.kernel);
   return emit_list(info.Env(), outputs, [&](const at::Tensor& y) { return emit_tensor(info.Env(), y); });
+}
+
+Napi::Value emulate_blocks(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  std::vector<fractal::Ifs> systems;
+  std::vector<uint64_t> seeds;
+  for (const Fields& system : fields.objects("systems")) {
+    seeds.push_back(systems.size());
+    systems.push_back(parse_ifs(system));
+  }
+  WorkerPool pool(1);
+  const fractal::Renderer renderer(parse_render_options(fields));
+  return emit_tensor(info.Env(), fractal::render_blocks(*fractal::emulate_blocks(), renderer, systems, seeds, pool));
 }
 
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {

@@ -2,7 +2,7 @@
 
 #include <napi.h>
 
-// The vector code of the nets by itself, for tests and benchmarks. They run on the calling thread.
+// The vector code of the nets, and the GPU's blocks, by themselves, for tests and benchmarks. They run on the calling thread.
 
 namespace seedbed::binding {
 
@@ -10,8 +10,11 @@ Napi::Value vector_codes(const Napi::CallbackInfo& info);  // () -> names of the
 // ({ q, k, v, scale, headsFirst?, gradient?, kind?, kernel?, threads? }) -> { out, forwardMs, gradQ?, gradK?, gradV?, backwardMs? }
 Napi::Value attention(const Napi::CallbackInfo& info);
 Napi::Value group_norm(const Napi::CallbackInfo& info);  // ({ x, groups, weight?, bias?, eps, silu?, channelsLast?, kind?, kernel?, threads? }) -> tensor
+Napi::Value trained_linear(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, precision?, threads? }) -> tensor
 Napi::Value geglu(const Napi::CallbackInfo& info);       // ({ x, kind?, kernel?, threads? }) -> tensor
 Napi::Value low_rank(const Napi::CallbackInfo& info);    // ({ x, outputs, terms: [{ down, up, scale, output, first? }], kind?, kernel?, threads? }) -> outputs with what was added
+// ({ systems, RenderOptions }) -> tensor: the pictures that the GPU's code draws, by a loop; texture seed i for system i
+Napi::Value emulate_blocks(const Napi::CallbackInfo& info);
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, kernel?, threads? }) -> tensor, contiguous
 Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info);  // ({ x, gradient, kernel?, threads? }) -> tensor
 

@@ -19,6 +19,7 @@ constexpr Names<Mask, 2> kMask{{{"random", Mask::random}, {"fill", Mask::fill}}}
 constexpr Names<fractal::Precision, 2> kRenderPrecision{{{"fast", fractal::Precision::fast}, {"exact", fractal::Precision::exact}}};
 constexpr Names<Start, 2> kStart{{{"origin", Start::origin}, {"fixedPoint", Start::fixed_point}}};
 constexpr Names<Aspect, 2> kAspect{{{"stretch", Aspect::stretch}, {"keep", Aspect::keep}}};
+constexpr Names<fractal::Device, 3> kRenderDevice{{{"auto", fractal::Device::automatic}, {"cpu", fractal::Device::cpu}, {"cuda", fractal::Device::cuda}}};
 constexpr Names<OptimizerKind, 2> kOptimizer{{{"adamw", OptimizerKind::adamw}, {"sgd", OptimizerKind::sgd}}};
 constexpr Names<nn::Precision, 2> kTrainPrecision{{{"float32", nn::Precision::float32}, {"bfloat16", nn::Precision::bfloat16}}};
 constexpr Names<Keep, 2> kKeep{{{"last", Keep::last}, {"best", Keep::best}}};
@@ -97,6 +98,12 @@ RenderOptions parse_render_options(const Fields& fields) {
   return o;
 }
 
+fractal::Device parse_render_device(const Fields& fields) {
+  auto device = fractal::Device::cpu;
+  fields.read("device", names(kRenderDevice), device);
+  return device;
+}
+
 FamilyOptions parse_family_options(const Fields& fields) {
   FamilyOptions o;
   o.sample = parse_sample_options(fields);
@@ -105,16 +112,6 @@ FamilyOptions parse_family_options(const Fields& fields) {
   fields.read("count", o.count).read("fill_threshold", o.fill_threshold).read("probes", o.probes).read("probe_share", o.probe_share);
   fields.read("max_base_tries", o.max_base_tries).read("max_image_tries", o.max_image_tries).read("seed", o.seed);
   return o;
-}
-
-nn::VitConfig parse_vit_config(const Fields& fields) {
-  nn::VitConfig c;
-  std::string name;
-  fields.read("name", name);
-  if (!name.empty()) c = nn::vit_config(name);
-  fields.read("image_size", c.image_size).read("patch_size", c.patch_size).read("width", c.width).read("depth", c.depth).read("heads", c.heads);
-  fields.read("mlp_ratio", c.mlp_ratio).read("classes", c.classes).read("drop_path", c.drop_path);
-  return c;
 }
 
 View parse_view(const Fields& fields) {
@@ -167,7 +164,7 @@ MixupOptions parse_mixup_options(const Fields& fields) {
 
 OptimizerOptions parse_optimizer_options(const Fields& fields, OptimizerOptions o) {
   fields.read("type", names(kOptimizer), o.kind).read("weight_decay", o.weight_decay).read("beta1", o.beta1).read("beta2", o.beta2);
-  fields.read("eps", o.eps).read("momentum", o.momentum);
+  fields.read("eps", o.eps).read("momentum", o.momentum).read("nesterov", o.nesterov);
   return o;
 }
 
@@ -177,9 +174,16 @@ LrSchedule parse_lr_schedule(const Fields& fields, LrSchedule s) {
   return s;
 }
 
+nn::Precision parse_train_precision(const Fields& fields) {
+  nn::Precision precision = nn::Precision::float32;
+  fields.read("precision", names(kTrainPrecision), precision);
+  return precision;
+}
+
 UpdateOptions parse_update_options(const Fields& fields, UpdateOptions o) {
   fields.read("steps", o.steps).read("clip_norm", o.clip_norm).read("average_decay", o.average_decay);
-  fields.read("precision", names(kTrainPrecision), o.precision).read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
+  o.precision = parse_train_precision(fields);
+  fields.read("checkpoint", o.checkpoint).read("checkpoint_every", o.checkpoint_every).read("resume", o.resume);
   o.schedule = parse_lr_schedule(fields, o.schedule);
   if (const auto optimizer = fields.object("optimizer")) o.optimizer = parse_optimizer_options(*optimizer, o.optimizer);
   return o;
@@ -191,6 +195,7 @@ TrainOptions parse_train_options(const Fields& fields) {
   fields.read("seed", o.seed).read("evaluate_every", o.evaluate_every).read("keep", names(kKeep), o.keep);
   o.view = parse_view(fields);
   o.adapter = parse_classifier_adapter(fields);
+  fields.read("frozen_stages", o.freeze.stages).read("frozen_backbone", o.freeze.backbone);
   if (const auto mixup = fields.object("mixup")) o.mixup = parse_mixup_options(*mixup);
   if (const auto augment = fields.object("augment")) o.augment = parse_augment_options(*augment);
   return o;
@@ -211,6 +216,7 @@ Napi::Object emit_enum_names(Napi::Env env) {
                            {"renderPrecision", emit_names(env, kRenderPrecision)},
                            {"start", emit_names(env, kStart)},
                            {"aspect", emit_names(env, kAspect)},
+                           {"renderDevice", emit_names(env, kRenderDevice)},
                            {"optimizer", emit_names(env, kOptimizer)},
                            {"trainPrecision", emit_names(env, kTrainPrecision)},
                            {"keep", emit_names(env, kKeep)},

@@ -7,6 +7,7 @@
 
 #include <chrono>
 
+#include "classifier_options.h"
 #include "clip_binding.h"
 #include "diffusion_binding.h"
 #include "diffusion_options.h"
@@ -18,7 +19,6 @@
 #include "lora_binding.h"
 #include "lora_options.h"
 #include "metrics_binding.h"
-#include "nn/vit.h"
 #include "options.h"
 #include "sampler_options.h"
 #include "tensor/dtype.h"
@@ -62,8 +62,9 @@ Napi::Value name_tables(const Napi::CallbackInfo& info) {
   add_sampler_enum_names(env, enums);
   add_diffusion_enum_names(env, enums);
   add_lora_enum_names(env, enums);
+  add_classifier_enum_names(env, enums);
   return emit_object(env, {{"errorCodes", emit_list(env, error_code_table(), [env](const auto& row) { return emit_string(env, row.second); })},
-                           {"models", emit_list(env, nn::vit_names(), [env](const std::string& name) { return emit_string(env, name); })},
+                           {"models", emit_list(env, nn::classifier_names(), [env](const std::string& name) { return emit_string(env, name); })},
                            {"enums", enums}});
 }
 

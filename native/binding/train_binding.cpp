@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
+#include "classifier_options.h"
 #include "environment.h"
 #include "handle.h"
 #include "image/augment.h"
@@ -23,14 +24,16 @@ struct Classifier {
   static constexpr const char* kTypeName = "classifier";
   static constexpr napi_type_tag kTypeTag{0x3f7a90c1e5d2486b, 0x9c04b7e2a85d1f36};
 
-  explicit Classifier(const nn::VitConfig& config) : model(config) {}
+  explicit Classifier(const nn::ClassifierConfig& sizes) : config(sizes), network(nn::make_classifier(sizes)), model(*network) {}
   int64_t bytes() const { return model.parameter_count() * 4; }
 
-  // With what the adapter changes.
-  NamedTensors weights() const { return adapter ? nn::merged_parameters(model, *adapter) : model.named_parameters(); }
+  // Parameters and buffers, with what the adapter changes.
+  NamedTensors weights() const { return adapter ? nn::merged_state(model, *adapter) : model.named_state(); }
   const nn::ActiveLoras* active() const { return adapter ? &adapter->active() : nullptr; }
 
-  nn::VisionTransformer model;
+  nn::ClassifierConfig config;
+  std::unique_ptr<nn::ClassifierNetwork> network;
+  nn::ClassifierNetwork& model;
   std::shared_ptr<const nn::NetworkAdapter> adapter;  // may be missing
 };
 
@@ -45,23 +48,25 @@ NamedTensors tensors_of(const SafetensorsFile& file) {
 }
 
 // With `new_head`, the given head is left out and the model keeps its own.
-void load_weights(const nn::VisionTransformer& model, const NamedTensors& given, bool new_head) {
-  const auto is_head = [](const std::string& name) { return name.starts_with("head."); };
+void load_weights(const nn::ClassifierNetwork& model, const NamedTensors& given, bool new_head) {
   NamedTensors weights;
   for (const auto& [name, value] : given)
-    if (!new_head || !is_head(name)) weights.emplace_back(name, value);
+    if (!new_head || !model.is_head(name)) weights.emplace_back(name, value);
   for (const auto& [name, value] : model.named_parameters())
-    if (new_head && is_head(name)) weights.emplace_back(name, value.detach().clone());
+    if (new_head && model.is_head(name)) weights.emplace_back(name, value.detach().clone());
   nn::load_parameters(model, weights);
 }
 
-// head.weight and head.bias in place of the model's own.
-void load_head(const nn::VisionTransformer& model, const NamedTensors& head) {
+// Weight and bias of the last layer in place of the model's own.
+void load_head(const nn::ClassifierNetwork& model, const NamedTensors& head) {
   NamedTensors weights = head;
-  for (const auto& [name, value] : model.named_parameters())
-    if (!name.starts_with("head.")) weights.emplace_back(name, value.detach().clone());
+  for (const auto& [name, value] : model.named_state())
+    if (!model.is_head(name)) weights.emplace_back(name, value.detach().clone());
   nn::load_parameters(model, weights);
 }
+
+// Numbers that are no counts, in the type of a file.
+at::Tensor in_type(const at::Tensor& value, at::ScalarType dtype) { return value.is_floating_point() ? value.detach().to(dtype) : value; }
 
 }  // namespace
 
@@ -81,7 +86,7 @@ Napi::Value image_set_info(const Napi::CallbackInfo& info) {
 
 Napi::Value create_classifier(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
-  auto classifier = std::make_shared<Classifier>(parse_vit_config(fields));
+  auto classifier = std::make_shared<Classifier>(parse_classifier_config(fields));
   uint64_t seed = 0;
   std::string path;
   bool new_head = false;
@@ -97,17 +102,10 @@ Napi::Value create_classifier(const Napi::CallbackInfo& info) {
 
 Napi::Value classifier_info(const Napi::CallbackInfo& info) {
   const auto classifier = Handle<Classifier>::get(info[0]);
-  const nn::VitConfig& c = classifier->model.config();
-  return emit_object(info.Env(), {{"imageSize", c.image_size},
-                                  {"patchSize", c.patch_size},
-                                  {"width", c.width},
-                                  {"depth", c.depth},
-                                  {"heads", c.heads},
-                                  {"mlpRatio", c.mlp_ratio},
-                                  {"classes", c.classes},
-                                  {"dropPath", c.drop_path},
-                                  {"parameters", classifier->model.parameter_count()},
-                                  {"adapterParameters", classifier->adapter ? classifier->adapter->parameter_count() : int64_t{0}}});
+  Napi::Object out = emit_classifier_config(info.Env(), classifier->config);
+  out.Set("parameters", static_cast<double>(classifier->model.parameter_count()));
+  out.Set("adapterParameters", static_cast<double>(classifier->adapter ? classifier->adapter->parameter_count() : 0));
+  return out;
 }
 
 Napi::Value classifier_adapter(const Napi::CallbackInfo& info) {
@@ -115,7 +113,7 @@ Napi::Value classifier_adapter(const Napi::CallbackInfo& info) {
   if (!classifier->adapter) return info.Env().Undefined();
   NamedTensors head;
   for (const auto& [name, value] : classifier->model.named_parameters())
-    if (name.starts_with("head.")) head.emplace_back(name, value.detach());
+    if (classifier->model.is_head(name)) head.emplace_back(name, value.detach());
   return emit_object(info.Env(), {{"factors", emit_lora_factors(info.Env(), classifier->adapter->factors())}, {"head", emit_named_tensors(info.Env(), head)}});
 }
 
@@ -133,7 +131,7 @@ Napi::Value save_classifier(const Napi::CallbackInfo& info) {
   std::string path, dtype = "float32";
   fields.read("path", path).read("dtype", dtype);
   NamedTensors weights;
-  for (const auto& [name, value] : classifier->weights()) weights.emplace_back(name, value.detach().to(dtype_from_name(dtype)));
+  for (const auto& [name, value] : classifier->weights()) weights.emplace_back(name, in_type(value, dtype_from_name(dtype)));
   write_safetensors(path, weights, {{"format", "pt"}});
   return info.Env().Undefined();
 }

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
-import { loadClassifier, type Classifier } from '../../classifier.js';
-import { loadClip, type Clip, type ClipClassifier } from '../../clip.js';
+import { loadClassifier } from '../../classifier.js';
+import { loadClip } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
 import { openMetadata } from '../../data/metadata.js';
 import { writeDataset } from '../../data/write.js';
@@ -16,8 +16,9 @@ import type { LoadEvent } from '../../native.js';
 import { checkOptions } from '../../options.js';
 import { writeRecord, type Part } from '../../report/record.js';
 import { renderReport } from '../../report/report.js';
-import { compareArms, initOf, realClassifier, type Gain } from './compare.js';
+import { compareArms, initOf, type Gain } from './compare.js';
 import { filterPictures, type GrownClass } from './filter.js';
+import { openJudges } from './judges.js';
 import { clipOf, dataDreamSchema, judgeOf, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
 import { adapt, checkAdapters, generate, unfinished, type ProduceEvent } from './produce.js';
 import { planClass, type Made } from './plan.js';
@@ -66,7 +67,7 @@ export function dataDream(options: DataDreamOptions): Job<DataDreamEvent, DataDr
   const settings = settingsOf(checkOptions(dataDreamSchema, options, 'dataDream'));
   const { shard } = settings;
   if (shard !== undefined && shard.index > shard.count) throw new ArgumentError(`Expected a shard from 1 to ${shard.count}, received ${shard.index}`);
-  if (judgeOf(settings.filter) === 'classifier' && settings.compare === false) throw new ArgumentError("Expected compare with filter.keep, which asks a classifier of the real pictures; or judge 'clip'");
+  if (judgeOf(settings.filter) === 'classifier' && settings.compare === false) throw new ArgumentError("Expected compare with filter.keep or filter.agreementPercentile, which ask a classifier of the real pictures; or judge 'clip'");
   return new Job<DataDreamEvent, DataDreamResult>((context) => new Run(settings, context).run(), settings);
 }
 
@@ -152,24 +153,18 @@ class Run {
   }
 
   async #filter(sd: Diffusion, train: Dataset, work: Work): Promise<GrownClass[]> {
-    const { compare, filter, seed, shard, threads, template, domain, names } = this.#settings;
+    const { filter, shard, threads } = this.#settings;
     const { emit, signal } = this.#context;
-    let classifier: Classifier | ClipClassifier | undefined;
-    let clip: Clip | undefined;
+    const judges = await openJudges(train, this.#settings, { ...(threads && { threads }), signal });
     try {
-      const [judge, asked] = [judgeOf(filter), clipOf(filter)];
-      clip = asked === undefined ? undefined : await loadClip(asked);
-      if (judge === 'clip') classifier = clip?.classifier({ classes: [...train.classes], template, domain, names });
-      else if (judge === 'classifier' && compare !== false) classifier = await realClassifier(train, compare, { seed, threads, signal });
       const planned = async (className: string): Promise<Made[]> => {
         const pictures = await planClass(sd, className, train, this.#settings, work);
         if (shard !== undefined) await lookForPictures(pictures); // others made some of them
         return pictures;
       };
-      return await filterPictures(train, planned, work, { filter, classifier, clip, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
+      return await filterPictures(train, planned, work, { filter, judges, threads, signal }, (done, total) => emit({ type: 'filter', done, total }));
     } finally {
-      classifier?.dispose();
-      clip?.dispose();
+      judges[Symbol.dispose]();
     }
   }
 

@@ -1,14 +1,13 @@
 import { join } from 'node:path';
-import type { Classifier } from '../../classifier.js';
-import type { Clip, ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
 import { METADATA_FILE } from '../../data/metadata.js';
 import { TwinFinder } from '../../data/preflight.js';
 import { writeFileWhole } from '../../files.js';
 import { readImage, type Image } from '../../image.js';
-import { row, type Tensor } from '../../tensor.js';
+import { agreementOf, type AskOptions, type Judges } from './judges.js';
 import type { DataDreamSettings } from './options.js';
 import type { Made } from './plan.js';
+import { apart, featuresOf } from './views.js';
 import type { Work } from './work.js';
 
 const AT_ONCE = 64; // pictures in memory
@@ -42,10 +41,7 @@ export interface GrownClass {
 
 interface Options {
   filter: DataDreamSettings['filter'];
-  /** Says how sure it is of a picture's class; may be missing. */
-  classifier: Classifier | ClipClassifier | undefined;
-  /** Says how alike pictures are; may be missing. */
-  clip: Clip | undefined;
+  judges: Judges;
   threads: number | undefined;
   signal: AbortSignal;
 }
@@ -72,20 +68,21 @@ export async function filterPictures(real: Dataset, planned: (className: string)
   return classes;
 }
 
-async function filterClass(pictures: readonly Made[], real: Dataset, { filter, classifier, clip, threads, signal }: Options): Promise<Scored[]> {
+async function filterClass(pictures: readonly Made[], real: Dataset, { filter, judges, threads, signal }: Options): Promise<Scored[]> {
   if (filter === false) return pictures.map((made) => ({ made, agreement: undefined, features: undefined, distance: undefined, dropped: undefined }));
-  const call = { ...(threads && { threads }), signal };
+  const call: AskOptions = { ...(threads && { threads }), signal };
+  const { classifiers, clip, leastAgreement = 0, mostDistance = Infinity } = judges;
   const finder = new TwinFinder();
   const held = clip && (await real.load());
   if (filter.twins) for await (const { key, image } of held ?? real) finder.find(key, image);
-  const shots = clip && held && rowsOf(await clip.encodeImages(held.map(({ image }) => image), call));
+  const shots = clip && held && (await featuresOf(clip, held.map(({ image }) => image), call));
   const scored: Scored[] = [];
   for (let first = 0; first < pictures.length; first += AT_ONCE) {
     signal.throwIfAborted();
     const part = pictures.slice(first, first + AT_ONCE);
     const images = await Promise.all(part.map(({ file }) => readImage(file)));
-    const sure = classifier && (await agreementOf(classifier, images, part, call));
-    const seen = clip && rowsOf(await clip.encodeImages(images, call));
+    const sure = classifiers.length === 0 ? undefined : await agreementOf(classifiers, images, part.map(({ className }) => className), call);
+    const seen = clip && (await featuresOf(clip, images, call));
     for (const [i, made] of part.entries()) {
       const twin = filter.twins ? finder.find(made.name, images[i] as Image) : undefined;
       const features = seen?.[i];
@@ -93,6 +90,8 @@ async function filterClass(pictures: readonly Made[], real: Dataset, { filter, c
       scored.push({ made, agreement: sure?.[i], features, distance, dropped: twin === undefined ? undefined : { kind: 'twin', of: twin } });
     }
   }
+  dropWhere(scored, ({ agreement = 1 }) => agreement < leastAgreement, 'unsure');
+  dropWhere(scored, ({ distance = 0 }) => distance > mostDistance, 'far');
   dropLast(scored, filter.keep, ({ agreement = 0 }) => -agreement, 'unsure');
   dropLast(scored, filter.near, ({ distance = 0 }) => distance, 'far');
   if (filter.diverse !== undefined) dropSpare(scored, filter.diverse);
@@ -101,17 +100,11 @@ async function filterClass(pictures: readonly Made[], real: Dataset, { filter, c
   return scored;
 }
 
-const rowsOf = (tensor: Tensor<'float32'>): Float32Array[] => Array.from({ length: tensor.shape[0] ?? 0 }, (_, i) => row(tensor, i));
-
-/** Of rows of length 1: 1 - cosine. */
-const apart = (a: Float32Array, b: Float32Array): number => 1 - a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
-
-async function agreementOf(classifier: Classifier | ClipClassifier, images: readonly Image[], part: readonly Made[], options: { threads?: number; signal: AbortSignal }): Promise<number[]> {
-  const answers = await classifier.predict(images, options);
-  return answers.map(({ probabilities }, i) => probabilities[classifier.classes.indexOf((part[i] as Made).className)] ?? 0);
-}
-
 const isKept = ({ dropped }: Scored): boolean => dropped === undefined;
+
+function dropWhere(scored: readonly Scored[], poor: (one: Scored) => boolean, kind: 'unsure' | 'far'): void {
+  for (const one of scored) if (isKept(one) && poor(one)) one.dropped = { kind };
+}
 
 /** Those of the highest rank, until the share `keep` of all is left. */
 function dropLast(scored: readonly Scored[], keep: number, rank: (one: Scored) => number, kind: 'unsure' | 'far'): void {

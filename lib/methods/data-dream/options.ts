@@ -8,6 +8,7 @@ import { MODEL_NAMES } from '../../train-options.js';
 
 const dataset = z.union([z.string().min(1), z.instanceof(Dataset)], { error: 'a path or a dataset' });
 const { sampler } = generateSchema.shape;
+const oneOrMore = <Schema extends z.ZodType<number>>(schema: Schema) => z.union([schema, z.array(schema).min(1)]).transform((value) => (Array.isArray(value) && value.length === 1 ? (value[0] as number) : value));
 
 /** How the model learns the pictures: LoRA factors in the attention of UNet and text encoder. Where two defaults are named, the second is that of `mode: 'picture'`. */
 const adaptSchema = z.strictObject({
@@ -42,8 +43,8 @@ const generateFields = z.strictObject({
   template: sentenceFields.template.optional(),
   /** Of the sampler. Default 50. */
   steps: positiveInt.max(1000).default(50),
-  /** Low, so that pictures differ. Default 2. */
-  guidanceScale: z.number().min(0).max(1000).default(2),
+  /** Low, so that pictures differ. Of several, from variety to obedience say, each holds for `batchSize` pictures of a class in turn. Default 2. */
+  guidanceScale: oneOrMore(z.number().min(0).max(1000)).default(2),
   /** Default: the model's own. */
   sampler,
   /** Pictures computed at once; part of the last bits of the result. Default 8. */
@@ -55,8 +56,8 @@ const generateFields = z.strictObject({
   seedPolicy: z.enum(['perImage', 'perClassRestart']).default('perImage'),
   /** What a picture begins with: `noise`, or `real`: a real picture of its class, each in turn, noised as far as `strength` says. Default noise. */
   init: z.enum(['noise', 'real']).default('noise'),
-  /** With `init: 'real'`: share of the steps that are taken; the less, the more of the real picture stays. Default 0.8. */
-  strength: share.default(0.8),
+  /** With `init: 'real'`: share of the steps that are taken; the less, the more of the real picture stays. Of several, as with `guidanceScale`. Default 0.8. */
+  strength: oneOrMore(share).default(0.8),
 });
 
 const someShare = share.refine((value) => value > 0, 'a number above 0').default(1);
@@ -67,12 +68,22 @@ const filterSchema = z.strictObject({
   /** Share of each class that is kept, those first that `judge` is surest of. Default 1: all. */
   keep: someShare,
   /**
+   * Drop those of whose class `judge` is less sure than of this share of the real pictures, each judged by a classifier that did not learn from it (cross-fitted on up to four
+   * parts; these classifiers together judge the generated ones). 0.05 drops what looks stranger than all but a twentieth of the real ones. Default 0: none.
+   */
+  agreementPercentile: share.default(0),
+  /**
    * `classifier`: one that learns from the real pictures, as good as they are many; `clip`: the dual encoder `clip`, asked with the class's sentences, as good as it knows
    * them. Default classifier.
    */
   judge: z.enum(['classifier', 'clip']).default('classifier'),
   /** Share of each class that is kept, those first that are nearest to one of its real pictures as `clip` sees them. Default 1: all. */
   near: someShare,
+  /**
+   * Drop those that are farther from the nearest real picture of their class than this share of the real ones are from the nearest other, as `clip` sees them. 0.95 drops what
+   * lies farther off than nearly all real ones do. Default 1: none.
+   */
+  distancePercentile: share.default(1),
   /** At most so many of each class, for variety: one after the other the one that is farthest from all chosen before, as `clip` sees them. Default all. */
   diverse: positiveInt.optional(),
   /** What `loadClip` takes. Default seedling. */
@@ -166,10 +177,10 @@ export function adaptersOf({ mode }: DataDreamSettings, className: string, shots
 }
 
 /** Who says how sure it is of a picture's class, if that is asked. */
-export const judgeOf = (filter: DataDreamSettings['filter']): 'classifier' | 'clip' | undefined => (filter !== false && filter.keep < 1 ? filter.judge : undefined);
+export const judgeOf = (filter: DataDreamSettings['filter']): 'classifier' | 'clip' | undefined => (filter !== false && (filter.keep < 1 || filter.agreementPercentile > 0) ? filter.judge : undefined);
 
 /** The dual encoder that is asked about pictures, if one is. */
-export const clipOf = (filter: DataDreamSettings['filter']): string | undefined => (filter !== false && (filter.near < 1 || filter.diverse !== undefined || judgeOf(filter) === 'clip') ? filter.clip : undefined);
+export const clipOf = (filter: DataDreamSettings['filter']): string | undefined => (filter !== false && (filter.near < 1 || filter.distancePercentile < 1 || filter.diverse !== undefined || judgeOf(filter) === 'clip') ? filter.clip : undefined);
 
 /** The sentence about picture `i` of a class. */
 export function promptOf(sentences: Sentences, className: string, i: number): string {

@@ -19,6 +19,8 @@ export interface Made extends PictureFile {
   adapters: readonly string[];
   /** Their sha256, with + between them. */
   lora: string;
+  /** What it shares with its neighbours. */
+  call: PictureCall;
 }
 
 /** What a picture is made with. */
@@ -39,10 +41,13 @@ export async function planClass(sd: Diffusion, className: string, shots: Dataset
   const prompts = recipes.map(({ prompt }) => prompt);
   const fileOf = (_: number, i: number): string => join(work.images, work.image(className, i));
   const provenance = (i: number): Record<string, unknown> => ({ class: className, lora: loras[i], ...(recipes[i]?.beginning && { imageSha256: recipes[i].beginning.sha256 }) });
-  const files = planPictureFiles(sd, callOf(settings, className), prompts, { fileOf, provenance, ...(images.length > 0 && { images }) });
+  const calls = callsOf(settings, className);
+  const plans = calls.map((call) => planPictureFiles(sd, call, prompts, { fileOf, provenance, ...(images.length > 0 && { images }) }));
+  const turnOf = (i: number): number => Math.floor(i / settings.generate.batchSize) % calls.length;
+  const files = prompts.map((_, i) => plans[turnOf(i)]?.[i] as PictureFile);
   // Which of the run's adapters are in the model at this moment says nothing of the picture; `lora` does.
   const withoutLoras = ({ loras: _, ...others }: PictureFile['settings']): PictureFile['settings'] => others;
-  return files.map((file, i) => ({ ...file, settings: withoutLoras(file.settings), className, name: work.image(className, i), adapters: (recipes[i] as Recipe).adapters, lora: loras[i] as string }));
+  return files.map((file, i) => ({ ...file, settings: withoutLoras(file.settings), className, name: work.image(className, i), adapters: (recipes[i] as Recipe).adapters, lora: loras[i] as string, call: calls[turnOf(i)] as PictureCall }));
 }
 
 async function recipesOf(className: string, shots: Dataset, settings: DataDreamSettings): Promise<Recipe[]> {
@@ -73,9 +78,18 @@ function lendersOf({ mode, seed, generate: { perClass } }: DataDreamSettings, cl
   return Array.from({ length: perClass }, (_, i) => drawn[Math.floor((i * drawn.length) / perClass)] ?? all);
 }
 
-/** What the pictures of a class share. */
-export function callOf({ generate: { steps, guidanceScale, sampler, seedPolicy, init, strength }, seed, threads }: DataDreamSettings, className: string): PictureCall {
-  return { steps, guidanceScale, seed: seedPolicy === 'perClassRestart' ? seed : classSeed(seed, className), ...(sampler && { sampler }), ...(threads && { threads }), ...(init === 'real' && { strength }) };
+/** What the pictures of a class share, for each value of the schedules in turn. */
+function callsOf({ generate: { steps, guidanceScale, sampler, seedPolicy, init, strength }, seed, threads }: DataDreamSettings, className: string): PictureCall[] {
+  const [guidances, strengths] = [[guidanceScale].flat(), [strength].flat()];
+  const shared = { steps, seed: seedPolicy === 'perClassRestart' ? seed : classSeed(seed, className), ...(sampler && { sampler }), ...(threads && { threads }) };
+  const turns = init === 'real' ? leastCommonMultiple(guidances.length, strengths.length) : guidances.length;
+  return Array.from({ length: turns }, (_, i) => ({ ...shared, guidanceScale: guidances[i % guidances.length] as number, ...(init === 'real' && { strength: strengths[i % strengths.length] as number }) }));
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let multiple = a;
+  while (multiple % b !== 0) multiple += a;
+  return multiple;
 }
 
 /** Far from those of other classes: picture i has the seed plus i. */

@@ -11,7 +11,7 @@ import { follow, type JobContext } from '../../job.js';
 import { trainLoras, type LorasEvent } from '../../lora/train-many.js';
 import { defined } from '../../options.js';
 import { adaptersOf, ALL, promptOf, type DataDreamSettings } from './options.js';
-import { callOf, planClass, type Made } from './plan.js';
+import { planClass, type Made } from './plan.js';
 import type { Work } from './work.js';
 
 const MOST_BATCH = 8;
@@ -100,12 +100,12 @@ export async function generate(sd: Diffusion, shots: Dataset, settings: DataDrea
         throw errorFromFile(error, 'write', work.images);
       });
       for (let first = 0, last = 0; first < files.length; first = last) {
-        const { adapters } = files[first] as Made;
-        while (isDeepStrictEqual(files[last]?.adapters, adapters)) last++;
+        const { adapters, call } = files[first] as Made;
+        while (files[last]?.call === call && isDeepStrictEqual(files[last]?.adapters, adapters)) last++;
         const part = files.slice(first, last);
         if (part.every(({ exists }) => exists)) continue;
         folded.use(adapters);
-        const job = makePictureFiles(sd, callOf(settings, className), part, { batchSize: settings.generate.batchSize, signal });
+        const job = makePictureFiles(sd, call, part, { batchSize: settings.generate.batchSize, signal });
         const before = first;
         await follow(job, (event) => emit(event.type === 'warning' ? event : { ...event, class: className, picture: before + event.picture, pictures: files.length, share: (before + event.share * part.length) / files.length }));
       }

@@ -35,8 +35,16 @@ export async function openReal(settings: DataDreamSettings, signal: AbortSignal)
   const { smallest } = checked.sides;
   if (smallest.pixels < LEAST_SIDE) throw new SeedbedError('ERR_IMAGE', `Expected pictures of at least ${LEAST_SIDE} pixels a side, '${smallest.key}' has ${smallest.pixels}`);
   const { train, test, notCompared } = await divide(data, settings);
+  checkCrossFitting(train, settings);
   if (test === undefined) return { train, test, notCompared, preflight: checked };
   return apart(train, test, checked, settings.test !== undefined, signal);
+}
+
+/** Each picture is judged by a classifier that did not learn from it, but from others of its class. */
+function checkCrossFitting({ classes, counts }: Dataset, { filter }: DataDreamSettings): void {
+  if (filter === false || filter.agreementPercentile === 0 || filter.judge !== 'classifier') return;
+  const few = classes.find((_, i) => (counts[i] ?? 0) < 2);
+  if (few !== undefined) throw new SeedbedError('ERR_SHOTS', `Expected at least 2 pictures of class '${few}' to learn from with filter.agreementPercentile, found 1; judge 'clip' needs none`);
 }
 
 /** That pictures will be learnt with their captions: labels of another program's, say, are in text files too. */

@@ -12,8 +12,7 @@ namespace {
 // Steps that contract many systems to a point, most, nearly all. No more than needed: entries that went on shrinking
 // would become denormal numbers, which processors compute slowly.
 constexpr int64_t kWarmUpRows[] = {64, 192, 512, 1536};
-constexpr float kContracted = 1e-6F;        // largest entry of a composed linear part that counts as nothing
-constexpr double kSinglePrecision = 1e15;   // orbits beyond this go to the exact path
+constexpr float kContracted = 1e-6F;  // largest entry of a composed linear part that counts as nothing
 
 const OrbitKernel& choose_kernel() {
 #if defined(__x86_64__)
@@ -26,20 +25,6 @@ const OrbitKernel& choose_kernel() {
 const OrbitKernel& kernel() {
   static const OrbitKernel& chosen = choose_kernel();
   return chosen;
-}
-
-OrbitTables make_tables(const Ifs& ifs) {
-  OrbitTables tables{};
-  for (size_t j = 0; j < ifs.affine.size(); ++j) {
-    const AffineMap& m = ifs.affine[j];
-    tables.a[j] = static_cast<float>(m[0]);
-    tables.b[j] = static_cast<float>(m[1]);
-    tables.e[j] = static_cast<float>(m[2]);
-    tables.c[j] = static_cast<float>(m[3]);
-    tables.d[j] = static_cast<float>(m[4]);
-    tables.f[j] = static_cast<float>(m[5]);
-  }
-  return tables;
 }
 
 bool contracted(const ChunkMaps& maps) {
@@ -84,11 +69,6 @@ bool is_usable(const OrbitBox& box) {
 
 Range range_of(const float (&low)[16], const float (&high)[16]) { return {*std::ranges::min_element(low), *std::ranges::max_element(high)}; }
 
-Quantiser make_quantiser(const AxisPlacement& axis, int64_t size) {
-  const double scale = axis.extent > 0 ? axis.inner / axis.extent : 0;
-  return {static_cast<float>(axis.low), static_cast<float>(scale), static_cast<float>(axis.offset), static_cast<float>(size - 1)};
-}
-
 }  // namespace
 
 const char* orbit_kernel_name() { return kernel().name; }
@@ -104,8 +84,7 @@ const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequenc
     scratch.pixels = orbit_pixels_exact(ifs, sequence, start, frame);
     return scratch.pixels;
   }
-  const auto [across, down] = place_axes(range_of(box.low_x, box.high_x), range_of(box.low_y, box.high_y), frame);
-  const PixelMap map{make_quantiser(across, frame.size), make_quantiser(down, frame.size), static_cast<int32_t>(frame.stride)};
+  const PixelMap map = make_pixel_map(range_of(box.low_x, box.high_x), range_of(box.low_y, box.high_y), frame);
   kernel().pixels(tables, steps, starts, map, scratch.pixels.data());
   return scratch.pixels;
 }

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "fractal/orbit.h"
+#include "fractal/orbit_kernel.h"
 
 namespace seedbed::fractal {
 
@@ -20,5 +21,11 @@ struct Range {
 
 // Fits the bounding box of an orbit into the frame; an axis without extent lies at its padding.
 std::array<AxisPlacement, 2> place_axes(Range x, Range y, const Frame& frame);
+
+// The same in single precision, for the fast orbits.
+PixelMap make_pixel_map(Range x, Range y, const Frame& frame);
+
+// The maps in single precision.
+OrbitTables make_tables(const Ifs& ifs);
 
 }  // namespace seedbed::fractal

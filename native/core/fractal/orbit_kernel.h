@@ -7,6 +7,8 @@
 
 namespace seedbed::fractal {
 
+inline constexpr float kSinglePrecision = 1e15F;  // orbits beyond this go to the exact path
+
 // Plain data in and out of a kernel. Tables hold one coefficient of all maps, padded to 16.
 struct OrbitTables {
   alignas(64) float a[16], b[16], e[16], c[16], d[16], f[16];

@@ -1,7 +1,6 @@
 #include "nn/linear.h"
 
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 
 #include "nn/lora.h"
@@ -37,8 +36,8 @@ at::Tensor Linear::run_base(const at::Tensor& x, const at::Tensor& residual, con
 at::Tensor Linear::run(const at::Tensor& x, const at::Tensor& residual) const {
   const LoraSite* const lora = active_lora(*this);
   const bool recorded = c10::GradMode::is_enabled() && lora != nullptr && lora->has_low_rank();
-  const bool fused = recorded && lora->is_whole(weight.size(0)) && lora->merged() == nullptr && !weight.requires_grad() && !at::autocast::is_autocast_enabled(at::kCPU);
-  if (fused) return lora->frozen_linear(x, weight.flatten(1).to(x.scalar_type()), bias, residual);
+  const bool fused = recorded && lora->is_whole(weight.size(0)) && lora->merged() == nullptr && !weight.requires_grad() && active_precision() == Precision::float32;
+  if (fused) return lora->frozen_linear(x, trained_.forms(x, weight), bias, residual);
   const at::Tensor y = run_base(x, residual, lora);
   if (recorded) return lora->with_rows(y, x, 0, weight.size(0));
   return lora == nullptr ? y : lora->add_linear(y, x);

@@ -30,29 +30,26 @@ at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 // and writing maps as large as y: products are added where the last one was written.
 class FrozenLinear : public torch::autograd::Function<FrozenLinear> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& down, const at::Tensor& up, const at::Tensor& weight,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& down, const at::Tensor& up, const LinearForms& forms,
                             const std::optional<at::Tensor>& bias, double scale) {
     const at::Tensor hidden = at::mm(rows_of(x), down.t());  // [rows, r]
-    std::vector<int64_t> shape = x.sizes().vec();
-    shape.back() = weight.size(0);
-    at::Tensor y;
-    if (residual) y = rows_of(*residual).addmm(rows_of(x), weight.t());
-    else y = bias ? at::addmm(*bias, rows_of(x), weight.t()) : at::mm(rows_of(x), weight.t());
-    if (residual && bias) y.add_(*bias);
-    y.addmm_(hidden, up.t(), 1, scale);
-    ctx->save_for_backward({x, down, up, hidden, weight});
+    const at::Tensor y = linear_product(x, forms, bias.value_or(at::Tensor()), residual.value_or(at::Tensor()));
+    rows_of(y).addmm_(hidden, up.t(), 1, scale);
+    ctx->save_for_backward({x, down, up, hidden});
+    save(*ctx, forms);
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["residual"] = residual.has_value();
-    return y.view(shape);
+    return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &down = saved[1], &up = saved[2], &hidden = saved[3], &weight = saved[4];
+    const at::Tensor &x = saved[0], &down = saved[1], &up = saved[2], &hidden = saved[3];
+    const LinearForms forms = saved_forms(*ctx);
     const double scale = ctx->saved_data["scale"].toDouble();
     const at::Tensor grad = rows_of(grads[0]), grad_hidden = at::mm(grad, up) * scale;
     at::Tensor grad_x;
-    if (ctx->needs_input_grad(0)) grad_x = at::mm(grad, weight).addmm_(grad_hidden, down).view(x.sizes());
+    if (ctx->needs_input_grad(0)) grad_x = turned_product(grad, forms).addmm_(grad_hidden, down).view(x.sizes());
     return {grad_x, ctx->saved_data["residual"].toBool() ? grads[0] : at::Tensor(), at::mm(grad_hidden.t(), rows_of(x)), at::mm(grad.t(), hidden) * scale, {}, {}, {}};
   }
 };
@@ -124,10 +121,10 @@ at::Tensor LoraSite::with_rows(at::Tensor y, const at::Tensor& x, int64_t first,
   return y;
 }
 
-at::Tensor LoraSite::frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) const {
+at::Tensor LoraSite::frozen_linear(const at::Tensor& x, const LinearForms& forms, const at::Tensor& bias, const at::Tensor& residual) const {
   const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
   const LoraFactors& f = joined();
-  return FrozenLinear::apply(x, optional(residual), in_type_of(f.down.flatten(1), x), in_type_of(f.up, x), weight, optional(bias), f.scale);
+  return FrozenLinear::apply(x, optional(residual), in_type_of(f.down.flatten(1), x), in_type_of(f.up, x), forms, optional(bias), f.scale);
 }
 
 at::Tensor LoraSite::add_convolution(const at::Tensor& y, const at::Tensor& x, const ConvShape& shape) const {

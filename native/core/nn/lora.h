@@ -12,6 +12,7 @@
 #include "nn/low_rank.h"
 #include "nn/module.h"
 #include "nn/packed_weight.h"
+#include "nn/trained_linear.h"
 
 // Low-rank changes of layers (Hu et al. 2021, arXiv 2106.09685), applied while a network runs: W' = W + scale up down.
 // No layer is ever changed.
@@ -66,8 +67,8 @@ class LoraSite {
   bool terms(const at::Tensor& y, const at::Tensor& x, std::vector<LowRankTerm>& out) const;
   // The same for rows [first, first + count) of the layer, y [*, count], without writing to y: gradients may be recorded.
   at::Tensor with_rows(at::Tensor y, const at::Tensor& x, int64_t first, int64_t count) const;
-  // While gradients are recorded, for factors that are whole: of a frozen layer, in one step forwards and backwards. weight [out, in]; bias, residual may be undefined.
-  at::Tensor frozen_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& residual) const;
+  // While gradients are recorded, for factors that are whole: of a frozen layer, in one step forwards and backwards. bias, residual may be undefined.
+  at::Tensor frozen_linear(const at::Tensor& x, const LinearForms& forms, const at::Tensor& bias, const at::Tensor& residual) const;
   // The same for a convolution: x [B, in, H, W], y [B, out, H', W'].
   at::Tensor add_convolution(const at::Tensor& y, const at::Tensor& x, const ConvShape& shape) const;
 

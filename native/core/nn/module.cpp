@@ -18,17 +18,19 @@ struct Match {
   at::Tensor parameter, given;
 };
 
-// Pairs each parameter with the tensor of its name and shape, or lists all that does not fit.
+bool is_count(const at::Tensor& value) { return !value.is_floating_point(); }
+
+// Pairs each parameter and buffer with the tensor of its name and shape, or lists all that does not fit.
 std::vector<Match> match_parameters(const Module& module, const NamedTensors& tensors) {
   const std::unordered_map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
-  const NamedTensors wanted = module.named_parameters();
+  const NamedTensors wanted = module.named_state();
   std::vector<std::string> missing, unexpected, reshaped;
   std::vector<Match> matches;
   for (const auto& [name, value] : wanted) {
     const auto found = given.find(name);
-    if (found == given.end())
-      missing.push_back(name);
-    else if (found->second.sizes() != value.sizes())
+    if (found == given.end()) {
+      if (!is_count(value)) missing.push_back(name);
+    } else if (found->second.sizes() != value.sizes())
       reshaped.push_back(fmt::format("{} [{}] for [{}]", name, fmt::join(found->second.sizes(), ", "), fmt::join(value.sizes(), ", ")));
     else
       matches.push_back({name, value, found->second});
@@ -46,13 +48,28 @@ std::vector<Match> match_parameters(const Module& module, const NamedTensors& te
 
 NamedTensors Module::named_parameters() const {
   NamedTensors out;
-  collect("", out);
+  collect(Kind::parameters, "", out);
   return out;
 }
 
-void Module::collect(const std::string& prefix, NamedTensors& out) const {
-  for (const auto& [name, value] : parameters_) out.emplace_back(prefix + name, value);
-  for (const auto& [name, child] : children_) child->collect(prefix + name + ".", out);
+NamedTensors Module::named_buffers() const {
+  NamedTensors out;
+  collect(Kind::buffers, "", out);
+  return out;
+}
+
+NamedTensors Module::named_state() const {
+  NamedTensors out;
+  collect(Kind::both, "", out);
+  return out;
+}
+
+void Module::collect(Kind kind, const std::string& prefix, NamedTensors& out) const {
+  if (kind != Kind::buffers)
+    for (const auto& [name, value] : parameters_) out.emplace_back(prefix + name, value);
+  if (kind != Kind::parameters)
+    for (const auto& [name, value] : buffers_) out.emplace_back(prefix + name, value);
+  for (const auto& [name, child] : children_) child->collect(kind, prefix + name + ".", out);
 }
 
 std::vector<std::pair<std::string, const Module*>> Module::named_modules() const {
@@ -86,8 +103,15 @@ at::Tensor Module::add_parameter(std::string name, at::Tensor value) {
   return value;
 }
 
+at::Tensor Module::add_buffer(std::string name, at::Tensor value) {
+  buffers_.emplace_back(std::move(name), value);
+  return value;
+}
+
 void Module::prepare(const Placement& placement, const std::string& name) {
   for (auto& [own, value] : parameters_) place(value, placement, path(name, own));
+  for (auto& [own, value] : buffers_)
+    if (!is_count(value)) place(value, placement, path(name, own));
   for (auto& [child, module] : children_) module->prepare(placement, path(name, child));
 }
 
@@ -108,7 +132,7 @@ void load_parameters(const Module& module, const NamedTensors& tensors) {
 
 void adopt_parameters(const Module& module, const NamedTensors& tensors) {
   for (auto& [name, parameter, given] : match_parameters(module, tensors)) {
-    if (!at::isFloatingType(given.scalar_type())) fail(ErrorCode::dtype, "Expected floating point numbers in {}, received {}", name, c10::toString(given.scalar_type()));
+    if (at::isFloatingType(given.scalar_type()) == is_count(parameter)) fail(ErrorCode::dtype, "Expected {} in {}, received {}", is_count(parameter) ? "whole numbers" : "floating point numbers", name, c10::toString(given.scalar_type()));
     parameter.requires_grad_(false);
     parameter.set_data(given.detach());
   }

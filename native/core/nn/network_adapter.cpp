@@ -40,7 +40,7 @@ int64_t NetworkAdapter::parameter_count() const {
   return count;
 }
 
-NamedTensors merged_parameters(const Module& network, const NetworkAdapter& adapter) {
+NamedTensors merged_state(const Module& network, const NetworkAdapter& adapter) {
   const c10::NoGradGuard no_grad;
   std::map<const Module*, std::vector<LoraFactors>> changes;
   std::map<std::string, const Module*> layers;
@@ -48,13 +48,13 @@ NamedTensors merged_parameters(const Module& network, const NetworkAdapter& adap
     layers.emplace(layer.name + ".weight", layer.layer);
     if (const auto found = adapter.factors().find(layer.name); found != adapter.factors().end()) changes[layer.layer].push_back(found->second);
   }
-  NamedTensors parameters = network.named_parameters();
-  for (auto& [name, value] : parameters) {
+  NamedTensors state = network.named_state();
+  for (auto& [name, value] : state) {
     const auto layer = layers.find(name);
     const auto change = layer == layers.end() ? changes.end() : changes.find(layer->second);
     value = change == changes.end() ? value.detach() : MergedWeight(change->second, {}, name).of(value.detach());
   }
-  return parameters;
+  return state;
 }
 
 }  // namespace seedbed::nn

@@ -26,7 +26,7 @@ class NetworkAdapter {
   ActiveLoras active_;
 };
 
-// A network's parameters with an adapter in them.
-NamedTensors merged_parameters(const Module& network, const NetworkAdapter& adapter);
+// A network's parameters and buffers with an adapter in them.
+NamedTensors merged_state(const Module& network, const NetworkAdapter& adapter);
 
 }  // namespace seedbed::nn

@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
-#include <array>
+#include <cmath>
 
+#include "nn/attention.h"
+#include "nn/drop_path.h"
 #include "nn/init.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -33,33 +35,6 @@ const VitConfig& checked(const VitConfig& c) {
   return c;
 }
 
-// Leaves out whole residual branches, one draw per sample, and scales the rest (Huang et al. 2016).
-at::Tensor drop_path(const at::Tensor& branch, double probability, const Forward& forward) {
-  if (!forward.training || probability == 0) return branch;
-  const at::Tensor kept = at::empty({branch.size(0), 1, 1}, branch.options()).bernoulli_(1 - probability, *forward.generator);
-  return branch * kept.div_(1 - probability);
-}
-
-struct NamedConfig {
-  std::string_view name;
-  VitConfig config;
-};
-
-constexpr VitConfig sized(int64_t image, int64_t patch, int64_t width, int64_t depth, int64_t heads) {
-  return {.image_size = image, .patch_size = patch, .width = width, .depth = depth, .heads = heads};
-}
-
-constexpr std::array<NamedConfig, 8> kConfigs{{
-    {"vit_base_patch16_224", sized(224, 16, 768, 12, 12)},
-    {"vit_small_patch16_224", sized(224, 16, 384, 12, 6)},
-    {"vit_tiny_patch16_224", sized(224, 16, 192, 12, 3)},
-    {"vit_tiny_patch8_64", sized(64, 8, 192, 12, 3)},
-    {"vit_mini_patch8_64", sized(64, 8, 192, 6, 3)},
-    {"vit_mini_patch4_32", sized(32, 4, 192, 6, 3)},
-    {"vit_nano_patch4_32", sized(32, 4, 128, 6, 2)},
-    {"vit_micro_patch4_32", sized(32, 4, 96, 4, 3)},
-}};
-
 }  // namespace
 
 PatchEmbed::Projection::Projection(const VitConfig& c)
@@ -80,18 +55,16 @@ Attention::Attention(int64_t width, int64_t heads) : heads_(heads), qkv_(width),
 }
 
 at::Tensor Attention::operator()(const at::Tensor& x, int64_t queries) const {
-  const int64_t B = x.size(0), L = x.size(1), D = x.size(2), d = D / heads_;
-  at::Tensor q, k, v;  // [B, heads, L or queries, d]
-  if (queries == L) {
-    const auto qkv = qkv_(x).reshape({B, L, 3, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
-    std::tie(q, k, v) = std::tuple(qkv[0], qkv[1], qkv[2]);
+  const int64_t D = x.size(2), d = D / heads_;
+  const auto split = [&](const at::Tensor& rows, int64_t parts) { return rows.unflatten(-1, {parts, heads_, d}).unbind(2); };  // each [B, L or queries, heads, d]
+  std::vector<at::Tensor> qkv;
+  if (queries == x.size(1)) {
+    qkv = split(qkv_(x), 3);
   } else {
-    q = qkv_.rows(x.slice(1, 0, queries), 0, D).reshape({B, queries, heads_, d}).transpose(1, 2);
-    const auto kv = qkv_.rows(x, D, 2 * D).reshape({B, L, 2, heads_, d}).permute({2, 0, 3, 1, 4}).unbind(0);
-    std::tie(k, v) = std::tuple(kv[0], kv[1]);
+    qkv = split(qkv_.rows(x.slice(1, 0, queries), 0, D), 1);
+    for (const at::Tensor& part : split(qkv_.rows(x, D, 2 * D), 2)) qkv.push_back(part);
   }
-  const at::Tensor mixed = at::scaled_dot_product_attention(q, k, v);  // [B, heads, queries, d]
-  return proj_(mixed.transpose(1, 2).reshape({B, queries, D}));
+  return proj_(attention(qkv[0], qkv[1], qkv[2], 1 / std::sqrt(static_cast<double>(d))).flatten(2));
 }
 
 Mlp::Mlp(int64_t width, int64_t hidden) : fc1_(width, hidden), fc2_(hidden, width) {
@@ -123,12 +96,22 @@ VisionTransformer::VisionTransformer(const VitConfig& config)
       head_(config.width, config.classes) {
   add_child("patch_embed", patch_embed_);
   for (int64_t i = 0; i < config.depth; ++i) {
-    const double share = config.depth > 1 ? static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
-    blocks_.push_back(std::make_unique<Block>(config, config.drop_path * share));
+    blocks_.push_back(std::make_unique<Block>(config, drop_path_of_block(config.drop_path, i, config.depth)));
     add_child(fmt::format("blocks.{}", i), *blocks_.back());
   }
   add_child("norm", norm_);
   add_child("head", head_);
+}
+
+std::vector<std::string> VisionTransformer::stages() const {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < config_.depth; ++i) names.push_back(fmt::format("blocks.{}", i));
+  return names;
+}
+
+std::string VisionTransformer::identity() const {
+  const VitConfig& c = config_;
+  return fmt::format("{} {} {} {} {} {} {} {} {}", c.image_size, c.patch_size, c.channels, c.width, c.depth, c.heads, c.mlp_ratio, c.classes, c.drop_path);
 }
 
 void VisionTransformer::initialise(at::Generator& generator) {
@@ -149,22 +132,10 @@ at::Tensor VisionTransformer::forward_features(const at::Tensor& pixels, const F
   at::Tensor x = patch_embed_(pixels);                                                                  // [B, L - 1, D]
   x = at::cat({cls_token_.expand({x.size(0), 1, config_.width}).to(x.scalar_type()), x}, 1) + pos_embed_;  // [B, L, D]
   // Only the class token is read at the end, so the last block computes no other.
-  for (const auto& block : blocks_) x = (*block)(x, block == blocks_.back() ? 1 : x.size(1), forward);
+  for (int64_t i = 0; i < config_.depth; ++i) x = (*blocks_[i])(x, i == config_.depth - 1 ? 1 : x.size(1), forward.of_stage(i));
   return norm_(x.select(1, 0));  // [B, D]
 }
 
 at::Tensor VisionTransformer::operator()(const at::Tensor& pixels, const Forward& forward) const { return head_(forward_features(pixels, forward)); }
-
-VitConfig vit_config(std::string_view name) {
-  for (const NamedConfig& row : kConfigs)
-    if (row.name == name) return row.config;
-  fail(ErrorCode::invalid_argument, "Expected model to be one of {}, received '{}'", fmt::join(vit_names(), ", "), name);
-}
-
-std::vector<std::string> vit_names() {
-  std::vector<std::string> names;
-  for (const NamedConfig& row : kConfigs) names.emplace_back(row.name);
-  return names;
-}
 
 }  // namespace seedbed::nn

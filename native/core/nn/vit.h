@@ -1,8 +1,10 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "nn/classifier_network.h"
 #include "nn/linear.h"
 
 namespace seedbed::nn {
@@ -82,17 +84,19 @@ class Block : public Module {
 
 // Vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929) with the structure and parameter names of timm's
 // `VisionTransformer`: class token, learnt positions, pre-norm blocks, LayerNorm eps 1e-6, exact GELU.
-class VisionTransformer : public Module {
+class VisionTransformer : public ClassifierNetwork {
  public:
   explicit VisionTransformer(const VitConfig& config);
 
-  const VitConfig& config() const { return config_; }
+  int64_t image_size() const override { return config_.image_size; }
+  int64_t classes() const override { return config_.classes; }
+  std::string_view head() const override { return "head"; }
+  std::vector<std::string> stages() const override;  // the blocks
+  std::string identity() const override;
+  void initialise(at::Generator& generator) override;
 
-  // timm's default initialisation.
-  void initialise(at::Generator& generator);
-
-  at::Tensor operator()(const at::Tensor& pixels, const Forward& forward = {}) const;           // [B, C, H, W] -> [B, K]
-  at::Tensor forward_features(const at::Tensor& pixels, const Forward& forward = {}) const;     // -> [B, D], class token
+  at::Tensor operator()(const at::Tensor& pixels, const Forward& forward = {}) const override;        // [B, C, H, W] -> [B, K]
+  at::Tensor forward_features(const at::Tensor& pixels, const Forward& forward = {}) const override;  // -> [B, D], class token
 
  private:
   VitConfig config_;
@@ -103,10 +107,5 @@ class VisionTransformer : public Module {
   LayerNorm norm_;
   Linear head_;
 };
-
-// Configurations by name: timm's `vit_tiny_patch16_224` and the like, and smaller ones for small pictures.
-// Throws ERR_INVALID_ARGUMENT that lists the known names.
-VitConfig vit_config(std::string_view name);
-std::vector<std::string> vit_names();
 
 }  // namespace seedbed::nn

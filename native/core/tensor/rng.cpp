@@ -5,17 +5,11 @@
 #include <cmath>
 #include <numbers>
 
+#include "tensor/splitmix.h"
+
 namespace seedbed {
 
 namespace {
-
-constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ULL;
-
-uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
 
 uint64_t hash_text(std::string_view text) {  // FNV-1a
   uint64_t h = 0xCBF29CE484222325ULL;

@@ -11,10 +11,10 @@ constexpr int64_t kBatch = 64;
 
 }  // namespace
 
-at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
+at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
                           const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
-  const auto count = static_cast<int64_t>(images.size()), size = model.config().image_size;
-  at::Tensor logits = at::empty({count, model.config().classes});
+  const auto count = static_cast<int64_t>(images.size()), size = model.image_size();
+  at::Tensor logits = at::empty({count, model.classes()});
   pool.run((count + kBatch - 1) / kBatch, [&](int64_t batch, int) {
     if (on_batch) on_batch();
     const c10::NoGradGuard no_grad;
@@ -28,7 +28,7 @@ at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<
   return logits;
 }
 
-Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
+Evaluation evaluate(const nn::ClassifierNetwork& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
   check_labelled_images(data, "evaluation data");
   const at::Tensor logits = predict_logits(model, data.images, view, pool, on_batch, loras);
   const at::Tensor labels = at::tensor(data.labels, at::kLong);

@@ -3,8 +3,8 @@
 #include <functional>
 
 #include "image/augment.h"
+#include "nn/classifier_network.h"
 #include "nn/lora.h"
-#include "nn/vit.h"
 #include "parallel/worker_pool.h"
 #include "train/labelled_images.h"
 
@@ -18,7 +18,7 @@ struct View {
 
 // Class scores (before the softmax) [N, K], float32. Batches of 64 are spread over the pool; a picture's scores do not
 // depend on the number of threads. `on_batch` is called before each batch, on any thread, and may throw `Cancelled`.
-at::Tensor predict_logits(const nn::VisionTransformer& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
+at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
                           const std::function<void()>& on_batch = {}, const nn::ActiveLoras* loras = nullptr);
 
 struct Evaluation {
@@ -27,7 +27,7 @@ struct Evaluation {
   std::vector<int64_t> predictions;  // [N]
 };
 
-Evaluation evaluate(const nn::VisionTransformer& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch = {},
+Evaluation evaluate(const nn::ClassifierNetwork& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch = {},
                     const nn::ActiveLoras* loras = nullptr);
 
 }  // namespace seedbed::train

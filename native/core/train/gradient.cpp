@@ -1,48 +1,26 @@
 #include "train/gradient.h"
 
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
+
+#include "train/freeze.h"
 
 namespace seedbed::train {
 
-namespace {
-
-// bfloat16 autocast for the current thread.
-class Autocast {
- public:
-  explicit Autocast(bool enabled) : before_(at::autocast::is_autocast_enabled(at::kCPU)) {
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::increment_nesting();
-  }
-  ~Autocast() {
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, before_);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool before_;
-};
-
-}  // namespace
-
-BatchGradient batch_gradient(const nn::VisionTransformer& model, const std::vector<at::Tensor>& parameters, const LabelledBatch& batch, const Mix& mix, const TrainOptions& options, int64_t step,
-                             WorkerPool& pool, const nn::ActiveLoras* loras) {
-  const int64_t B = batch.pixels.size(0);
-  return sharded_gradient(parameters, Shards::of_size(B, options.shard_size), pool, [&](const Shard& shard) {
+ClassifierGradient batch_gradient(const nn::ClassifierNetwork& model, const std::vector<at::Tensor>& parameters, const LabelledBatch& batch, const Mix& mix, const TrainOptions& options, int64_t step,
+                                  WorkerPool& pool, const nn::ActiveLoras* loras) {
+  const Shards shards = Shards::of_size(batch.pixels.size(0), options.shard_size);
+  const int64_t frozen_stages = frozen_stage_count(model, options.freeze);
+  std::vector<nn::BatchStatistics> statistics(shards.count);
+  BatchGradient gradient = sharded_gradient(parameters, shards, pool, [&](const Shard& shard) {
     const nn::LoraScope scope(loras);
     at::Generator generator = make_generator(derive_seed(options.seed, "forward", {static_cast<uint64_t>(step), static_cast<uint64_t>(shard.index)}));
     const at::Tensor x = mix_rows(batch.pixels, mix, shard.begin, shard.end);
-    const at::Tensor targets = mix_targets(batch.labels, mix, options.label_smoothing, model.config().classes, shard.begin, shard.end);
-    at::Tensor logits;
-    {
-      const Autocast autocast(options.updates.precision == nn::Precision::bfloat16);
-      logits = model(x, {.training = true, .generator = &generator});
-    }
+    const at::Tensor targets = mix_targets(batch.labels, mix, options.label_smoothing, model.classes(), shard.begin, shard.end);
+    const nn::PrecisionScope precision(options.updates.precision);
+    const at::Tensor logits = model(x, {.training = true, .generator = &generator, .statistics = &statistics[shard.index], .frozen_stages = frozen_stages});
     return weighted_cross_entropy(batch, targets, logits, shard.begin, shard.end);
   });
+  return {std::move(gradient), std::move(statistics)};
 }
 
 }  // namespace seedbed::train

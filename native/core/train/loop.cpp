@@ -21,7 +21,7 @@ void check_options(const TrainOptions& o) {
 
 class Run {
  public:
-  Run(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
+  Run(nn::ClassifierNetwork& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
       const TrainCallbacks& callbacks)
       : model_(model),
         data_(data),
@@ -32,7 +32,7 @@ class Run {
         callbacks_(callbacks),
         adapter_(make_adapter()),
         trained_(make_trained()),
-        trainer_(trained_, options.updates, [this] { return make_identity(); }, pool),
+        trainer_(trained_, options.updates, [this] { return make_identity(); }, pool, model.named_buffers()),
         batches_(data, synthetic, batch_options()) {}
 
   ~Run() {
@@ -47,12 +47,15 @@ class Run {
       if (callbacks_.on_step) callbacks_.on_step(report);
       if (evaluated_ && callbacks_.on_evaluation) callbacks_.on_evaluation(result().evaluations.back());
     };
-    TrainResult trained = trainer_.run([this](int64_t step) { return one_gradient(step); }, callbacks, [this] { evaluate_when_due(); });
+    TrainResult trained = trainer_.run([this](int64_t step) { return one_gradient(step); }, callbacks, [this] {
+      nn::BatchStatistics::update_running(statistics_);
+      evaluate_when_due();
+    });
     if (options_.keep == Keep::best && trained.best) {
       const c10::NoGradGuard no_grad;
       const NamedTensors& best = trainer_.progress().best_weights;
       const std::map<std::string, at::Tensor> by_name(best.begin(), best.end());
-      for (const auto& [name, value] : trained_) at::Tensor(value).copy_(by_name.at(name));
+      for (const auto& [name, value] : trainer_.state()) at::Tensor(value).copy_(by_name.at(name));
     }
     return {std::move(trained), adapter_ == nullptr ? std::map<std::string, nn::LoraFactors>{} : adapter_->factors()};
   }
@@ -66,17 +69,16 @@ class Run {
   }
 
   BatchOptions batch_options() const {
-    return {.batch_size = options_.batch_size, .augment = options_.augment, .normalisation = options_.view.normalisation, .image_size = model_.config().image_size, .real_weight = options_.real_weight, .seed = options_.seed};
+    return {.batch_size = options_.batch_size, .augment = options_.augment, .normalisation = options_.view.normalisation, .image_size = model_.image_size(), .real_weight = options_.real_weight, .seed = options_.seed};
   }
 
-  // What is trained: all weights, or the factors and the head. The others are frozen while this lives.
+  // What is trained: all weights, those that are not frozen, or the factors and the head. The others take no gradient while this lives.
   NamedTensors make_trained() const {
-    NamedTensors all = model_.named_parameters();
-    if (adapter_ == nullptr) return all;
-    NamedTensors trained = adapter_->parameters();
-    for (const auto& [name, value] : all) {
-      if (name.starts_with("head.")) trained.emplace_back(name, value);
-      else value.requires_grad_(false);
+    NamedTensors trained = adapter_ == nullptr ? NamedTensors{} : adapter_->parameters();
+    const std::set<std::string> frozen = frozen_parameters(model_, adapter_ == nullptr ? options_.freeze : Freeze{.backbone = true});
+    for (const auto& [name, value] : model_.named_parameters()) {
+      if (frozen.contains(name)) value.requires_grad_(false);
+      else trained.emplace_back(name, value);
     }
     return trained;
   }
@@ -86,7 +88,9 @@ class Run {
   TrainResult& result() { return trainer_.progress().result; }
 
   BatchGradient one_gradient(int64_t step) {
-    return batch_gradient(model_, trainer_.parameters(), batches_.draw(step, pool_), draw_step_mix(step), options_, step, pool_, active());
+    ClassifierGradient computed = batch_gradient(model_, trainer_.parameters(), batches_.draw(step, pool_), draw_step_mix(step), options_, step, pool_, active());
+    statistics_ = std::move(computed.statistics);
+    return std::move(computed.gradient);
   }
 
   void evaluate_when_due() {
@@ -100,13 +104,13 @@ class Run {
     if (options_.keep != Keep::best) return;
     NamedTensors& best = trainer_.progress().best_weights;
     best.clear();
-    for (const auto& [name, value] : trained_) best.emplace_back(name, value.detach().clone());
+    for (const auto& [name, value] : trainer_.state()) best.emplace_back(name, value.detach().clone());
   }
 
   Mix draw_step_mix(int64_t step) const {
     if (!options_.mixup) return {};
     Rng rng(derive_seed(options_.seed, "mixup", {static_cast<uint64_t>(step)}));
-    return draw_mix(*options_.mixup, model_.config().image_size, rng);
+    return draw_mix(*options_.mixup, model_.image_size(), rng);
   }
 
   // What must be equal for a checkpoint to be continued. The number of threads is not part of it.
@@ -114,19 +118,18 @@ class Run {
     const auto& o = options_;
     const UpdateOptions& u = o.updates;
     const auto& a = o.augment;
-    const nn::VitConfig& c = model_.config();
     const image::RandAugmentOptions r = a.rand_augment.value_or(image::RandAugmentOptions{.ops = 0});
     const image::RandomErasingOptions e = a.random_erasing.value_or(image::RandomErasingOptions{.probability = 0});
     const MixupOptions m = o.mixup.value_or(MixupOptions{.probability = 0});
     return fmt::format(
         "steps {} batch {} shard {} | optimizer {} {} {} {} {} {} | lr {} {} {} {} | smoothing {} clip {} precision {} seed {} evaluate {} keep {} | mix {} {} {} {} | crop {} {} {} {} "
-        "flip {} {} colourise {} | ra {} {} {} {} {} | re {} {} {} {} | view {} {} {} | model {} {} {} {} {} {} {} {} {} | data {:x} {:x}",
+        "flip {} {} colourise {} | ra {} {} {} {} {} | re {} {} {} {} | view {} {} {} | model {} | data {:x} {:x}",
         u.steps, o.batch_size, o.shard_size, static_cast<int>(u.optimizer.kind), u.optimizer.weight_decay, u.optimizer.beta1, u.optimizer.beta2, u.optimizer.eps,
         u.optimizer.momentum, u.schedule.base, u.schedule.warmup, u.schedule.min, u.schedule.warmup_steps, o.label_smoothing, u.clip_norm,
         static_cast<int>(o.updates.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
         a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
-        e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], c.image_size, c.patch_size, c.channels, c.width, c.depth, c.heads,
-        c.mlp_ratio, c.classes, c.drop_path, fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity() + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, fingerprint(*synthetic_)));
+        e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], model_.identity(),
+        fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity() + freeze_identity(model_, o.freeze) + (u.optimizer.nesterov ? "" : " | plain momentum") + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, fingerprint(*synthetic_)));
   }
 
   // The weights below an adapter are not in the checkpoint.
@@ -136,7 +139,7 @@ class Run {
     return fmt::format(" | adapter {} {} {} {} {:x}", draw.rank, draw.alpha, static_cast<int>(draw.init), fmt::join(targets, ","), backbone_fingerprint(model_));
   }
 
-  nn::VisionTransformer& model_;
+  nn::ClassifierNetwork& model_;
   const LabelledImages& data_;
   const LabelledImages* const synthetic_;
   const LabelledImages* const validation_;
@@ -147,24 +150,26 @@ class Run {
   NamedTensors trained_;
   Trainer trainer_;
   BatchSource batches_;
+  std::vector<nn::BatchStatistics> statistics_;  // of the last step's shards
   bool evaluated_ = false;  // at the last step
 };
 
 }  // namespace
 
-uint64_t backbone_fingerprint(const nn::VisionTransformer& model) {
+uint64_t backbone_fingerprint(const nn::ClassifierNetwork& model) {
   uint64_t digest = 0;
-  for (const auto& [name, value] : model.named_parameters())
-    if (!name.starts_with("head.")) digest = derive_seed(digest, std::string_view(static_cast<const char*>(value.const_data_ptr()), value.nbytes()));
+  for (const auto& [name, value] : model.named_state())
+    if (!model.is_head(name)) digest = derive_seed(digest, std::string_view(static_cast<const char*>(value.const_data_ptr()), value.nbytes()));
   return digest;
 }
 
-ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
+ClassifierTraining train_classifier(nn::ClassifierNetwork& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
                                     WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_options(options);
   expect(synthetic == nullptr || !options.mixup, "Expected no mixup with synthetic data: it would mix real with synthetic pictures");
   if (validation != nullptr) check_labelled_images(*validation, "validation data");
-  expect(data.classes == model.config().classes, "Expected training data with the model's {} classes, received {}", model.config().classes, data.classes);
+  expect(!options.adapter || (!options.freeze.backbone && options.freeze.stages == 0), "Expected either an adapter or freeze, received both");
+  expect(data.classes == model.classes(), "Expected training data with the model's {} classes, received {}", model.classes(), data.classes);
   return Run(model, data, synthetic, validation, options, pool, callbacks).train();
 }
 

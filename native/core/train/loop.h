@@ -4,6 +4,7 @@
 
 #include "nn/network_adapter.h"
 #include "train/evaluate.h"
+#include "train/freeze.h"
 #include "train/lora_factors.h"
 #include "train/mixup.h"
 #include "train/trainer.h"
@@ -31,6 +32,7 @@ struct TrainOptions {
   int64_t evaluate_every = 0;  // steps; 0: only at the end
   Keep keep = Keep::last;      // best: the weights with the highest validation accuracy
   std::optional<ClassifierAdapter> adapter{};
+  Freeze freeze{};  // not with an adapter, which freezes all but the head
   double real_weight = 0.8;  // see BatchOptions
 };
 
@@ -39,16 +41,17 @@ struct ClassifierTraining {
   std::map<std::string, nn::LoraFactors> factors;  // of the adapter
 };
 
-// Of all weights but the head's: what an adapter was trained on.
-uint64_t backbone_fingerprint(const nn::VisionTransformer& model);
+// Of all weights and running statistics but the head's: what an adapter was trained on.
+uint64_t backbone_fingerprint(const nn::ClassifierNetwork& model);
 
 // Trains `model` in place, with an adapter its head alone, on soft targets by cross-entropy. Each batch is cut into shards of fixed size; threads compute
 // the shards' gradients, which are added in order: the result is the same for any number of threads. Every draw is a
-// function of the seed and the place in the run, so a run resumed from a checkpoint equals an unbroken one bit for bit.
+// function of the seed and the place in the run, so a run resumed from a checkpoint equals an unbroken one bit for bit. Batch norms take the
+// statistics of a shard; running averages move once a step, after the update, by the mean of all shards.
 // A loss or gradient that is not finite throws ERR_NOT_FINITE before it touches the weights.
 // On `Cancelled`, and every `checkpoint_every` steps, the state is written to `checkpoint`.
 // `synthetic` (may be null): see BatchSource.
-ClassifierTraining train_classifier(nn::VisionTransformer& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
+ClassifierTraining train_classifier(nn::ClassifierNetwork& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
                                     WorkerPool& pool, const TrainCallbacks& callbacks = {});
 
 }  // namespace seedbed::train

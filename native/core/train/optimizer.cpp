@@ -41,7 +41,7 @@ void Optimizer::update(size_t i, const at::Tensor& given, double lr) {
       break;
     }
     case OptimizerKind::sgd:
-      at::_fused_sgd_({value}, {gradient}, {first_[i]}, decay, options_.momentum, lr, 0, true, false, steps_ == 1);
+      at::_fused_sgd_({value}, {gradient}, {first_[i]}, decay, options_.momentum, lr, /*dampening=*/0, options_.nesterov, /*maximize=*/false, steps_ == 1);
       break;
   }
   value.unsafeGetTensorImpl()->bump_version();  // which the fused kernels leave out; packed forms of the weight go by it

@@ -20,11 +20,12 @@ struct OptimizerOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double momentum = 0.9;       // SGD, Nesterov
+  double momentum = 0.9;       // SGD
+  bool nesterov = true;        // SGD: the gradient is taken ahead, after the momentum's move
   std::vector<std::pair<std::string, double>> lr_factors{};  // of parameters by how their names begin; 1 for all others
 };
 
-// AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum over named parameters, equal to torch.optim's.
+// AdamW (Loshchilov & Hutter 2019) or SGD with (Nesterov) momentum over named parameters, equal to torch.optim's.
 class Optimizer {
  public:
   Optimizer(NamedTensors parameters, const OptimizerOptions& options);

@@ -33,15 +33,16 @@ void check_update_options(const UpdateOptions& o) {
   expect(!o.resume || !o.checkpoint.empty(), "Expected a checkpoint file to resume from, received none");
 }
 
-Trainer::Trainer(NamedTensors parameters, const UpdateOptions& options, const std::function<std::string()>& identity, WorkerPool& pool)
-    : parameters_(std::move(parameters)), options_(options), pool_(pool), optimizer_(parameters_, options.optimizer) {
+Trainer::Trainer(NamedTensors parameters, const UpdateOptions& options, const std::function<std::string()>& identity, WorkerPool& pool, const NamedTensors& buffers)
+    : parameters_(std::move(parameters)), state_(parameters_), options_(options), pool_(pool), optimizer_(parameters_, options.optimizer) {
   check_update_options(options);
   options_.schedule.total_steps = options.steps;
+  state_.insert(state_.end(), buffers.begin(), buffers.end());
   for (const auto& [name, value] : parameters_) tensors_.push_back(value);
   if (options.average_decay > 0)
     for (const auto& [name, value] : parameters_) progress_.averages.emplace_back(name, value.detach().clone());
   if (!options.checkpoint.empty()) identity_ = identity();
-  if (options.resume && std::filesystem::exists(options.checkpoint)) progress_ = read_checkpoint(options.checkpoint, identity_, parameters_, optimizer_);
+  if (options.resume && std::filesystem::exists(options.checkpoint)) progress_ = read_checkpoint(options.checkpoint, identity_, state_, optimizer_);
 }
 
 TrainResult Trainer::run(const std::function<BatchGradient(int64_t)>& gradient, const TrainCallbacks& callbacks, const std::function<void()>& after_update) {
@@ -100,7 +101,7 @@ void Trainer::average() {
 }
 
 void Trainer::save() {
-  if (!options_.checkpoint.empty()) write_checkpoint(options_.checkpoint, identity_, parameters_, optimizer_, progress_);
+  if (!options_.checkpoint.empty()) write_checkpoint(options_.checkpoint, identity_, state_, optimizer_, progress_);
 }
 
 }  // namespace seedbed::train

@@ -66,14 +66,16 @@ struct TrainCallbacks {
 // every `checkpoint_every` steps, the state is written to `checkpoint`.
 class Trainer {
  public:
-  // `identity`: what must be equal for a checkpoint to be continued; asked for only where there is one.
-  Trainer(NamedTensors parameters, const UpdateOptions& options, const std::function<std::string()>& identity, WorkerPool& pool);
+  // `identity`: what must be equal for a checkpoint to be continued; asked for only where there is one. `buffers`: what the run itself changes
+  // beside the parameters, by the time that `after_update` returns; checkpoints hold it.
+  Trainer(NamedTensors parameters, const UpdateOptions& options, const std::function<std::string()>& identity, WorkerPool& pool, const NamedTensors& buffers = {});
 
   // Steps until all are done, after those of the checkpoint. `after_update` comes before the checkpoint and the callbacks, so that a checkpoint
   // holds all up to its step. Throws ERR_NOT_FINITE, before a bad update.
   TrainResult run(const std::function<BatchGradient(int64_t step)>& gradient, const TrainCallbacks& callbacks, const std::function<void()>& after_update = {});
 
   const std::vector<at::Tensor>& parameters() const { return tensors_; }
+  const NamedTensors& state() const { return state_; }  // parameters and buffers
   Progress& progress() { return progress_; }
 
   // What a run keeps, to be used in a network of the same layout: the averages where there are any, else the parameters themselves.
@@ -89,6 +91,7 @@ class Trainer {
   void save();
 
   NamedTensors parameters_;
+  NamedTensors state_;               // parameters and buffers
   std::vector<at::Tensor> tensors_;  // of the parameters
   UpdateOptions options_;
   WorkerPool& pool_;
