@@ -1,6 +1,6 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|names|unet] [--threads N] [--precision float32|bfloat16] [--words-steps N] [--names-steps N] [--unet-steps N] [--start FOLDER]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|unet] [--threads N] [--precision float32|bfloat16] [--words-steps N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
 // says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier result (FOLDER/unet/unet), to go on from
@@ -14,7 +14,7 @@ import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.j
 import { preview } from './seedling/preview.mjs';
 import { firstPictures, isPlain, readSet, selection } from './seedling/sets.mjs';
 
-const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, precision: { type: 'string', default: 'float32' }, 'words-steps': { type: 'string', default: '450' }, 'names-steps': { type: 'string', default: '600' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, precision: { type: 'string', default: 'float32' }, 'words-steps': { type: 'string', default: '450' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
@@ -24,7 +24,6 @@ const PREVIEW_EVERY = 2000;
 const CHECKED = 128; // pictures
 const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, precision: values.precision, evaluateEvery: 100, checkpointEvery: 50 };
 const OTHERS_EVERY = 35;
-const PHOTOS_EVERY = 10;
 const PLAIN_REPEATS = 60; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 
 const tell = (fields) => {
@@ -53,15 +52,6 @@ const STAGES = {
     const others = placesOf(all.entries, (_, i) => i % OTHERS_EVERY === 0);
     const { pictures, entries } = selection(all, [...plain, ...plain, ...others]);
     return trainClip(pictures, captionsOf(entries), { ...common('words'), ...TOWERS, start: join(values.work, 'clip'), steps: Number(values['words-steps']), groups: sameCaption(entries), validation: unseenStyle() });
-  },
-  // The dual encoder that is shipped beside the UNet: a thing's name wherever it stands, however large, tilted, on whatever ground.
-  names: () => {
-    const all = readSet(values.corpus, 'train');
-    const nameOf = ({ style, concept }) => `${style}/${concept}`;
-    const plain = new Map(all.entries.filter(isPlainDrawing).map((entry) => [nameOf(entry), entry.captions]));
-    const chosen = (entry, i) => (isDrawing(entry) ? (entry.count ?? 1) === 1 && plain.has(nameOf(entry)) : i % PHOTOS_EVERY === 0);
-    const { pictures, entries } = selection(all, placesOf(all.entries, chosen));
-    return trainClip(pictures, entries.map((entry) => plain.get(nameOf(entry)) ?? entry.captions), { ...common('names'), ...TOWERS, start: join(values.work, 'words'), steps: Number(values['names-steps']), groups: numbered(entries.map((entry) => (isDrawing(entry) ? nameOf(entry) : entry.captions[0]))), validation: unseenStyle() });
   },
   unet: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
