@@ -1,7 +1,7 @@
 // Measures the seedling and writes docs/seedling.md with its pictures.
 //
 //   node scripts/evaluate-seedling.mjs --model FOLDER|seedling|real --corpus FOLDER/corpus [--judge FILE] [--clip FOLDER] [--quick] [--out docs/seedling.md]
-//     [--work FOLDER] [--log FILE] [--steps 25] [--guidance 3] [--sampler ddim] [--dtype auto] [--threads N]
+//     [--work FOLDER] [--log FILE] [--steps 25] [--guidance 2] [--sampler ddim] [--dtype auto] [--threads N]
 //
 // `real` puts real pictures in place of generated ones: every figure must then be near its best. What was drawn and seen is kept in the work folder
 // (default: `evaluation` beside the corpus), so a run that was stopped goes on. Without --judge gradients and colours stand in for the network. --log: that of the training,
@@ -26,7 +26,7 @@ import { randomOf, shuffle } from './seedling/random.mjs';
 const { values } = parseArgs({
   options: {
     model: { type: 'string' }, corpus: { type: 'string' }, judge: { type: 'string' }, clip: { type: 'string' }, quick: { type: 'boolean', default: false }, out: { type: 'string', default: 'docs/seedling.md' },
-    work: { type: 'string' }, log: { type: 'string' }, steps: { type: 'string', default: '25' }, guidance: { type: 'string', default: '3' }, sampler: { type: 'string', default: 'ddim' }, dtype: { type: 'string', default: 'auto' }, threads: { type: 'string' },
+    work: { type: 'string' }, log: { type: 'string' }, steps: { type: 'string', default: '25' }, guidance: { type: 'string', default: '2' }, sampler: { type: 'string', default: 'ddim' }, dtype: { type: 'string', default: 'auto' }, threads: { type: 'string' },
   },
 });
 if (values.model === undefined || values.corpus === undefined) throw new Error('Expected --model FOLDER and --corpus FOLDER');

@@ -13,7 +13,7 @@ import { exportDiffusion, loadDiffusion, readSafetensors, writeSafetensors } fro
 import { PIXELS } from './seedling/variations.mjs';
 
 /** What `seedbed generate` takes unless told otherwise. */
-const DEFAULTS = { steps: 25, guidanceScale: 3 };
+const DEFAULTS = { steps: 25, guidanceScale: 2 }; // scripts/seedling/choose-sampler.mjs
 
 const { values } = parseArgs({ options: { work: { type: 'string' }, out: { type: 'string', default: 'models/seedling' } } });
 if (values.work === undefined) throw new Error('Expected --work FOLDER');
