@@ -39,6 +39,7 @@ const CASES = [
   { title: 'autoencoder, 32 x 32 squares', peer: ['autoencoder', 32], steps: 8, job: (common) => trainAutoencoder(pictures, { ...common, crop: 32, wholeSteps: 0, shardSize: 32 }) },
   { title: 'autoencoder, whole pictures', peer: ['autoencoder', 64], steps: 3, job: (common) => trainAutoencoder(pictures, { ...common, shardSize: 32 }) },
   { title: 'UNet of 11 M parameters', peer: ['unet', 16], steps: 4, job: (common) => trainDiffusion(pictures, captions, { ...common, vae, clip, shardSize: 32 }) },
+  { title: 'UNet of 11 M parameters, seedbed in bfloat16 too', peer: ['unet', 16], steps: 4, job: (common) => trainDiffusion(pictures, captions, { ...common, vae, clip, shardSize: 32, precision: 'bfloat16' }) },
 ];
 
 try {
