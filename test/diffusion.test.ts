@@ -71,7 +71,7 @@ t.test('pipelines equal diffusers', { timeout: 120_000 }, async (t) => {
   for (const run of runs) {
     await t.test(run.title, async (t) => {
       writeFileSync(join(folders[run.model], 'scheduler', 'scheduler_config.json'), JSON.stringify(run.scheduler));
-      using sd = await loadDiffusion(folders[run.model], { threads: 1 });
+      using sd = await loadDiffusion(folders[run.model], { dtype: 'float32', threads: 1 });
       const { latents, images, seeds } = await sd.generate(optionsOf(run));
       t.same(seeds, run.seeds);
       t.ok(worstStored(latents, run.latents, CLOSE_LOOP) <= 1, `latents (${worstStored(latents, run.latents, CLOSE_LOOP).toFixed(3)})`);
@@ -119,7 +119,7 @@ t.test('inversions equal the reference', async (t) => {
   for (const c of inversions.ddim) {
     await t.test(`DDIM, ${c.model}`, async (t) => {
       const { scheduler } = runs.find(({ title, model }) => /DDIM$/.test(title) && model === c.model) as PipelineRun;
-      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model, scheduler), { threads: 1 });
+      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model, scheduler), { dtype: 'float32', threads: 1 });
       const prompt = await statesOf(sd, c.ids);
       const found = await sd.invert({ latents: filled('input.latents', c.latents), prompt, steps: c.steps });
       t.same(found.timesteps, c.timesteps);
@@ -132,7 +132,7 @@ t.test('inversions equal the reference', async (t) => {
 
   for (const c of inversions.editFriendly) {
     await t.test(`edit-friendly, guidance ${c.guidance}`, async (t) => {
-      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model), { threads: 1 });
+      using sd = await loadDiffusion(writeFormulaPipeline(t.testdir(), c.model), { dtype: 'float32', threads: 1 });
       const [cond, uncond] = (await Promise.all(c.ids.map((ids) => statesOf(sd, ids)))) as [Tensor, Tensor];
       const guidance = { prompt: c.guidance === 1 ? uncond : cond, negativePrompt: uncond };
       for (const batchSize of [1, 4]) {
@@ -143,7 +143,8 @@ t.test('inversions equal the reference', async (t) => {
         for (const { first, result } of c.replays) {
           const latents = await sd.replay(found, { ...guidance, guidanceScale: c.guidance, skip: c.steps - first });
           near(t, latents, result, `replayed from ${first}`);
-          t.ok(worst(latents.data, filled('input.latents', c.latents).data, { atol: 1e-4 }) <= 1, 'and the picture is back');
+          const back = worst(latents.data, filled('input.latents', c.latents).data, { atol: 1e-4 * c.guidance }); // guidance multiplies the rounding of the noise, which differs between processors
+          t.ok(back <= 1, `and the picture is back (${back.toFixed(2)})`);
         }
       }
     });

@@ -108,7 +108,7 @@ t.test('learns which caption belongs to which picture, and writes a model that g
   t.ok(late < early / 2, `the loss falls from ${early.toFixed(3)} to ${late.toFixed(3)}`);
   t.strictSame(checks, [check]);
   t.ok(check.shuffled > 2 * check.right, `captions matter where there is only noise: error ${check.right.toFixed(3)}, with others' ${check.shuffled.toFixed(3)}`);
-  const sd = await loadDiffusion(out, { threads: 2 });
+  const sd = await loadDiffusion(out, { dtype: 'float32', threads: 2 });
   const { images } = await sd.generate({ prompt: captions.map(([first = '']) => first), steps: 20, guidanceScale: 1, seed: 3, width: 16, height: 16 });
   for (const [i, name] of Object.keys(COLOURS).entries()) {
     const values = Array.from(images[i]?.data ?? []);
@@ -173,7 +173,7 @@ t.test('a text encoder that learns along is in the checkpoint and in the model',
   const exported = fresh();
   await exportDiffusion(checkpoint, { vae, clip, out: exported, side: 16, config: small.config });
   const states = async (folder: string): Promise<readonly number[]> => {
-    using sd = await loadDiffusion(folder, { threads: 1 });
+    using sd = await loadDiffusion(folder, { dtype: 'float32', threads: 1 });
     return Array.from((await sd.encodePrompt('a red square')).data);
   };
   t.strictSame(await states(exported), await states(along.folder), 'the checkpoint holds the same encoder');

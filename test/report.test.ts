@@ -186,7 +186,8 @@ t.test('a browser shows the page whole, on a wide and on a narrow screen', { ski
       t.equal(await page.locator('svg').count(), charts);
       t.equal(await page.locator('h1').innerText(), title);
       const overflow = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
-      t.equal(overflow, 0, `${width}: the page does not scroll sideways`);
+      const wide = await page.evaluate("[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => `${e.tagName} ${e.className}: ${e.textContent.slice(0, 40)}`).join('; ')");
+      t.equal(overflow, 0, `${width}: the page does not scroll sideways${overflow === 0 ? '' : ` (${String(wide)})`}`);
       await page.close();
     }
   } finally {

@@ -25,7 +25,7 @@ export function pictureGrid(columns: readonly string[], rows: readonly { title: 
   const head = `<tr><th></th>${columns.map((column) => `<th>${escape(column)}</th>`).join('')}</tr>`;
   const row = ({ title, cells }: (typeof rows)[number]): string =>
     `<tr><th scope="row">${escape(title)}</th>${cells.map((cell, i) => `<td>${cell === undefined ? '' : picture(cell, `${title}, ${columns[i]}`)}</td>`).join('')}</tr>`;
-  return `<table class="pictures ${size}"><thead>${head}</thead><tbody>${rows.map(row).join('')}</tbody></table>`;
+  return `<div class="scroll"><table class="pictures ${size}"><thead>${head}</thead><tbody>${rows.map(row).join('')}</tbody></table></div>`;
 }
 
 export function section(title: string, ...content: readonly string[]): string {
