@@ -41,7 +41,7 @@ export async function growDemo(options: GrowDemoOptions): Promise<DataDreamOptio
       out,
       template: 'a flat drawing of a {class}',
       names: { dish: 'dish of food', produce: 'fruit', sky: 'sky' },
-      adapt: { steps: adaptSteps, lr: 5e-4, rank: 8, crop: 'center' },
+      adapt: { steps: adaptSteps, lr: 2.5e-4, rank: 8, crop: 'center' },
       generate: { perClass, steps: 25, guidanceScale: 2 },
       compare: { steps: compareSteps, seeds },
       ...(signal && { signal }),
