@@ -24,7 +24,7 @@ const PREVIEW_EVERY = 2000;
 const CHECKED = 128; // pictures
 const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, precision: values.precision, evaluateEvery: 100, checkpointEvery: 50 };
 const OTHERS_EVERY = 35;
-const PLAIN_REPEATS = 60; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
+const PLAIN_REPEATS = 100; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 
 const tell = (fields) => {
   const line = JSON.stringify({ time: new Date().toISOString(), ...fields });
@@ -58,7 +58,7 @@ const STAGES = {
     const held = readSet(values.corpus, 'heldout-pairs');
     const checked = { pictures: firstPictures(held.pictures, CHECKED), captions: captionsOf(held.entries.slice(0, CHECKED)) };
     return trainDiffusion(pictures, captionsOf(entries), {
-      ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1.5e-4, precision: values.precision, averageDecay: 0.999, ...(values.start && { start: values.start }),
+      ...common('unet'), vae: join(values.work, 'vae'), clip: values.start ? dirname(values.start) : join(values.work, 'words'), steps: Number(values['unet-steps']), batchSize: 64, shardSize: 32, lr: 8e-4, textLr: 1.5e-4, precision: values.precision, averageDecay: 0.999, snrWeight: [1, 10], ...(values.start && { start: values.start }),
       repeats: entries.map((entry) => (isPlainDrawing(entry) ? PLAIN_REPEATS : 1)), checked, checkEvery: 250, checkpointEvery: 125,
     });
   },

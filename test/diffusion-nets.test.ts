@@ -68,6 +68,7 @@ const FOLDERS = {
   sd1: { unet: 'sd1', vae: 'sd', text: 'sd1', nets: formulaNets('sd1') },
   sd2: { unet: 'sd2', vae: 'sd', text: 'sd2', nets: formulaNets('sd2') },
   small: { unet: 'small', vae: 'small', text: 'projection', nets: { unet: storedModel('unet', 'small'), vae: storedModel('vae', 'small'), text: storedModel('text', 'projection'), vision: storedModel('vision', 'vision') } },
+  uneven: { unet: 'uneven', vae: 'small', text: 'projection', nets: { unet: storedModel('unet', 'uneven'), vae: storedModel('vae', 'small'), text: storedModel('text', 'projection') } },
   towers: { unet: 'small', vae: 'small', text: '', nets: { unet: storedModel('unet', 'small'), vae: storedModel('vae', 'small'), text: towerOf('text'), vision: towerOf('vision') } },
 } as const;
 type FolderName = keyof typeof FOLDERS;
@@ -170,7 +171,7 @@ t.test('bad inputs to the nets', async (t) => {
 });
 
 t.test('float32 nets equal the reference', async (t) => {
-  for (const name of ['sd1', 'sd2', 'small'] as const) {
+  for (const name of ['sd1', 'sd2', 'small', 'uneven'] as const) {
     await t.test(name, async (t) => {
       const { unet, vae, text } = FOLDERS[name];
       using sd = await load(name);

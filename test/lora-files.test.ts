@@ -249,6 +249,9 @@ t.test("layers are diffusers' and transformers', in their order", async (t) => {
     t.same(tiny.map(({ name }) => `model.diffusion_model.${originalName(name, layout)}.weight`), tiny.map(({ name }) => named.get(`${name}.weight`)), 'and their names in the original layout');
   }
   t.same(digest(small.unet), reference.tiny.small);
+  const own = storedModel('unet', 'uneven').parameters.filter(([name, shape]) => name.endsWith('.weight') && shape.length > 1);
+  const byName = (a: LoraSite, b: LoraSite): number => (a.name < b.name ? -1 : 1);
+  t.same([...unetOf('uneven')].sort(byName), own.map(([name, shape]) => ({ name: name.slice(0, -'.weight'.length), shape })).sort(byName), 'as many layers a level as the model says');
 });
 
 // Published by the notes on the formats; computed there from the lists of modules.

@@ -38,7 +38,7 @@ t.test('configs of diffusers and transformers', async (t) => {
   });
 
   t.test('sizes of Stable Diffusion 2.1', async (t) => {
-    t.match(parseUnetConfig(json('unet', 'sd2'), ''), { sampleSize: 96, crossAttentionDim: 1024, attentionHeads: [5, 10, 20, 20], useLinearProjection: true, upcastAttention: true, layersPerBlock: 2 });
+    t.match(parseUnetConfig(json('unet', 'sd2'), ''), { sampleSize: 96, crossAttentionDim: 1024, attentionHeads: [5, 10, 20, 20], useLinearProjection: true, upcastAttention: true, layersPerBlock: [2, 2, 2, 2] });
     t.match(parseClipTextConfig(json('text', 'sd2'), ''), { width: 1024, layers: 23, heads: 16, activation: 'gelu', eosTokenId: 2 });
   });
 
@@ -64,8 +64,8 @@ t.test('configs of diffusers and transformers', async (t) => {
       [() => parseUnetConfig({ ...unet, act_fn: 'mish' }, 'c'), /'c', field 'act_fn'.*received 'mish'/],
       [() => parseUnetConfig({ ...unet, down_block_types: ['AttnDownBlock2D'] }, 'c'), /'down_block_types\.0'.*received 'AttnDownBlock2D'/],
       [() => parseUnetConfig({ ...unet, mid_block_type: null }, 'c'), /'mid_block_type'.*received null/],
-      [() => parseUnetConfig({ ...unet, layers_per_block: [1, 2, 2, 2] }, 'c'), /'layers_per_block'/],
-      [() => parseUnetConfig({ ...unet, block_out_channels: [320, 640] }, 'c'), /as many down_block_types.*\(2\), found 4, 4, 2/],
+      [() => parseUnetConfig({ ...unet, layers_per_block: [1, 2] }, 'c'), /layers_per_block as block_out_channels \(4\), found 4, 4, 4, 2/],
+      [() => parseUnetConfig({ ...unet, block_out_channels: [320, 640] }, 'c'), /as many down_block_types.*\(2\), found 4, 4, 2, 2/],
       [() => parseUnetConfig({ ...unet, block_out_channels: [320, 640, 1280, 1290] }, 'c'), /1290 is not a multiple of norm_num_groups 32/],
       [() => parseUnetConfig({ ...unet, attention_head_dim: [5, 10, 20, 3] }, 'c'), /1280 is not a multiple of its 3 heads/],
       [() => parseUnetConfig({ ...unet, in_channels: '4' }, 'c'), /'in_channels'.*received '4'/],

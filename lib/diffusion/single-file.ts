@@ -126,7 +126,7 @@ function unetConfig(shapes: Shapes, family: 'sd1' | 'sd2', predictionType: Singl
     inChannels: shapes.at(`${UNET}input_blocks.0.0.weight`, 1),
     outChannels: shapes.at(`${UNET}out.2.weight`, 0),
     blockOutChannels: levels.map(({ channels }) => channels),
-    layersPerBlock: levels[0]?.layers ?? 0,
+    layersPerBlock: levels.map(({ layers }) => layers),
     crossAttentionDim: shapes.at(first + crossAttention, 1),
     attentionHeads: levels.map(({ channels }) => (family === 'sd1' ? 8 : Math.max(1, channels / HEAD_WIDTH))),
     useLinearProjection: shapes.of(`${first}1.proj_in.weight`).length === 2,

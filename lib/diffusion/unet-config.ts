@@ -17,7 +17,8 @@ export interface UnetConfig {
   upBlockTypes: (typeof UP_BLOCKS)[number][];
   midBlockType: 'UNetMidBlock2DCrossAttn';
   blockOutChannels: number[];
-  layersPerBlock: number;
+  /** Residual blocks of each level, from the largest picture to the smallest; one more on the way up. */
+  layersPerBlock: number[];
   crossAttentionDim: number;
   /** Heads of each level, from the largest picture to the smallest. */
   attentionHeads: number[];
@@ -76,7 +77,7 @@ const FIELDS = {
     up_block_types: z.array(z.enum(UP_BLOCKS)).min(1).default(['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D']),
     mid_block_type: z.literal('UNetMidBlock2DCrossAttn').default('UNetMidBlock2DCrossAttn'),
     block_out_channels: z.array(positiveInt).min(1).default([320, 640, 1280, 1280]),
-    layers_per_block: sameNumber.default(2),
+    layers_per_block: z.union([positiveInt, z.array(positiveInt)]).default(2),
     cross_attention_dim: sameNumber.default(1280),
     attention_head_dim: z.union([positiveInt, z.array(positiveInt)]).default(8),
     num_attention_heads: z.union([positiveInt, z.array(positiveInt)]).nullish(),
@@ -129,12 +130,13 @@ export function parseUnetConfig(value: unknown, path: string): UnetConfig {
   const c = readFields(value, FIELDS, path);
   const levels = c.block_out_channels.length;
   const heads = c.num_attention_heads ?? c.attention_head_dim; // diffusers' attention_head_dim holds the number of heads
-  const attentionHeads = typeof heads === 'number' ? new Array<number>(levels).fill(heads) : heads;
-  const lists = [c.down_block_types.length, c.up_block_types.length, attentionHeads.length];
+  const ofLevels = (value: number | number[]): number[] => (typeof value === 'number' ? new Array<number>(levels).fill(value) : value);
+  const [attentionHeads, layersPerBlock] = [ofLevels(heads), ofLevels(c.layers_per_block)];
+  const lists = [c.down_block_types.length, c.up_block_types.length, attentionHeads.length, layersPerBlock.length];
   expectFit(
     lists.every((length) => length === levels),
     path,
-    `expected as many down_block_types, up_block_types and attention_head_dim as block_out_channels (${levels}), found ${lists.join(', ')}`,
+    `expected as many down_block_types, up_block_types, attention_head_dim and layers_per_block as block_out_channels (${levels}), found ${lists.join(', ')}`,
   );
   for (const [level, channels] of c.block_out_channels.entries()) {
     const count = attentionHeads[level] ?? 1;
@@ -149,7 +151,7 @@ export function parseUnetConfig(value: unknown, path: string): UnetConfig {
     upBlockTypes: c.up_block_types,
     midBlockType: c.mid_block_type,
     blockOutChannels: c.block_out_channels,
-    layersPerBlock: c.layers_per_block,
+    layersPerBlock,
     crossAttentionDim: c.cross_attention_dim,
     attentionHeads,
     useLinearProjection: c.use_linear_projection,
@@ -177,7 +179,7 @@ export function unetJson(config: UnetConfig): Record<string, unknown> {
     mid_block_type: config.midBlockType,
     only_cross_attention: config.onlyCrossAttention,
     block_out_channels: config.blockOutChannels,
-    layers_per_block: config.layersPerBlock,
+    layers_per_block: new Set(config.layersPerBlock).size === 1 ? config.layersPerBlock[0] : config.layersPerBlock,
     cross_attention_dim: config.crossAttentionDim,
     attention_head_dim: config.attentionHeads,
     use_linear_projection: config.useLinearProjection,

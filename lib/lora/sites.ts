@@ -55,18 +55,20 @@ export function unetSites(config: UnetSizes): LoraSite[] {
   };
   const times = <T>(count: number, make: (i: number) => T[]): T[] => Array.from({ length: count }, (_, i) => make(i)).flat();
 
+  const layersOf = (level: number): number => config.layersPerBlock[level] as number;
+
   const down = times(levels, (i) => {
-    const [block, c] = [`down_blocks.${i}`, width(i)];
+    const [block, c, layers] = [`down_blocks.${i}`, width(i), layersOf(i)];
     return [
-      ...(config.downBlockTypes[i] === 'CrossAttnDownBlock2D' ? times(config.layersPerBlock, (j) => transformer(`${block}.attentions.${j}`, c)) : []),
-      ...times(config.layersPerBlock, (j) => resnet(`${block}.resnets.${j}`, j === 0 && i > 0 ? width(i - 1) : j === 0 ? first : c, c)),
+      ...(config.downBlockTypes[i] === 'CrossAttnDownBlock2D' ? times(layers, (j) => transformer(`${block}.attentions.${j}`, c)) : []),
+      ...times(layers, (j) => resnet(`${block}.resnets.${j}`, j === 0 && i > 0 ? width(i - 1) : j === 0 ? first : c, c)),
       ...(i < levels - 1 ? [site(`${block}.downsamplers.0.conv`, c, c, 3, 3)] : []),
     ];
   });
   const up = times(levels, (i) => {
     const [block, c] = [`up_blocks.${i}`, width(levels - 1 - i)];
     const below = width(levels - i); // what comes from the block before; itself in the first
-    const layers = config.layersPerBlock + 1;
+    const layers = layersOf(levels - 1 - i) + 1;
     // Each layer takes what the layer before gave beside what the way down left: the last one that of the next larger level.
     const inChannels = (j: number): number => (j === 0 ? below : c) + (j === layers - 1 ? width(levels - 2 - i) : c);
     return [
@@ -113,7 +115,7 @@ const COMMON: Omit<UnetSizes, 'crossAttentionDim' | 'useLinearProjection'> = {
   downBlockTypes: ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'],
   upBlockTypes: ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
   blockOutChannels: [320, 640, 1280, 1280],
-  layersPerBlock: 2,
+  layersPerBlock: [2, 2, 2, 2],
 };
 
 /** The layers of published Stable Diffusion 1.x and 2.x models, for work without a model. */

@@ -16,8 +16,8 @@ const configSchema = z.strictObject({
   blockOutChannels: z.array(positiveInt.max(8192)).min(1).max(8).default([64, 128, 192]),
   /** Which levels attend to themselves and to the prompt; the middle always does. Default: all but the finest. */
   attention: z.array(z.boolean()).optional(),
-  /** Residual blocks at each resolution. Default 1. */
-  layersPerBlock: positiveInt.max(16).default(1),
+  /** Residual blocks at each resolution, one number or one for each. Default 1. */
+  layersPerBlock: z.union([positiveInt.max(16), z.array(positiveInt.max(16))], { error: 'a number or a list of numbers' }).default(1),
   /** Width of an attention head, a divisor of all widths. Default 32. */
   headSize: positiveInt.default(32),
   /** Groups of the norms, a divisor of all widths. Default 32. */
@@ -108,6 +108,8 @@ export function schedulerJson(o: ModelOptions): Record<string, unknown> & { _cla
 function newConfig(config: z.output<typeof configSchema>, latentChannels: number, promptWidth: number, sampleSize: number): UnetConfig {
   const { blockOutChannels, layersPerBlock, headSize, normGroups } = config;
   const attention = config.attention ?? blockOutChannels.map((_, level) => level > 0 || blockOutChannels.length === 1);
+  const layers = typeof layersPerBlock === 'number' ? blockOutChannels.map(() => layersPerBlock) : layersPerBlock;
+  if (layers.length !== blockOutChannels.length) throw new ArgumentError(`Expected one of config.layersPerBlock for each of ${blockOutChannels.length} levels, received ${layers.length}`);
   if (attention.length !== blockOutChannels.length) throw new ArgumentError(`Expected one of config.attention for each of ${blockOutChannels.length} levels, received ${attention.length}`);
   for (const channels of blockOutChannels)
     for (const [name, divisor] of Object.entries({ headSize, normGroups }))
@@ -118,7 +120,7 @@ function newConfig(config: z.output<typeof configSchema>, latentChannels: number
     inChannels: latentChannels,
     outChannels: latentChannels,
     blockOutChannels,
-    layersPerBlock,
+    layersPerBlock: layers,
     crossAttentionDim: promptWidth,
     attentionHeads: blockOutChannels.map((channels) => channels / headSize),
     useLinearProjection: true,

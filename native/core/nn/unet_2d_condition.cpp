@@ -20,18 +20,18 @@ constexpr int64_t kFreeUThreshold = 1;
 
 const UnetConfig& checked(const UnetConfig& c) {
   const size_t levels = c.block_out_channels.size();
-  expect(levels > 0 && c.down_attention.size() == levels && c.up_attention.size() == levels && c.attention_heads.size() == levels,
-         "Expected as many down blocks, up blocks and head counts as block_out_channels, received {}, {}, {} and {}", c.down_attention.size(),
-         c.up_attention.size(), c.attention_heads.size(), levels);
+  expect(levels > 0 && c.down_attention.size() == levels && c.up_attention.size() == levels && c.attention_heads.size() == levels && c.layers_per_block.size() == levels,
+         "Expected as many down blocks, up blocks, head counts and layers_per_block as block_out_channels, received {}, {}, {}, {} and {}", c.down_attention.size(),
+         c.up_attention.size(), c.attention_heads.size(), c.layers_per_block.size(), levels);
   check_range(c.in_channels, "in_channels", 1, 4096);
   check_range(c.out_channels, "out_channels", 1, 4096);
-  check_range(c.layers_per_block, "layers_per_block", 1, 64);
   check_range(c.cross_attention_dim, "cross_attention_dim", 1, 65536);
   check_range(c.norm_groups, "norm_num_groups", 1, 4096);
   for (size_t i = 0; i < levels; ++i) {
     const int64_t channels = c.block_out_channels[i];
     check_range(channels, "block_out_channels", 1, 65536);
     check_range(c.attention_heads[i], "attention heads", 1, channels);
+    check_range(c.layers_per_block[i], "layers_per_block", 1, 64);
     expect(channels % c.norm_groups == 0 && channels % c.attention_heads[i] == 0,
            "Expected block_out_channels {} to be a multiple of norm_num_groups {} and of the heads {}", channels, c.norm_groups, c.attention_heads[i]);
   }
@@ -104,7 +104,7 @@ at::Tensor UnetBlock::run(const Layer& layer, at::Tensor x, const UnetContext& c
 
 DownBlock::DownBlock(const UnetConfig& c, size_t level) {
   const int64_t in = level == 0 ? c.block_out_channels[0] : c.block_out_channels[level - 1], out = c.block_out_channels[level];
-  for (int64_t i = 0; i < c.layers_per_block; ++i) {
+  for (int64_t i = 0; i < c.layers_per_block[level]; ++i) {
     add_resnet(c, i == 0 ? in : out, out);
     if (c.down_attention[level]) add_attention(c, fmt::format("down_blocks.{}", level), out, c.attention_heads[level]);
   }
@@ -133,7 +133,7 @@ UpBlock::UpBlock(const UnetConfig& c, size_t index) : index_(index) {
   const auto& widths = c.block_out_channels;
   const size_t level = widths.size() - 1 - index;
   const int64_t out = widths[level], before = index == 0 ? out : widths[level + 1];
-  const int64_t layers = c.layers_per_block + 1;
+  const int64_t layers = c.layers_per_block[level] + 1;
   for (int64_t i = 0; i < layers; ++i) {
     const int64_t skip = i + 1 < layers ? out : widths[level == 0 ? 0 : level - 1];
     add_resnet(c, (i == 0 ? before : out) + skip, out);

@@ -19,7 +19,7 @@ struct UnetConfig {
   std::vector<bool> down_attention{true, true, true, false};  // CrossAttnDownBlock2D or DownBlock2D
   std::vector<bool> up_attention{false, true, true, true};    // UpBlock2D or CrossAttnUpBlock2D
   std::vector<int64_t> attention_heads{8, 8, 8, 8};           // per level
-  int64_t layers_per_block = 2;
+  std::vector<int64_t> layers_per_block{2, 2, 2, 2};          // per level; one more on the way up
   int64_t cross_attention_dim = 768;
   bool use_linear_projection = false;                         // SD 2.x stores proj_in and proj_out as linear layers
   int64_t norm_groups = 32;

@@ -257,7 +257,7 @@ class Run {
     const diffusion::NoiseScheduleOptions& n = o_.noise.options;
     const std::string text = o_.text_lr > 0 ? fmt::format(" rate {}", o_.text_lr) : "";
     return fmt::format("diffusion {} layers {} heads {} context {} | {} | batch {} in {} dropout {} weight {} {} offset {} seed {} | {} {} {} {} {} {} | start {:x} data {} {:x} {:x} {:x} text {:x}{}",
-                       fmt::join(c.block_out_channels, ","), c.layers_per_block, fmt::join(c.attention_heads, ","), c.cross_attention_dim, describe(o_.updates), o_.batch_size, o_.shard_size,
+                       fmt::join(c.block_out_channels, ","), fmt::join(c.layers_per_block, ","), fmt::join(c.attention_heads, ","), c.cross_attention_dim, describe(o_.updates), o_.batch_size, o_.shard_size,
                        o_.caption_dropout, o_.weight.lowest, o_.weight.highest, o_.noise_offset, o_.seed, n.train_timesteps, n.beta_start, n.beta_end, static_cast<int>(n.beta_schedule),
                        n.rescale_betas_zero_snr, static_cast<int>(n.prediction), fingerprint(o_.initial), sources(), fingerprint(data_.ids),
                        fingerprint(data_.captions), fingerprint(data_.repeats), fingerprint(text_encoder_.named_parameters()), text);

@@ -25,6 +25,10 @@ UNETS = {
         sample_size=8, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, attention_head_dim=(2, 4), cross_attention_dim=32,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
     ),
+    "uneven": dict(
+        sample_size=8, block_out_channels=(32, 64), layers_per_block=(3, 1), norm_num_groups=8, attention_head_dim=(2, 4), cross_attention_dim=32,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    ),
 }
 
 VAES = {
