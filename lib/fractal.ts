@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ArgumentError } from './errors.js';
 import type { Image } from './image.js';
 import type { Job } from './job.js';
-import { native, type ImageProgress, type ImageSetHandle } from './native.js';
+import { native, type ImageProgress } from './native.js';
 import { contourClasses, contours } from './contours.js';
 import { loadCsv, saveCsv } from './fractal-csv.js';
 import { instances, ofdb, search } from './fractal-db.js';
@@ -35,7 +35,8 @@ const perturbFields = {
   probabilities: z.enum(['base', 'perturbed']).optional(),
 };
 
-const renderFields = {
+/** How a picture is drawn. */
+export const renderFields = {
   /** Pixels, both sides. 16 to 8192, default 512. */
   size: z.int().min(16).max(8192).optional(),
   /** Empty pixels at each side. Default 6. */
@@ -137,26 +138,16 @@ function family(options: FamilyOptions = {}): Job<ImageProgress, FractalFamily> 
   return nativeJob<ImageProgress, FractalFamily>(signal, (listener) => native().makeFamily(call, listener));
 }
 
-function renderInto<Result extends Tensor<'uint8'> | ImageSetHandle>(systems: readonly Ifs[], options: RenderOptions, intoImageSet: boolean): Job<ImageProgress, Result> {
+/** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`. */
+function render(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, Tensor<'uint8'>> {
   const { signal, ...checked } = checkOptions(renderSchema, options, 'fractals.render');
   const call = defined({
     ...checked,
-    intoImageSet,
     systems: systems.map(checkIfs),
     textureSeeds: checked.textureSeeds ?? systems.map((_, i) => BigInt(i)),
     threads: threads(checked.threads),
   });
-  return nativeJob<ImageProgress, Result>(signal, (listener) => native().renderFractals<Result>(call, listener));
-}
-
-/** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`. */
-function render(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, Tensor<'uint8'>> {
-  return renderInto(systems, options, false);
-}
-
-/** Renders straight into native memory for training, each system its own class. */
-export function renderImageSet(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, ImageSetHandle> {
-  return renderInto(systems, options, true);
+  return nativeJob<ImageProgress, Tensor<'uint8'>>(signal, (listener) => native().renderFractals(call, listener));
 }
 
 /** The frozen sequence of map indices of the chaos game: `points - 1` bytes. */

@@ -31,6 +31,7 @@ export type { ContourClassesOptions, ContoursOptions } from './contours.js';
 export { OFDB_RENDER } from './fractal-db.js';
 export type { FractalInstancesOptions, OfdbOptions, FractalSearchOptions } from './fractal-db.js';
 export { PALETTES } from './fractal-picture.js';
+export type { FractalPicture } from './fractal-pictures.js';
 export type { PaletteName, FractalPictureOptions } from './fractal-picture.js';
 export type { AffineMap, AffineRow, ContourClass, Flip, FractalFamily, FractalInstance, FractalSearch, FractalSystems, Ifs } from './ifs.js';
 export type { FamilyOptions, PerturbIfsOptions, RenderOptions, SampleIfsOptions } from './fractal.js';
@@ -73,6 +74,8 @@ export type { DataDreamEvent, DataDreamResult, Stage as DataDreamStage } from '.
 export type { Gain } from './methods/data-dream/compare.js';
 export type { Dropped, GrownClass } from './methods/data-dream/filter.js';
 export type { DataDreamOptions } from './methods/data-dream/options.js';
+export { pretrainOnFractals } from './methods/fractal-pretraining.js';
+export type { PretrainOnFractalsOptions } from './methods/fractal-pretraining.js';
 export { onePFrac } from './methods/one-p-frac.js';
 export type { OnePFracEvent, OnePFracOptions, OnePFracResult } from './methods/one-p-frac.js';
 export { trainAutoencoder } from './pretrain/autoencoder.js';

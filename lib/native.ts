@@ -325,7 +325,8 @@ export interface NativeBinding {
   weighIfs(affine: readonly AffineMap[]): number[];
   mapSequence(options: Options): Tensor<'uint8'>;
   makeFamily(options: Options, listener: JobListener<ImageProgress, FractalFamily>): number;
-  renderFractals<Result extends Tensor<'uint8'> | ImageSetHandle>(options: Options, listener: JobListener<ImageProgress, Result>): number;
+  renderFractals(options: Options, listener: JobListener<ImageProgress, Tensor<'uint8'>>): number;
+  fractalPictures(options: Options, listener: JobListener<ImageProgress, ImageSetHandle>): number;
   searchSystems(options: Options, listener: JobListener<SystemProgress, FractalSearch>): number;
   fractalInstances(ifs: Options, options: Options): { systems: Ifs[]; textureSeeds: bigint[] };
   drawContourClasses(options: Options): ContourClass[];

@@ -47,6 +47,7 @@ t.test('enums have the same names on both sides', async (t) => {
     start: unionOf(fractal, 'start'),
     aspect: unionOf(fractal, 'aspect'),
     flip: lines(/FLIPS = \[([^\]]*)\]/.exec(read('lib/ifs.ts'))?.[1] ?? '', /'(\w+)'/g),
+    storage: unionOf(read('lib/fractal-pictures.ts'), 'storage'),
     contourSet: unionOf(read('lib/ifs.ts'), 'set'),
     tone: lines(read('lib/fractal-picture.ts'), /type: z\.literal\('(\w+)'\)/g),
     colourBy: unionOf(read('lib/fractal-picture.ts'), 'colourBy'),

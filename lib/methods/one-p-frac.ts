@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { Classifier, trainOnImageSet } from '../classifier.js';
 import { MODEL_NAMES, trainFields } from '../train-options.js';
 import { follow, Job } from '../job.js';
-import { fractals, renderImageSet, type RenderOptions } from '../fractal.js';
+import { fractals, type RenderOptions } from '../fractal.js';
+import { fractalSet, storageField } from '../fractal-pictures.js';
 import type { FractalFamily } from '../ifs.js';
 import { native, type TrainEvent } from '../native.js';
 import { checkOptions, defined, positiveInt, seed, share, abortSignal } from '../options.js';
@@ -32,6 +33,7 @@ const fractalFields = {
   value: z.int().min(1).max(255).optional(),
   /** The share of lit pixels must exceed this. Default 0.05. */
   fillThreshold: share.optional(),
+  ...storageField,
   /** Seed of the fractal and its copies. Default: `seed`. */
   fractalSeed: seed.optional(),
 };
@@ -135,10 +137,11 @@ async function runStage(
   signal: AbortSignal,
   emit: (event: OnePFracEvent) => void,
 ): Promise<{ backbone: Classifier; family: FractalFamily }> {
-  const { count, delta, perturbation, sigmaFactor, size, points, padding, mask, value, fillThreshold, fractalSeed = options.seed, ...train } = options;
+  const { count, delta, perturbation, sigmaFactor, size, points, padding, mask, value, fillThreshold, storage, fractalSeed = options.seed, ...train } = options;
   const begin = performance.now();
   const family = await follow(fractals.family({ ...renderOptionsOf(options), ...defined({ count, delta, perturbation, sigmaFactor, fillThreshold, seed: fractalSeed }), signal }), () => {});
-  const set = await renderImageSet(family.copies, { ...renderOptionsOf(options), textureSeeds: [...family.textureSeeds], signal });
+  const pictures = family.copies.map((ifs, i) => [{ ifs, textureSeed: family.textureSeeds[i] as bigint, flip: 'none' as const }]);
+  const set = await fractalSet(pictures, { ...renderOptionsOf(options), storage, signal });
   emit({ type: 'fractals', stage, family, milliseconds: performance.now() - begin });
   try {
     const names = family.copies.map((_, i) => `copy-${i}`);

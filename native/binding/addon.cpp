@@ -44,6 +44,7 @@ constexpr Export kExports[] = {
     {"mapSequence", map_sequence},
     {"makeFamily", make_family},
     {"renderFractals", render_fractals},
+    {"fractalPictures", fractal_pictures},
     {"searchSystems", search_systems},
     {"fractalInstances", fractal_instances},
     {"drawContourClasses", draw_contour_classes},

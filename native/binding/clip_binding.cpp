@@ -174,7 +174,7 @@ Napi::Value train_clip_classifier(const Napi::CallbackInfo& info) {
     WorkerPool pool(threads);
     const ScratchScope scratch;
     const train::ClipModel& model = classifier->clip->model;
-    const auto [result, factors] = train::train_clip_classifier(model, classifier->texts, data->data, synthetic ? &synthetic->data : nullptr, *options, pool, report_to(context, options->updates.steps, no_evaluation));
+    const auto [result, factors] = train::train_clip_classifier(model, classifier->texts, *data->pictures, pictures_of(synthetic), *options, pool, report_to(context, options->updates.steps, no_evaluation));
     const auto adapters = std::make_shared<const train::ClipAdapters>(model, factors, nn::AdapterUse::inference);
     classifier->adapt(adapters);
     return [result = result, parameters = adapters->parameter_count()](Napi::Env env) {

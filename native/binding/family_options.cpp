@@ -10,6 +10,7 @@ namespace {
 using namespace fractal;
 
 constexpr Names<Flip, 4> kFlip{{{"none", Flip::none}, {"horizontal", Flip::horizontal}, {"vertical", Flip::vertical}, {"both", Flip::both}}};
+constexpr Names<Storage, 3> kStorage{{{"resident", Storage::resident}, {"onDemand", Storage::on_demand}, {"fresh", Storage::fresh}}};
 constexpr Names<ContourSet, 2> kContourSet{{{"rcdb", ContourSet::rcdb}, {"visualatom", ContourSet::visualatom}}};
 constexpr Names<Tone, 2> kTone{{{"log", Tone::log}, {"gamma", Tone::gamma}}};
 constexpr Names<ColourBy, 2> kColourBy{{{"density", ColourBy::density}, {"map", ColourBy::map}}};
@@ -56,6 +57,12 @@ std::vector<Flip> parse_flips(const Fields& fields) {
   return flips;
 }
 
+Storage parse_storage(const Fields& fields) {
+  Storage storage = Storage::resident;
+  fields.read("storage", names(kStorage), storage);
+  return storage;
+}
+
 ContourSet parse_contour_set(const Fields& fields) {
   ContourSet set = ContourSet::rcdb;
   fields.read("set", names(kContourSet), set);
@@ -93,6 +100,7 @@ std::string contour_set_name(ContourSet set) {
 
 void add_family_enum_names(Napi::Env env, Napi::Object enums) {
   enums.Set("flip", emit_names(env, kFlip));
+  enums.Set("storage", emit_names(env, kStorage));
   enums.Set("contourSet", emit_names(env, kContourSet));
   enums.Set("tone", emit_names(env, kTone));
   enums.Set("colourBy", emit_names(env, kColourBy));

@@ -5,8 +5,8 @@
 #include "environment.h"
 #include "family_options.h"
 #include "fractal/instances.h"
+#include "fractal/pictures.h"
 #include "fractal_values.h"
-#include "handle.h"
 #include "image_set.h"
 #include "options.h"
 #include "values.h"
@@ -32,6 +32,12 @@ std::vector<uint64_t> parse_seeds(const Fields& fields, size_t count) {
   }
   expect(seeds.size() == count, "Expected {} texture seeds, one per system, received {}", count, seeds.size());
   return seeds;
+}
+
+std::vector<Ifs> parse_systems(const Fields& fields) {
+  std::vector<Ifs> systems;
+  for (const Fields& system : fields.objects("systems")) systems.push_back(parse_ifs(system));
+  return systems;
 }
 
 }  // namespace
@@ -86,23 +92,40 @@ Napi::Value make_family(const Napi::CallbackInfo& info) {
 
 Napi::Value render_fractals(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
-  std::vector<Ifs> systems;
-  for (const Fields& system : fields.objects("systems")) systems.push_back(parse_ifs(system));
+  const std::vector<Ifs> systems = parse_systems(fields);
   const std::vector<uint64_t> seeds = parse_seeds(fields, systems.size());
   const std::vector<fractal::Flip> flips = parse_flips(fields);
   const auto options = parse_render_options(fields);
   const auto device = parse_render_device(fields);
   const int threads = parse_threads(fields);
-  bool into_image_set = false;
-  fields.read("into_image_set", into_image_set);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const fractal::Renderer renderer(options);
     at::Tensor images = fractal::render_on(device, renderer, systems, seeds, pool, report_progress(context, "image", static_cast<int64_t>(systems.size())));
     if (!flips.empty()) fractal::flip_pictures(images, flips);
-    if (!into_image_set) return [images](Napi::Env env) { return emit_tensor(env, images); };
-    const auto set = image_set_of(images);
-    return [set](Napi::Env env) { return Handle<ImageSet>::make(env, set, set->bytes()); };
+    return [images](Napi::Env env) { return emit_tensor(env, images); };
+  });
+}
+
+Napi::Value fractal_pictures(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const std::vector<Ifs> systems = parse_systems(fields);
+  const std::vector<uint64_t> seeds = parse_seeds(fields, systems.size());
+  const std::vector<fractal::Flip> flips = parse_flips(fields);
+  std::vector<int64_t> labels;
+  int64_t classes = 0;
+  fields.read("labels", labels).read("classes", classes);
+  expect(labels.size() == systems.size() && flips.size() == systems.size(), "Expected a label and a flip for each of {} systems, received {} and {}", systems.size(), labels.size(), flips.size());
+  std::vector<fractal::Instance> instances;
+  for (size_t i = 0; i < systems.size(); ++i) instances.push_back({systems[i], seeds[i], flips[i], labels[i]});
+  const auto storage = parse_storage(fields);
+  const auto options = parse_render_options(fields);
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const auto set = std::make_shared<std::unique_ptr<const image::PictureSource>>(
+        std::make_unique<fractal::FractalPictures>(instances, classes, storage, options, pool, report_progress(context, "image", static_cast<int64_t>(instances.size()))));
+    return [set](Napi::Env env) { return emit_image_set(env, std::move(*set)); };
   });
 }
 

@@ -11,5 +11,6 @@ Napi::Value weigh_ifs(const Napi::CallbackInfo& info);        // (affine) -> wei
 Napi::Value map_sequence(const Napi::CallbackInfo& info);     // (weights, points, seed) -> Uint8 tensor of map indices
 Napi::Value make_family(const Napi::CallbackInfo& info);      // (options, listener) -> job
 Napi::Value render_fractals(const Napi::CallbackInfo& info);  // (options, listener) -> job
+Napi::Value fractal_pictures(const Napi::CallbackInfo& info);  // (options, listener) -> job of an image set
 
 }  // namespace seedbed::binding

@@ -4,21 +4,21 @@
 
 #include <memory>
 
-#include "train/labelled_images.h"
+#include "image/picture_source.h"
 
 namespace seedbed::binding {
 
-// Labelled pictures in native memory, to train on.
+// Labelled pictures to train on, in native memory or drawn when they are read.
 struct ImageSet {
   static constexpr const char* kTypeName = "image set";
   static constexpr napi_type_tag kTypeTag{0x6c1d2f0a93b84e57, 0xa1f35d9270c64b18};
 
-  int64_t bytes() const;
-
-  train::LabelledImages data;
+  std::unique_ptr<const image::PictureSource> pictures;
 };
 
-// Gray pictures [N, H, W], uint8, each its own class.
-std::shared_ptr<ImageSet> image_set_of(const at::Tensor& images);
+// Those of a set that may be missing.
+const image::PictureSource* pictures_of(const std::shared_ptr<ImageSet>& set);
+
+Napi::Value emit_image_set(Napi::Env env, std::unique_ptr<const image::PictureSource> pictures);
 
 }  // namespace seedbed::binding

@@ -12,6 +12,7 @@
 #include "options.h"
 #include "picture_job.h"
 #include "tensor/dtype.h"
+#include "train/labelled_images.h"
 #include "train/loop.h"
 #include "train_events.h"
 #include "values.h"
@@ -72,16 +73,15 @@ at::Tensor in_type(const at::Tensor& value, at::ScalarType dtype) { return value
 
 Napi::Value create_image_set(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
-  auto set = std::make_shared<ImageSet>();
-  set->data.images = parse_images(fields, "images");
-  fields.read("labels", set->data.labels).read("classes", set->data.classes);
-  train::check_labelled_images(set->data, "the image set");
-  return Handle<ImageSet>::make(info.Env(), set, set->bytes());
+  std::vector<int64_t> labels;
+  int64_t classes = 0;
+  fields.read("labels", labels).read("classes", classes);
+  return emit_image_set(info.Env(), std::make_unique<train::LabelledImages>(parse_images(fields, "images"), std::move(labels), classes));
 }
 
 Napi::Value image_set_info(const Napi::CallbackInfo& info) {
   const auto set = Handle<ImageSet>::get(info[0]);
-  return emit_object(info.Env(), {{"length", set->data.size()}, {"classes", set->data.classes}, {"bytes", set->bytes()}});
+  return emit_object(info.Env(), {{"length", set->pictures->size()}, {"classes", set->pictures->classes()}, {"bytes", set->pictures->bytes()}});
 }
 
 Napi::Value create_classifier(const Napi::CallbackInfo& info) {
@@ -146,7 +146,7 @@ Napi::Value train_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const auto [result, factors] = train::train_classifier(classifier->model, data->data, synthetic ? &synthetic->data : nullptr, validation ? &validation->data : nullptr, options, pool, report_to(context, options.updates.steps, emit_evaluation));
+    const auto [result, factors] = train::train_classifier(classifier->model, *data->pictures, pictures_of(synthetic), pictures_of(validation), options, pool, report_to(context, options.updates.steps, emit_evaluation));
     if (!factors.empty()) classifier->adapter = std::make_shared<const nn::NetworkAdapter>(classifier->model, factors, nn::AdapterUse::inference);
     return [result = result](Napi::Env env) {
       Napi::Object out = emit_result(env, result, emit_evaluation);
@@ -169,7 +169,7 @@ Napi::Value evaluate_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const train::Evaluation result = train::evaluate(classifier->model, data->data, view, pool, [&context] { context.throw_if_cancelled(); }, classifier->active());
+    const train::Evaluation result = train::evaluate(classifier->model, *data->pictures, view, pool, [&context] { context.throw_if_cancelled(); }, classifier->active());
     return [result](Napi::Env env) {
       const auto predictions = emit_list(env, result.predictions, [env](int64_t p) { return Napi::Number::New(env, static_cast<double>(p)); });
       return emit_object(env, {{"loss", result.loss}, {"accuracy", result.accuracy}, {"predictions", predictions}});

@@ -60,4 +60,12 @@ void expand_flipped(const Bitmap& bitmap, uint8_t value, uint8_t* pixels) {
   }
 }
 
+void pack_flipped(const uint8_t* pixels, Bitmap& bitmap) {
+  for (int64_t y = 0; y < bitmap.size; ++y) {
+    uint64_t* words = &bitmap.words[y * bitmap.row_words];
+    const uint8_t* row = pixels + (bitmap.size - 1 - y) * bitmap.size;
+    for (int64_t x = 0; x < bitmap.size; ++x) words[x / 64] |= uint64_t{row[x] != 0} << (x % 64);
+  }
+}
+
 }  // namespace seedbed::fractal

@@ -30,4 +30,7 @@ void thin_by_coin(Bitmap& bitmap, uint64_t seed);
 // Writes `value` or 0 per pixel to `pixels` [size, size], the first row last: the reference flips its picture.
 void expand_flipped(const Bitmap& bitmap, uint8_t value, uint8_t* pixels);
 
+// Sets the bits of all `pixels` [size, size] that are not 0 in an empty bitmap: what expand_flipped undoes.
+void pack_flipped(const uint8_t* pixels, Bitmap& bitmap);
+
 }  // namespace seedbed::fractal

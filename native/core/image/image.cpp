@@ -6,6 +6,13 @@
 
 namespace seedbed::image {
 
+void reshape(Image& image, int64_t width, int64_t height, int64_t channels) {
+  image.width = width;
+  image.height = height;
+  image.channels = channels;
+  image.pixels.resize(width * height * channels);
+}
+
 Image crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t height) {
   expect(left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= image.width && top + height <= image.height,
          "Expected a crop inside {} x {}, received {} x {} at ({}, {})", image.width, image.height, width, height, left, top);

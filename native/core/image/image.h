@@ -20,6 +20,9 @@ struct Image {
   std::vector<uint8_t> pixels;  // [H, W, C]
 };
 
+// Makes the picture one of these sizes; what it shows is lost. Memory of the same size is used again.
+void reshape(Image& image, int64_t width, int64_t height, int64_t channels);
+
 // The part [left, left + width) x [top, top + height), which must lie inside.
 Image crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t height);
 

@@ -8,17 +8,15 @@
 
 namespace seedbed::train {
 
-BatchSource::BatchSource(const LabelledImages& real, const LabelledImages* synthetic, const BatchOptions& options)
+BatchSource::BatchSource(const image::PictureSource& real, const image::PictureSource* synthetic, const BatchOptions& options)
     : real_(real), synthetic_(synthetic), o_(options), order_(real.size(), options.seed), synthetic_order_(synthetic == nullptr ? 1 : synthetic->size(), derive_seed(options.seed, "synthetic")) {
-  check_labelled_images(real, "training data");
   check_range(o_.batch_size, "batchSize", 1, 65536);
   check_range(o_.real_weight, "realWeight", 0.0, 1.0);
   check_range(o_.augment.min_scale, "augment.scale", 0.0001, o_.augment.max_scale);
   check_range(o_.augment.max_scale, "augment.scale", o_.augment.min_scale, 1.0);
   check_range(o_.augment.min_ratio, "augment.ratio", 0.01, o_.augment.max_ratio);
   if (synthetic == nullptr) return;
-  check_labelled_images(*synthetic, "synthetic data");
-  expect(synthetic->classes == real.classes, "Expected synthetic data with the {} classes of the training data, received {}", real.classes, synthetic->classes);
+  expect(synthetic->classes() == real.classes(), "Expected synthetic data with the {} classes of the training data, received {}", real.classes(), synthetic->classes());
   expect(o_.batch_size >= 2, "Expected a batchSize of at least 2 with synthetic data, received {}", o_.batch_size);
 }
 
@@ -35,17 +33,19 @@ LabelledBatch BatchSource::draw(int64_t step, WorkerPool& pool) {
   return batch;
 }
 
-void BatchSource::draw_rows(const LabelledImages& from, SampleOrder& order, int64_t step, int64_t begin, int64_t end, std::string_view stream, WorkerPool& pool, LabelledBatch& batch, std::vector<int64_t>& labels) {
+void BatchSource::draw_rows(const image::PictureSource& from, SampleOrder& order, int64_t step, int64_t begin, int64_t end, std::string_view stream, WorkerPool& pool, LabelledBatch& batch, std::vector<int64_t>& labels) {
   const int64_t first = step * (end - begin), plane = 3 * o_.image_size * o_.image_size;
   std::vector<int64_t> places;
   for (int64_t i = begin; i < end; ++i) {
     places.push_back(order[first + i - begin]);
-    labels[i] = from.labels[places.back()];
+    labels[i] = from.label(places.back());
   }
   float* const out = batch.pixels.mutable_data_ptr<float>() + begin * plane;
   pool.run(end - begin, [&](int64_t i, int) {
     Rng rng(derive_seed(o_.seed, stream, {static_cast<uint64_t>(first + i)}));
-    image::augment_to(from.images[places[i]], o_.augment, o_.normalisation, o_.image_size, rng, out + i * plane);
+    thread_local image::Image memory;
+    const image::Image& picture = from.read(places[i], (first + i) / from.size(), memory);
+    image::augment_to(picture, o_.augment, o_.normalisation, o_.image_size, rng, out + i * plane);
   });
 }
 

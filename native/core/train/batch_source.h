@@ -3,8 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include "image/augment.h"
+#include "image/picture_source.h"
 #include "parallel/worker_pool.h"
-#include "train/labelled_images.h"
 #include "train/sample_order.h"
 
 namespace seedbed::train {
@@ -29,15 +29,15 @@ struct BatchOptions {
 class BatchSource {
  public:
   // Throws ERR_INVALID_ARGUMENT. The pictures must outlive it.
-  BatchSource(const LabelledImages& real, const LabelledImages* synthetic, const BatchOptions& options);
+  BatchSource(const image::PictureSource& real, const image::PictureSource* synthetic, const BatchOptions& options);
 
   LabelledBatch draw(int64_t step, WorkerPool& pool);
 
  private:
-  void draw_rows(const LabelledImages& from, SampleOrder& order, int64_t step, int64_t begin, int64_t end, std::string_view stream, WorkerPool& pool, LabelledBatch& batch, std::vector<int64_t>& labels);
+  void draw_rows(const image::PictureSource& from, SampleOrder& order, int64_t step, int64_t begin, int64_t end, std::string_view stream, WorkerPool& pool, LabelledBatch& batch, std::vector<int64_t>& labels);
 
-  const LabelledImages& real_;
-  const LabelledImages* const synthetic_;
+  const image::PictureSource& real_;
+  const image::PictureSource* const synthetic_;
   BatchOptions o_;
   SampleOrder order_, synthetic_order_;
 };

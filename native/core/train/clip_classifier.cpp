@@ -32,7 +32,7 @@ BatchOptions batch_options(const ClipModel& model, const ClipClassifierOptions& 
 
 class Run {
  public:
-  Run(const ClipModel& model, const ClassTexts& texts, const LabelledImages& data, const LabelledImages* synthetic, const ClipClassifierOptions& options, WorkerPool& pool)
+  Run(const ClipModel& model, const ClassTexts& texts, const image::PictureSource& data, const image::PictureSource* synthetic, const ClipClassifierOptions& options, WorkerPool& pool)
       : model_(model),
         texts_(texts),
         o_(options),
@@ -77,7 +77,7 @@ class Run {
     return gradient;
   }
 
-  std::string make_identity(const LabelledImages& data, const LabelledImages* synthetic) const {
+  std::string make_identity(const image::PictureSource& data, const image::PictureSource* synthetic) const {
     const auto factors = [](const std::map<std::string, nn::LoraFactors>& given) {
       uint64_t mark = 0;
       for (const auto& [name, f] : given) mark = derive_seed(mark, name, {fingerprint(f.down), fingerprint(f.up)});
@@ -86,7 +86,7 @@ class Run {
     return fmt::format("clip classifier {} | batch {} in {} real {} seed {} | lora {} {} {} {} {} {:x} {:x} | {} | view {} {} | model {:x} texts {} {:x} data {:x} {:x}", describe(o_.updates), o_.batch_size,
                        o_.shard_size, o_.real_weight, o_.seed, o_.draw.rank, o_.draw.alpha, static_cast<int>(o_.draw.init), fmt::join(o_.text_targets, ","), fmt::join(o_.vision_targets, ","),
                        factors(o_.initial.text), factors(o_.initial.vision), describe(o_.augment), fmt::join(o_.normalisation.mean, ","), fmt::join(o_.normalisation.std, ","),
-                       fingerprint(model_.named_parameters()), texts_.classes, fingerprint(texts_.ids), fingerprint(data), synthetic == nullptr ? 0 : fingerprint(*synthetic));
+                       fingerprint(model_.named_parameters()), texts_.classes, fingerprint(texts_.ids), data.fingerprint(), synthetic == nullptr ? 0 : synthetic->fingerprint());
   }
 
   const ClipModel& model_;
@@ -159,10 +159,10 @@ at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::I
   return embeddings;
 }
 
-ClipClassifierTraining train_clip_classifier(const ClipModel& model, const ClassTexts& texts, const LabelledImages& data, const LabelledImages* synthetic, const ClipClassifierOptions& options,
+ClipClassifierTraining train_clip_classifier(const ClipModel& model, const ClassTexts& texts, const image::PictureSource& data, const image::PictureSource* synthetic, const ClipClassifierOptions& options,
                                              WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_range(options.shard_size, "shardSize", 1, 65536);
-  expect(texts.classes == data.classes && texts.ids.size(0) % texts.classes == 0, "Expected sentences about {} classes, as many of each, received {} about {}", data.classes, texts.ids.size(0), texts.classes);
+  expect(texts.classes == data.classes() && texts.ids.size(0) % texts.classes == 0, "Expected sentences about {} classes, as many of each, received {} about {}", data.classes(), texts.ids.size(0), texts.classes);
   return Run(model, texts, data, synthetic, options, pool).train(callbacks);
 }
 

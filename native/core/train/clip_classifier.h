@@ -71,7 +71,7 @@ at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::I
 
 // Trains factors for both towers; the model stays as it is. The sentences' embeddings are computed anew at each step while the text tower has factors.
 // Throws ERR_INVALID_ARGUMENT, ERR_NOT_FINITE before a bad update.
-ClipClassifierTraining train_clip_classifier(const ClipModel& model, const ClassTexts& texts, const LabelledImages& data, const LabelledImages* synthetic, const ClipClassifierOptions& options,
+ClipClassifierTraining train_clip_classifier(const ClipModel& model, const ClassTexts& texts, const image::PictureSource& data, const image::PictureSource* synthetic, const ClipClassifierOptions& options,
                                              WorkerPool& pool, const TrainCallbacks& callbacks = {});
 
 }  // namespace seedbed::train

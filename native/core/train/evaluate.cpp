@@ -9,11 +9,10 @@ namespace {
 
 constexpr int64_t kBatch = 64;
 
-}  // namespace
-
-at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
-                          const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
-  const auto count = static_cast<int64_t>(images.size()), size = model.image_size();
+// `read(i, memory)` gives picture i.
+template <typename Read>
+at::Tensor logits_of(const nn::ClassifierNetwork& model, int64_t count, const Read& read, const View& view, WorkerPool& pool, const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
+  const int64_t size = model.image_size();
   at::Tensor logits = at::empty({count, model.classes()});
   pool.run((count + kBatch - 1) / kBatch, [&](int64_t batch, int) {
     if (on_batch) on_batch();
@@ -21,17 +20,26 @@ at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<
     const nn::LoraScope scope(loras);
     const int64_t begin = batch * kBatch, end = std::min(begin + kBatch, count);
     at::Tensor pixels = at::empty({end - begin, 3, size, size});
-    for (int64_t i = begin; i < end; ++i)
-      image::centre_view_to(images[i], view.crop_share, view.normalisation, size, pixels[i - begin].mutable_data_ptr<float>());
+    image::Image memory;
+    for (int64_t i = begin; i < end; ++i) image::centre_view_to(read(i, memory), view.crop_share, view.normalisation, size, pixels[i - begin].mutable_data_ptr<float>());
     logits.slice(0, begin, end).copy_(model(pixels));
   });
   return logits;
 }
 
-Evaluation evaluate(const nn::ClassifierNetwork& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
-  check_labelled_images(data, "evaluation data");
-  const at::Tensor logits = predict_logits(model, data.images, view, pool, on_batch, loras);
-  const at::Tensor labels = at::tensor(data.labels, at::kLong);
+}  // namespace
+
+at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
+                          const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
+  const auto read = [&](int64_t i, image::Image&) -> const image::Image& { return images[static_cast<size_t>(i)]; };
+  return logits_of(model, static_cast<int64_t>(images.size()), read, view, pool, on_batch, loras);
+}
+
+Evaluation evaluate(const nn::ClassifierNetwork& model, const image::PictureSource& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
+  const auto read = [&](int64_t i, image::Image& memory) -> const image::Image& { return data.read(i, 0, memory); };
+  const at::Tensor logits = logits_of(model, data.size(), read, view, pool, on_batch, loras);
+  at::Tensor labels = at::empty({data.size()}, at::kLong);
+  for (int64_t i = 0; i < data.size(); ++i) labels.mutable_data_ptr<int64_t>()[i] = data.label(i);
   const at::Tensor predicted = logits.argmax(1);
   Evaluation result;
   result.loss = at::cross_entropy_loss(logits, labels).item<double>();

@@ -3,10 +3,10 @@
 #include <functional>
 
 #include "image/augment.h"
+#include "image/picture_source.h"
 #include "nn/classifier_network.h"
 #include "nn/lora.h"
 #include "parallel/worker_pool.h"
-#include "train/labelled_images.h"
 
 namespace seedbed::train {
 
@@ -27,7 +27,7 @@ struct Evaluation {
   std::vector<int64_t> predictions;  // [N]
 };
 
-Evaluation evaluate(const nn::ClassifierNetwork& model, const LabelledImages& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch = {},
+Evaluation evaluate(const nn::ClassifierNetwork& model, const image::PictureSource& data, const View& view, WorkerPool& pool, const std::function<void()>& on_batch = {},
                     const nn::ActiveLoras* loras = nullptr);
 
 }  // namespace seedbed::train

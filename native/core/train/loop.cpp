@@ -21,7 +21,7 @@ void check_options(const TrainOptions& o) {
 
 class Run {
  public:
-  Run(nn::ClassifierNetwork& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options, WorkerPool& pool,
+  Run(nn::ClassifierNetwork& model, const image::PictureSource& data, const image::PictureSource* synthetic, const image::PictureSource* validation, const TrainOptions& options, WorkerPool& pool,
       const TrainCallbacks& callbacks)
       : model_(model),
         data_(data),
@@ -129,7 +129,7 @@ class Run {
         static_cast<int>(o.updates.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
         a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
         e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], model_.identity(),
-        fingerprint(data_), validation_ == nullptr ? 0 : fingerprint(*validation_)) + adapter_identity() + freeze_identity(model_, o.freeze) + (u.optimizer.nesterov ? "" : " | plain momentum") + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, fingerprint(*synthetic_)));
+        data_.fingerprint(), validation_ == nullptr ? 0 : validation_->fingerprint()) + adapter_identity() + freeze_identity(model_, o.freeze) + (u.optimizer.nesterov ? "" : " | plain momentum") + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, synthetic_->fingerprint()));
   }
 
   // The weights below an adapter are not in the checkpoint.
@@ -140,9 +140,9 @@ class Run {
   }
 
   nn::ClassifierNetwork& model_;
-  const LabelledImages& data_;
-  const LabelledImages* const synthetic_;
-  const LabelledImages* const validation_;
+  const image::PictureSource& data_;
+  const image::PictureSource* const synthetic_;
+  const image::PictureSource* const validation_;
   TrainOptions options_;
   WorkerPool& pool_;
   const TrainCallbacks& callbacks_;
@@ -163,13 +163,12 @@ uint64_t backbone_fingerprint(const nn::ClassifierNetwork& model) {
   return digest;
 }
 
-ClassifierTraining train_classifier(nn::ClassifierNetwork& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
+ClassifierTraining train_classifier(nn::ClassifierNetwork& model, const image::PictureSource& data, const image::PictureSource* synthetic, const image::PictureSource* validation, const TrainOptions& options,
                                     WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_options(options);
   expect(synthetic == nullptr || !options.mixup, "Expected no mixup with synthetic data: it would mix real with synthetic pictures");
-  if (validation != nullptr) check_labelled_images(*validation, "validation data");
   expect(!options.adapter || (!options.freeze.backbone && options.freeze.stages == 0), "Expected either an adapter or freeze, received both");
-  expect(data.classes == model.classes(), "Expected training data with the model's {} classes, received {}", model.classes(), data.classes);
+  expect(data.classes() == model.classes(), "Expected training data with the model's {} classes, received {}", model.classes(), data.classes());
   return Run(model, data, synthetic, validation, options, pool, callbacks).train();
 }
 

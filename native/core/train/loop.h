@@ -51,7 +51,7 @@ uint64_t backbone_fingerprint(const nn::ClassifierNetwork& model);
 // A loss or gradient that is not finite throws ERR_NOT_FINITE before it touches the weights.
 // On `Cancelled`, and every `checkpoint_every` steps, the state is written to `checkpoint`.
 // `synthetic` (may be null): see BatchSource.
-ClassifierTraining train_classifier(nn::ClassifierNetwork& model, const LabelledImages& data, const LabelledImages* synthetic, const LabelledImages* validation, const TrainOptions& options,
+ClassifierTraining train_classifier(nn::ClassifierNetwork& model, const image::PictureSource& data, const image::PictureSource* synthetic, const image::PictureSource* validation, const TrainOptions& options,
                                     WorkerPool& pool, const TrainCallbacks& callbacks = {});
 
 }  // namespace seedbed::train

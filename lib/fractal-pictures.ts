@@ -1,0 +1,43 @@
+import { z } from 'zod';
+import { renderFields } from './fractal.js';
+import { nativeJob } from './fractal-run.js';
+import { FLIPS, ifsSchema, type FractalInstance, type Ifs } from './ifs.js';
+import type { Job } from './job.js';
+import { native, type ImageProgress, type ImageSetHandle } from './native.js';
+import { defined } from './options.js';
+import { threads } from './threads.js';
+
+/** Where the pictures are while a network learns from them. */
+export const storageField = {
+  /**
+   * `resident` (default): drawn once and kept, a bit for each pixel (32 kB at 512 x 512). `onDemand`: drawn whenever one is read, which takes no memory; the same pictures. `fresh`: as
+   * `onDemand`, with other random patches in each pass after the first.
+   */
+  storage: z.enum(['resident', 'onDemand', 'fresh']).optional(),
+};
+
+const instance = z.object({ ifs: ifsSchema, textureSeed: z.bigint().min(0n), flip: z.enum(FLIPS) });
+
+/** A system, whose patches follow from its place in the list, or what `fractals.instances` and `fractals.ofdb` give. */
+export const fractalPictureSchema = z.union([ifsSchema, instance], { error: 'a system or an instance of one' });
+
+export type FractalPicture = Ifs | Pick<FractalInstance, 'ifs' | 'textureSeed' | 'flip'>;
+
+const render = z.strictObject(renderFields);
+
+export type FractalSetOptions = z.input<typeof render> & { storage?: 'resident' | 'onDemand' | 'fresh' | undefined; threads?: number | undefined; signal?: AbortSignal | undefined };
+
+/** Pictures to train on, without files: those of class k are `classes[k]`. */
+export function fractalSet(classes: readonly (readonly FractalPicture[])[], { signal, ...options }: FractalSetOptions): Job<ImageProgress, ImageSetHandle> {
+  const all = classes.flat().map((picture, i) => ('ifs' in picture ? picture : { ifs: picture, textureSeed: BigInt(i), flip: 'none' as const }));
+  const call = defined({
+    ...options,
+    systems: all.map(({ ifs }) => ifs),
+    textureSeeds: all.map(({ textureSeed }) => textureSeed),
+    flips: all.map(({ flip }) => flip),
+    labels: classes.flatMap((pictures, label) => pictures.map(() => label)),
+    classes: classes.length,
+    threads: threads(options.threads),
+  });
+  return nativeJob<ImageProgress, ImageSetHandle>(signal, (listener) => native().fractalPictures(call, listener));
+}

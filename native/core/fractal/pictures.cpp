@@ -1,0 +1,81 @@
+#include "fractal/pictures.h"
+
+#include <mutex>
+#include <utility>
+
+#include "tensor/check.h"
+#include "tensor/error.h"
+#include "tensor/rng.h"
+
+namespace seedbed::fractal {
+
+namespace {
+
+uint64_t mark(uint64_t print, const std::vector<double>& numbers) {
+  return derive_seed(print, std::string_view(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(double)));
+}
+
+}  // namespace
+
+FractalPictures::FractalPictures(std::vector<Instance> instances, int64_t classes, Storage storage, const RenderOptions& options, WorkerPool& pool,
+                                 const std::function<void(int64_t done)>& on_image)
+    : instances_(std::move(instances)), classes_(classes), storage_(storage), renderer_(options) {
+  expect(!instances_.empty(), "Expected at least one fractal to train on, received none");
+  for (const Instance& one : instances_) {
+    check_ifs(one.ifs);
+    check_range(one.label, "label", 0, classes_ - 1);
+  }
+  expect(storage_ != Storage::fresh || (options.draw == Draw::patch && options.mask == Mask::random), "Expected draw 'patch' and mask 'random' with fresh pictures: nothing else differs from pass to pass");
+  if (storage_ != Storage::resident) return;
+  kept_.assign(instances_.size(), Bitmap(options.size));
+  std::mutex mutex;
+  int64_t done = 0;
+  pool.run(size(), [&](int64_t i, int) {
+    image::Image picture;
+    draw(instances_[static_cast<size_t>(i)], 0, picture);
+    pack_flipped(picture.pixels.data(), kept_[static_cast<size_t>(i)]);
+    if (!on_image) return;
+    const std::lock_guard lock(mutex);
+    on_image(++done);
+  });
+}
+
+const image::Image& FractalPictures::read(int64_t place, int64_t pass, image::Image& memory) const {
+  const auto i = static_cast<size_t>(place);
+  if (storage_ != Storage::resident) {
+    draw(instances_[i], storage_ == Storage::fresh ? pass : 0, memory);
+    return memory;
+  }
+  image::reshape(memory, kept_[i].size, kept_[i].size, 1);
+  expand_flipped(kept_[i], renderer_.options().value, memory.pixels.data());
+  return memory;
+}
+
+void FractalPictures::draw(const Instance& instance, int64_t pass, image::Image& memory) const {
+  const int64_t size = renderer_.options().size;
+  image::reshape(memory, size, size, 1);
+  const uint64_t seed = pass == 0 ? instance.texture_seed : derive_seed(instance.texture_seed, "pass", {static_cast<uint64_t>(pass)});
+  renderer_.render(instance.ifs, seed, memory.pixels.data());
+  if (instance.flip == Flip::horizontal || instance.flip == Flip::both) image::flip_left_right(memory);
+  if (instance.flip == Flip::vertical || instance.flip == Flip::both) image::flip_top_bottom(memory);
+}
+
+uint64_t FractalPictures::fingerprint() const {
+  const RenderOptions& o = renderer_.options();
+  uint64_t print = derive_seed(static_cast<uint64_t>(classes_), storage_ == Storage::fresh ? "fresh fractals" : "fractals",
+                               {static_cast<uint64_t>(o.size), static_cast<uint64_t>(o.padding), static_cast<uint64_t>(o.points), o.index_seed, static_cast<uint64_t>(o.draw), static_cast<uint64_t>(o.texture),
+                                static_cast<uint64_t>(o.mask), static_cast<uint64_t>(o.precision), static_cast<uint64_t>(o.start), static_cast<uint64_t>(o.aspect), o.value});
+  for (const Instance& one : instances_) {
+    print = derive_seed(mark(print, one.ifs.weights), "instance", {one.texture_seed, static_cast<uint64_t>(one.flip), static_cast<uint64_t>(one.label)});
+    for (const auto& map : one.ifs.affine) print = mark(print, {map.begin(), map.end()});
+  }
+  return print;
+}
+
+int64_t FractalPictures::bytes() const {
+  int64_t total = 0;
+  for (const Bitmap& bitmap : kept_) total += static_cast<int64_t>(bitmap.words.size() * sizeof(uint64_t));
+  return total;
+}
+
+}  // namespace seedbed::fractal
