@@ -23,9 +23,10 @@ export const fractalPictureSchema = z.union([ifsSchema, instance], { error: 'a s
 
 export type FractalPicture = Ifs | Pick<FractalInstance, 'ifs' | 'textureSeed' | 'flip'>;
 
-const render = z.strictObject(renderFields);
+/** How the pictures are drawn. */
+export const renderSchema = z.strictObject(renderFields);
 
-export type FractalSetOptions = z.input<typeof render> & { storage?: 'resident' | 'onDemand' | 'fresh' | undefined; threads?: number | undefined; signal?: AbortSignal | undefined };
+export type FractalSetOptions = z.input<typeof renderSchema> & { storage?: 'resident' | 'onDemand' | 'fresh' | undefined; threads?: number | undefined; signal?: AbortSignal | undefined };
 
 /** Pictures to train on, without files: those of class k are `classes[k]`. */
 export function fractalSet(classes: readonly (readonly FractalPicture[])[], { signal, ...options }: FractalSetOptions): Job<ImageProgress, ImageSetHandle> {

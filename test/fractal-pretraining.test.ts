@@ -18,7 +18,7 @@ t.test('bad inputs', async (t) => {
     ['one class', { classes: classes.slice(0, 1) }, /for classes/],
     ['a class without pictures', { classes: [...classes, []] }, /classes/],
     ['no system', { classes: [[{} as Ifs], ...classes] }, /for classes\.0\.0/],
-    ['a system that cannot be', { classes: [[{ affine: systems[0]!.affine, weights: [1] }], ...classes] }, /weights/],
+    ['a system that cannot be', { classes: [[{ affine: fractals.sample().affine, weights: [1] }], ...classes] }, /weights/],
     ['fresh pictures without random patches', { storage: 'fresh', render: { ...RENDER, mask: 'fill' } }, /Expected draw 'patch' and mask 'random' with fresh pictures/],
     ['fresh points', { storage: 'fresh', render: { ...RENDER, draw: 'point' } }, /with fresh pictures/],
     ['a picture that is all padding', { render: { size: 64, padding: 40 } }, /padding/],

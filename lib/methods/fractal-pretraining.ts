@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { Classifier, trainOnImageSet } from '../classifier.js';
-import { renderFields } from '../fractal.js';
-import { fractalPictureSchema, fractalSet, storageField } from '../fractal-pictures.js';
+import { fractalPictureSchema, fractalSet, renderSchema, storageField } from '../fractal-pictures.js';
 import { follow, Job } from '../job.js';
 import { MODEL_NAMES, modelSchema } from '../model-options.js';
 import { native, type TrainEvent } from '../native.js';
@@ -13,7 +12,7 @@ const schema = z.strictObject({
   classes: z.array(z.array(fractalPictureSchema).min(1)).min(2),
   ...storageField,
   /** How they are drawn. */
-  render: z.strictObject(renderFields).optional(),
+  render: renderSchema.optional(),
   /** Architecture by name or numbers. Default: that of `init`, else `vit_tiny_patch16_224`. */
   model: z.union([z.enum(MODEL_NAMES), modelSchema]).optional(),
   /** A backbone to go on from. */
