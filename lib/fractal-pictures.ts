@@ -28,8 +28,17 @@ export const renderSchema = z.strictObject(renderFields);
 
 export type FractalSetOptions = z.input<typeof renderSchema> & { storage?: 'resident' | 'onDemand' | 'fresh' | undefined; threads?: number | undefined; signal?: AbortSignal | undefined };
 
-/** Pictures to train on, without files: those of class k are `classes[k]`. */
-export function fractalSet(classes: readonly (readonly FractalPicture[])[], { signal, ...options }: FractalSetOptions): Job<ImageProgress, ImageSetHandle> {
+/** Pictures to train on, without files, while `use` runs: those of class k are `classes[k]`. */
+export async function withFractalSet<Result>(classes: readonly (readonly FractalPicture[])[], options: FractalSetOptions, use: (set: ImageSetHandle) => Promise<Result>): Promise<Result> {
+  const set = await fractalSet(classes, options);
+  try {
+    return await use(set);
+  } finally {
+    native().dispose(set);
+  }
+}
+
+function fractalSet(classes: readonly (readonly FractalPicture[])[], { signal, ...options }: FractalSetOptions): Job<ImageProgress, ImageSetHandle> {
   const all = classes.flat().map((picture, i) => ('ifs' in picture ? picture : { ifs: picture, textureSeed: BigInt(i), flip: 'none' as const }));
   const call = defined({
     ...options,

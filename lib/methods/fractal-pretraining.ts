@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { Classifier, trainOnImageSet } from '../classifier.js';
-import { fractalPictureSchema, fractalSet, renderSchema, storageField } from '../fractal-pictures.js';
-import { follow, Job } from '../job.js';
+import { fractalPictureSchema, renderSchema, storageField, withFractalSet } from '../fractal-pictures.js';
+import { Job } from '../job.js';
 import { MODEL_NAMES, modelSchema } from '../model-options.js';
-import { native, type TrainEvent } from '../native.js';
+import type { TrainEvent } from '../native.js';
 import { checkOptions, defined } from '../options.js';
 import { trainFields } from '../train-options.js';
 
@@ -33,13 +33,10 @@ export type PretrainOnFractalsOptions = z.input<typeof schema>;
  */
 export function pretrainOnFractals(options: PretrainOnFractalsOptions): Job<TrainEvent, Classifier> {
   const { classes, storage, render, model, init, ...train } = checkOptions(schema, options, 'pretrainOnFractals');
-  return new Job<TrainEvent, Classifier>(async (context) => {
-    const set = await follow(fractalSet(classes, { ...render, storage, threads: train.threads, signal: context.signal }), () => {});
-    try {
-      const start = model === undefined && init === undefined ? { model: 'vit_tiny_patch16_224' as const } : defined({ model, init });
-      return await trainOnImageSet(set, classes.map((_, i) => `fractal-${i}`), { ...train, ...start }, context);
-    } finally {
-      native().dispose(set);
-    }
-  }, train);
+  const start = model === undefined && init === undefined ? { model: 'vit_tiny_patch16_224' as const } : defined({ model, init });
+  const names = classes.map((_, i) => `fractal-${i}`);
+  return new Job<TrainEvent, Classifier>(
+    (context) => withFractalSet(classes, { ...render, storage, threads: train.threads, signal: context.signal }, (set) => trainOnImageSet(set, names, { ...train, ...start }, context)),
+    train,
+  );
 }

@@ -3,9 +3,9 @@ import { Classifier, trainOnImageSet } from '../classifier.js';
 import { MODEL_NAMES, trainFields } from '../train-options.js';
 import { follow, Job } from '../job.js';
 import { fractals, type RenderOptions } from '../fractal.js';
-import { fractalSet, storageField } from '../fractal-pictures.js';
+import { storageField, withFractalSet } from '../fractal-pictures.js';
 import type { FractalFamily } from '../ifs.js';
-import { native, type TrainEvent } from '../native.js';
+import type { TrainEvent } from '../native.js';
 import { checkOptions, defined, positiveInt, seed, share, abortSignal } from '../options.js';
 
 /** Training loss within this of ln L, after this share of the steps, means that nothing was learnt. */
@@ -141,9 +141,8 @@ async function runStage(
   const begin = performance.now();
   const family = await follow(fractals.family({ ...renderOptionsOf(options), ...defined({ count, delta, perturbation, sigmaFactor, fillThreshold, seed: fractalSeed }), signal }), () => {});
   const pictures = family.copies.map((ifs, i) => [{ ifs, textureSeed: family.textureSeeds[i] as bigint, flip: 'none' as const }]);
-  const set = await fractalSet(pictures, { ...renderOptionsOf(options), storage, signal });
-  emit({ type: 'fractals', stage, family, milliseconds: performance.now() - begin });
-  try {
+  return withFractalSet(pictures, { ...renderOptionsOf(options), storage, signal }, async (set) => {
+    emit({ type: 'fractals', stage, family, milliseconds: performance.now() - begin });
     const names = family.copies.map((_, i) => `copy-${i}`);
     const expected = Math.log(names.length);
     let recent = 0;
@@ -157,7 +156,5 @@ async function runStage(
     };
     const backbone = await trainOnImageSet(set, names, { ...train, ...start }, { signal, emit: onEvent });
     return { backbone, family };
-  } finally {
-    native().dispose(set);
-  }
+  });
 }

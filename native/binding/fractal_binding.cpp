@@ -123,9 +123,8 @@ Napi::Value fractal_pictures(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const auto set = std::make_shared<std::unique_ptr<const image::PictureSource>>(
-        std::make_unique<fractal::FractalPictures>(instances, classes, storage, options, pool, report_progress(context, "image", static_cast<int64_t>(instances.size()))));
-    return [set](Napi::Env env) { return emit_image_set(env, std::move(*set)); };
+    const auto pictures = std::make_shared<fractal::FractalPictures>(instances, classes, storage, options, pool, report_progress(context, "image", static_cast<int64_t>(instances.size())));
+    return [pictures](Napi::Env env) { return emit_image_set(env, pictures); };
   });
 }
 

@@ -13,12 +13,12 @@ struct ImageSet {
   static constexpr const char* kTypeName = "image set";
   static constexpr napi_type_tag kTypeTag{0x6c1d2f0a93b84e57, 0xa1f35d9270c64b18};
 
-  std::unique_ptr<const image::PictureSource> pictures;
+  std::shared_ptr<const image::PictureSource> pictures;
 };
 
 // Those of a set that may be missing.
 const image::PictureSource* pictures_of(const std::shared_ptr<ImageSet>& set);
 
-Napi::Value emit_image_set(Napi::Env env, std::unique_ptr<const image::PictureSource> pictures);
+Napi::Value emit_image_set(Napi::Env env, std::shared_ptr<const image::PictureSource> pictures);
 
 }  // namespace seedbed::binding

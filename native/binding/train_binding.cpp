@@ -76,7 +76,7 @@ Napi::Value create_image_set(const Napi::CallbackInfo& info) {
   std::vector<int64_t> labels;
   int64_t classes = 0;
   fields.read("labels", labels).read("classes", classes);
-  return emit_image_set(info.Env(), std::make_unique<train::LabelledImages>(parse_images(fields, "images"), std::move(labels), classes));
+  return emit_image_set(info.Env(), std::make_shared<train::LabelledImages>(parse_images(fields, "images"), std::move(labels), classes));
 }
 
 Napi::Value image_set_info(const Napi::CallbackInfo& info) {

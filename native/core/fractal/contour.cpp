@@ -142,14 +142,8 @@ at::Tensor draw_contours(const std::vector<ContourClass>& classes, const Contour
   const int64_t count = static_cast<int64_t>(classes.size()) * options.instances;
   at::Tensor images = at::empty({count, options.size, options.size}, at::kByte);
   auto* pixels = images.mutable_data_ptr<uint8_t>();
-  std::mutex mutex;
-  int64_t done = 0;
-  pool.run(count, [&](int64_t i, int) {
-    draw_instance(classes[i / options.instances], options.first_instance + i % options.instances, options.size, pixels + i * options.size * options.size);
-    if (!on_image) return;
-    const std::lock_guard lock(mutex);
-    on_image(++done);
-  });
+  const auto draw = [&](int64_t i, int) { draw_instance(classes[i / options.instances], options.first_instance + i % options.instances, options.size, pixels + i * options.size * options.size); };
+  pool.run(count, draw, on_image);
   return images;
 }
 

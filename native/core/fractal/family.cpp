@@ -1,7 +1,6 @@
 #include "fractal/family.h"
 
 #include <atomic>
-#include <mutex>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -56,8 +55,6 @@ Ifs find_base(const FamilyOptions& options, const Renderer& renderer, WorkerPool
 
 Family draw_copies(Family family, const FamilyOptions& options, const Renderer& renderer, WorkerPool& pool, const std::function<void(int64_t)>& on_copy) {
   family.copies.resize(options.count);
-  std::mutex mutex;
-  int64_t done = 0;
   std::atomic<int64_t> tries{0};
   for (int64_t i = 0; i < options.count; ++i) family.texture_seeds.push_back(texture_seed(options.seed, i));
   pool.run(options.count, [&](int64_t i, int) {
@@ -67,14 +64,11 @@ Family draw_copies(Family family, const FamilyOptions& options, const Renderer& 
       Trial trial = try_copy(family.base, options, renderer, seed, family.texture_seeds[i]);
       if (!trial.accepted) continue;
       family.copies[i] = std::move(trial.ifs);
-      if (!on_copy) return;
-      const std::lock_guard lock(mutex);
-      on_copy(++done);
       return;
     }
     fail(ErrorCode::degenerate_fractal, "Copy {} filled {} of its picture or less in each of {} tries; lower delta or fillThreshold, or raise maxImageTries", i,
          options.fill_threshold, options.max_image_tries);
-  });
+  }, on_copy);
   family.image_tries = tries;
   return family;
 }

@@ -36,14 +36,14 @@ std::vector<Ifs> weighted_copies(const Ifs& ifs, double width) {
   return copies;
 }
 
+void flip_picture(const at::Tensor& picture, Flip flip) {
+  if (flip != Flip::none) picture.copy_(at::flip(picture, dims_of(flip)));
+}
+
 void flip_pictures(at::Tensor& images, const std::vector<Flip>& flips) {
   const auto count = static_cast<size_t>(images.size(0));
   expect(flips.size() == count, "Expected {} flips, one per system, received {}", count, flips.size());
-  for (size_t i = 0; i < count; ++i) {
-    if (flips[i] == Flip::none) continue;
-    at::Tensor image = images[static_cast<int64_t>(i)];
-    image.copy_(at::flip(image, dims_of(flips[i])));
-  }
+  for (size_t i = 0; i < count; ++i) flip_picture(images[static_cast<int64_t>(i)], flips[i]);
 }
 
 }  // namespace seedbed::fractal

@@ -14,6 +14,9 @@ std::vector<Ifs> weighted_copies(const Ifs& ifs, double width);
 
 enum class Flip { none, horizontal, vertical, both };
 
+// Mirrors a picture [H, W] in place.
+void flip_picture(const at::Tensor& picture, Flip flip);
+
 // Mirrors pictures [L, H, W] in place, picture i by flips[i]; horizontal exchanges left and right.
 void flip_pictures(at::Tensor& images, const std::vector<Flip>& flips);
 

@@ -1,8 +1,10 @@
 #include "fractal/pictures.h"
 
-#include <mutex>
+#include <ATen/ops/from_blob.h>
+
 #include <utility>
 
+#include "fractal/family.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 #include "tensor/rng.h"
@@ -28,36 +30,32 @@ FractalPictures::FractalPictures(std::vector<Instance> instances, int64_t classe
   expect(storage_ != Storage::fresh || (options.draw == Draw::patch && options.mask == Mask::random), "Expected draw 'patch' and mask 'random' with fresh pictures: nothing else differs from pass to pass");
   if (storage_ != Storage::resident) return;
   kept_.assign(instances_.size(), Bitmap(options.size));
-  std::mutex mutex;
-  int64_t done = 0;
-  pool.run(size(), [&](int64_t i, int) {
+  const auto keep = [&](int64_t i, int) {
     image::Image picture;
-    draw(instances_[static_cast<size_t>(i)], 0, picture);
+    draw(i, 0, picture);
     pack_flipped(picture.pixels.data(), kept_[static_cast<size_t>(i)]);
-    if (!on_image) return;
-    const std::lock_guard lock(mutex);
-    on_image(++done);
-  });
+  };
+  pool.run(size(), keep, on_image);
 }
 
 const image::Image& FractalPictures::read(int64_t place, int64_t pass, image::Image& memory) const {
-  const auto i = static_cast<size_t>(place);
   if (storage_ != Storage::resident) {
-    draw(instances_[i], storage_ == Storage::fresh ? pass : 0, memory);
+    draw(place, storage_ == Storage::fresh ? pass : 0, memory);
     return memory;
   }
-  image::reshape(memory, kept_[i].size, kept_[i].size, 1);
-  expand_flipped(kept_[i], renderer_.options().value, memory.pixels.data());
+  const Bitmap& bitmap = kept_[static_cast<size_t>(place)];
+  image::reshape(memory, bitmap.size, bitmap.size, 1);
+  expand_flipped(bitmap, renderer_.options().value, memory.pixels.data());
   return memory;
 }
 
-void FractalPictures::draw(const Instance& instance, int64_t pass, image::Image& memory) const {
+void FractalPictures::draw(int64_t place, int64_t pass, image::Image& memory) const {
+  const Instance& instance = instances_[static_cast<size_t>(place)];
   const int64_t size = renderer_.options().size;
   image::reshape(memory, size, size, 1);
-  const uint64_t seed = pass == 0 ? instance.texture_seed : derive_seed(instance.texture_seed, "pass", {static_cast<uint64_t>(pass)});
+  const uint64_t seed = pass == 0 ? instance.texture_seed : fractal::texture_seed(instance.texture_seed, place, pass);
   renderer_.render(instance.ifs, seed, memory.pixels.data());
-  if (instance.flip == Flip::horizontal || instance.flip == Flip::both) image::flip_left_right(memory);
-  if (instance.flip == Flip::vertical || instance.flip == Flip::both) image::flip_top_bottom(memory);
+  flip_picture(at::from_blob(memory.pixels.data(), {size, size}, at::kByte), instance.flip);
 }
 
 uint64_t FractalPictures::fingerprint() const {

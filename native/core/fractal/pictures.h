@@ -38,7 +38,7 @@ class FractalPictures final : public image::PictureSource {
   int64_t bytes() const override;
 
  private:
-  void draw(const Instance& instance, int64_t pass, image::Image& memory) const;
+  void draw(int64_t place, int64_t pass, image::Image& memory) const;
 
   std::vector<Instance> instances_;
   int64_t classes_;

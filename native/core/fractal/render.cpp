@@ -3,7 +3,6 @@
 #include <ATen/ops/empty.h>
 
 #include <cstring>
-#include <mutex>
 
 #include "fractal/bitmap.h"
 #include "tensor/check.h"
@@ -72,14 +71,7 @@ at::Tensor Renderer::render_all(const std::vector<Ifs>& systems, const std::vect
   const auto count = static_cast<int64_t>(systems.size());
   at::Tensor images = at::empty({count, options_.size, options_.size}, at::kByte);
   auto* pixels = images.mutable_data_ptr<uint8_t>();
-  std::mutex mutex;
-  int64_t done = 0;
-  pool.run(count, [&](int64_t i, int) {
-    render(systems[i], texture_seeds[i], pixels + i * options_.size * options_.size);
-    if (!on_image) return;
-    const std::lock_guard lock(mutex);
-    on_image(++done);
-  });
+  pool.run(count, [&](int64_t i, int) { render(systems[i], texture_seeds[i], pixels + i * options_.size * options_.size); }, on_image);
   return images;
 }
 

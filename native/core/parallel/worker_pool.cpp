@@ -90,4 +90,15 @@ void WorkerPool::run(int64_t count, const std::function<void(int64_t, int)>& bod
   if (loop.error) std::rethrow_exception(loop.error);
 }
 
+void WorkerPool::run(int64_t count, const std::function<void(int64_t, int)>& body, const std::function<void(int64_t)>& on_done) {
+  if (!on_done) return run(count, body);
+  std::mutex mutex;
+  int64_t done = 0;
+  run(count, [&](int64_t item, int worker) {
+    body(item, worker);
+    const std::lock_guard lock(mutex);
+    on_done(++done);
+  });
+}
+
 }  // namespace seedbed

@@ -21,6 +21,8 @@ class WorkerPool {
   // Calls `body(item, worker)` for item in [0, count) with worker in [0, threads). Returns when all are done. The first
   // exception stops the hand-out of further items and is rethrown here.
   void run(int64_t count, const std::function<void(int64_t item, int worker)>& body);
+  // The same; `on_done(done)`, which may be missing, hears after each item how many are done, from worker threads, one at a time.
+  void run(int64_t count, const std::function<void(int64_t item, int worker)>& body, const std::function<void(int64_t done)>& on_done);
 
  private:
   struct State;
