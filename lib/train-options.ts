@@ -136,17 +136,22 @@ export const trainFields = {
 
 export type TrainFields = z.output<z.ZodObject<typeof trainFields>>;
 
+const switched = (value: boolean | object | undefined): object | undefined => (value === true ? {} : value === false ? undefined : value && defined(value as Record<string, unknown>));
+
 /** Options as the addon reads them: unions and pairs taken apart. */
+export function nativeAugment({ scale, ratio, randAugment, randomErasing, ...flips }: z.output<typeof augmentSchema>): Record<string, unknown> {
+  return defined({ ...flips, minScale: scale?.[0], maxScale: scale?.[1], minRatio: ratio?.[0], maxRatio: ratio?.[1], randAugment: switched(randAugment), randomErasing: switched(randomErasing) });
+}
+
+/** The same of all options of training. */
 export function nativeTrainOptions(options: TrainFields): Record<string, unknown> {
   const { signal: _, augment = {}, mixup, threads: requested, dropPath: __, freeze, ...rest } = options;
-  const { scale = [], ratio = [], randAugment, randomErasing, ...flips } = augment;
-  const switched = (value: boolean | object | undefined): object | undefined => (value === true ? {} : value === false ? undefined : value && defined(value as Record<string, unknown>));
   return defined({
     ...rest,
     threads: threads(requested),
     frozenBackbone: freeze === 'backbone',
     frozenStages: typeof freeze === 'number' ? freeze : undefined,
     mixup: switched(mixup),
-    augment: defined({ ...flips, minScale: scale[0], maxScale: scale[1], minRatio: ratio[0], maxRatio: ratio[1], randAugment: switched(randAugment), randomErasing: switched(randomErasing) }),
+    augment: nativeAugment(augment),
   });
 }

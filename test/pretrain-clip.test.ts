@@ -54,6 +54,7 @@ t.test('bad input is refused before anything is computed', async (t) => {
     ['patches that do not divide', () => train({ vision: { ...tower, patchSize: 5 } }), 'ERR_INVALID_ARGUMENT', /side 16.*patchSize, received 5/],
     ['heads that do not divide', () => train({ text: { ...tower, heads: 3 } }), 'ERR_INVALID_ARGUMENT', /text\.heads 3/],
     ['validation of another size', () => train({ validation: { pictures: wide, captions } }), 'ERR_INVALID_ARGUMENT', /16 x 16.*32 x 8/],
+    ['a part larger than the picture', () => train({ augment: { scale: [0.5, 2] } }), 'ERR_INVALID_ARGUMENT', /augment\.scale/],
     ['start and sizes', () => train({ start: root }), 'ERR_INVALID_ARGUMENT', /either start or tokenizer/],
     ['a start that is not there', () => trainClip(pictures, captions, { out: fresh(), steps: 1, start: join(root, 'nowhere') }), 'ERR_FILE_NOT_FOUND', /nowhere/],
     ['resuming from nothing', () => train({ resume: true }), 'ERR_INVALID_ARGUMENT', /checkpoint/],
@@ -94,6 +95,18 @@ t.test('three updates as in PyTorch with transformers: losses and weights', asyn
   const compared = Object.keys(result.weights).filter((name) => !name.endsWith('k_proj.bias')); // see the script
   const all = Float32Array.from(compared.sort().flatMap((name) => [...(result.weights[name]?.data as Float32Array)]));
   t.ok(worstStored({ data: all, shape: [all.length] }, stored.weights, { rtol: 1e-4, atol: 1e-5 }) <= 1);
+});
+
+t.test('views: the whole picture is the picture, mirrored ones are mirrored, and no thread changes them', async (t) => {
+  const lossesWith = async (options: Partial<TrainClipOptions>, images = pictures): Promise<number[]> => (await train(options, images)).losses;
+  const whole = { scale: [1, 1], ratio: [1, 1] } as const;
+  const mirrored = pairs.map((_, i) => painted(Object.values(COLOURS)[Math.floor(i / 2)] as number[], i % 2 === 0 ? 'right' : 'left'));
+  t.ok(worst(await lossesWith({ augment: whole }), await lossesWith({}), { rtol: 1e-4 }) <= 1, 'all of it, not mirrored unless asked for');
+  t.ok(worst(await lossesWith({ augment: { ...whole, flip: 1 } }), await lossesWith({}, mirrored), { rtol: 1e-4 }) <= 1, 'mirrored');
+  const strong = { augment: { scale: [0.3, 1], randAugment: true } } as const;
+  const one = await lossesWith(strong);
+  t.notSame(one, await lossesWith({}));
+  t.same(await lossesWith({ ...strong, threads: 2 }), one, 'any threads');
 });
 
 t.test('the text tower begins with different states for different words', async (t) => {

@@ -14,12 +14,14 @@ import { native, type ClipTrainEvent, type NativeClipResult, type Retrieval, typ
 import { checkOptions, positiveInt } from '../options.js';
 import { writeSafetensors } from '../safetensors.js';
 import type { Tensor } from '../tensor.js';
+import { augmentSchema, nativeAugment } from '../train-options.js';
 import { integerTensor, readCaptions, type Captions } from './captions.js';
 import { nativeUpdates, precision, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';
 
 const [TEXT_WIDTH, VISION_WIDTH, PROJECTION, HEAD_SIZE] = [192, 128, 192, 32];
 const BICUBIC = 3; // Pillow's number
+const MILD = { scale: [0.9, 1], flip: 0 } as const; // of OpenCLIP's training, which does not flip
 
 const towerFields = {
   /** Width of a token, a multiple of `heads`. Default 192 for texts, 128 for pictures. */
@@ -66,6 +68,11 @@ const schema = z.strictObject({
   batchSize: z.int().min(2).max(65536).default(256),
   /** Pairs that one thread encodes at a time. Part of the result: equal seeds with another value differ by rounding. Default 64. */
   shardSize: positiveInt.max(65536).default(64),
+  /**
+   * What is shown of a picture at each use: a random part of it, changed as the options say, which makes the towers find what they never saw. `flip` is 0 here
+   * unless given, for captions may tell left from right; `{}` cuts as little as OpenCLIP does (`scale` [0.9, 1]). Default: the whole picture as it is.
+   */
+  augment: augmentSchema.optional(),
   /** Pairs to measure on: each picture's first caption is looked for among all, and the other way round. Default none. */
   validation: heldOut.optional(),
 });
@@ -110,6 +117,7 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
   const held = o.validation && { ...o.validation, tensor: pictureTensor(o.validation.pictures, 'validation.pictures') };
   const beginning = o.start === undefined ? newTowers(o, tensor) : aloneStart(o.start, o);
   const { batchSize, shardSize } = o;
+  const augment = o.augment && { ...MILD, ...o.augment };
   return new Job<ClipTrainEvent | WarningEvent, ClipTraining>(async ({ emit, signal }) => {
     await expectNewFolder(o.out);
     const { tokenizer: tokenizerFolder, ...towers } = typeof beginning === 'string' ? await readClip(beginning) : beginning;
@@ -123,8 +131,8 @@ export function trainClip(pictures: Pictures, captions: Captions, options: Train
     const validation = held && (await read(held.tensor, held.captions, held.groups, 'validation.'));
     const textConfig: ClipTextConfig = { vocabSize: tokenizer.vocabSize, maxPositions: tokenizer.length, eosTokenId: tokenizer.eosId, ...towers.text };
     const visionConfig = towers.vision;
-    const settings = { ...updateSettings(o), batchSize, shardSize };
-    const call = { ...updates, ...towers, batchSize, shardSize, text: textConfig, vision: visionConfig, data, ...(validation && { validation }) };
+    const settings = { ...updateSettings(o), batchSize, shardSize, ...(augment && { augment }) };
+    const call = { ...updates, ...towers, batchSize, shardSize, ...(augment && { augment: nativeAugment(augment) }), text: textConfig, vision: visionConfig, data, ...(validation && { validation }) };
     const result = await runNative<ClipTrainEvent, NativeClipResult>((listener) => native().trainClip(call, listener), signal, emit);
     const { weights, training, ...measured } = result;
     await mkdir(dirname(resolve(o.out)), { recursive: true });

@@ -24,6 +24,7 @@ train::ClipOptions parse_clip_options(const Fields& fields) {
   train::ClipOptions o;
   o.updates = parse_update_options(fields, o.updates);
   fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("evaluate_every", o.evaluate_every).read("seed", o.seed);
+  if (const auto augment = fields.object("augment")) o.augment = parse_augment_options(*augment);
   if (const auto fixed = fields.object("fixed")) o.fixed = {.places = parse_tensor(fixed->required("places"), fixed->path_of("places"))};
   return o;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "image/resize.h"
+#include "tensor/check.h"
 
 namespace seedbed::image {
 
@@ -85,6 +86,12 @@ void erase(const RandomErasingOptions& options, int64_t size, Rng& rng, float* o
 }
 
 }  // namespace
+
+void check_augment(const AugmentOptions& o) {
+  check_range(o.min_scale, "augment.scale", 0.0001, o.max_scale);
+  check_range(o.max_scale, "augment.scale", o.min_scale, 1.0);
+  check_range(o.min_ratio, "augment.ratio", 0.01, o.max_ratio);
+}
 
 void augment_to(const Image& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out) {
   const Box box = random_box(image, options, rng);

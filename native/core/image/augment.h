@@ -29,6 +29,9 @@ struct AugmentOptions {
   std::optional<RandomErasingOptions> random_erasing;
 };
 
+// Throws ERR_INVALID_ARGUMENT unless scales and ratios are ranges of what can be cut.
+void check_augment(const AugmentOptions& options);
+
 struct Normalisation {
   std::array<float, 3> mean{0.5F, 0.5F, 0.5F};
   std::array<float, 3> std{0.5F, 0.5F, 0.5F};

@@ -12,9 +12,7 @@ BatchSource::BatchSource(const image::PictureSource& real, const image::PictureS
     : real_(real), synthetic_(synthetic), o_(options), order_(real.size(), options.seed), synthetic_order_(synthetic == nullptr ? 1 : synthetic->size(), derive_seed(options.seed, "synthetic")) {
   check_range(o_.batch_size, "batchSize", 1, 65536);
   check_range(o_.real_weight, "realWeight", 0.0, 1.0);
-  check_range(o_.augment.min_scale, "augment.scale", 0.0001, o_.augment.max_scale);
-  check_range(o_.augment.max_scale, "augment.scale", o_.augment.min_scale, 1.0);
-  check_range(o_.augment.min_ratio, "augment.ratio", 0.01, o_.augment.max_ratio);
+  image::check_augment(o_.augment);
   if (synthetic == nullptr) return;
   expect(synthetic->classes() == real.classes(), "Expected synthetic data with the {} classes of the training data, received {}", real.classes(), synthetic->classes());
   expect(o_.batch_size >= 2, "Expected a batchSize of at least 2 with synthetic data, received {}", o_.batch_size);

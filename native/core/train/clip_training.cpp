@@ -24,7 +24,7 @@ namespace {
 constexpr double kLargestScale = 100;
 constexpr double kEmbeddingDeviation = 0.5, kBranchGain = 0.4;
 constexpr int64_t kMostSpread = 512;  // texts
-constexpr float kMean[] = {0.48145466F, 0.4578275F, 0.40821073F}, kDeviation[] = {0.26862954F, 0.26130258F, 0.27577711F};
+constexpr image::Normalisation kNormalisation{.mean = {0.48145466F, 0.4578275F, 0.40821073F}, .std = {0.26862954F, 0.26130258F, 0.27577711F}};
 
 void check_data(const CaptionedPictures& d, const char* name, const nn::ClipTextConfig& text, const nn::ClipVisionConfig& vision) {
   check_captioned_pictures(d, name, 1, text);
@@ -34,8 +34,15 @@ void check_data(const CaptionedPictures& d, const char* name, const nn::ClipText
 
 // Pixels in [-1, 1] as CLIP takes them.
 at::Tensor normalised(const at::Tensor& pixels) {
-  const auto channels = [](const float* values) { return at::tensor(at::ArrayRef<float>(values, 3)).view({1, 3, 1, 1}); };
-  return ((pixels + 1) * 0.5 - channels(kMean)) / channels(kDeviation);
+  const auto channels = [](const std::array<float, 3>& values) { return at::tensor(at::ArrayRef<float>(values)).view({1, 3, 1, 1}); };
+  return ((pixels + 1) * 0.5 - channels(kNormalisation.mean)) / channels(kNormalisation.std);
+}
+
+image::Image image_of(const at::Tensor& pictures, int64_t place) {
+  const at::Tensor picture = pictures[place].contiguous();
+  image::Image image(picture.size(1), picture.size(0), 3);
+  std::copy_n(picture.const_data_ptr<uint8_t>(), picture.numel(), image.pixels.begin());
+  return image;
 }
 
 // [a, b] true where a picture or text of `a` is no wrong answer to one of `b`.
@@ -94,6 +101,18 @@ class Run {
     return o_.fixed ? data_.first_caption(place) : data_.draw_caption(place, rng);
   }
 
+  // [b, 3, side, side] as the tower takes them; `first` is the first one's position in the run.
+  at::Tensor shown(const std::vector<int64_t>& places, int64_t first) const {
+    if (!o_.augment) return normalised(pixels_of(data_.pictures, places));
+    const auto b = static_cast<int64_t>(places.size()), side = model_.vision.config().image_size;
+    const at::Tensor views = at::empty({b, 3, side, side});
+    for (int64_t i = 0; i < b; ++i) {
+      Rng rng(derive_seed(o_.seed, "augment", {static_cast<uint64_t>(first + i)}));
+      image::augment_to(image_of(data_.pictures, places[static_cast<size_t>(i)]), *o_.augment, kNormalisation, side, rng, views[i].mutable_data_ptr<float>());
+    }
+    return views;
+  }
+
   BatchGradient one_gradient(int64_t step) {
     const int64_t B = o_.batch_size;
     std::vector<int64_t> places, texts;
@@ -105,7 +124,7 @@ class Run {
     const at::Tensor groups = data_.groups.defined() ? data_.groups.index_select(0, where) : where;  // a picture that comes twice is no wrong answer either
     const auto forward = [&](const Shard& shard) -> std::vector<at::Tensor> {
       const nn::PrecisionScope precision(o_.updates.precision);
-      return {embed_texts(model_, ids.slice(0, shard.begin, shard.end)), embed_pictures(model_, normalised(pixels_of(data_.pictures, {places.begin() + shard.begin, places.begin() + shard.end})))};
+      return {embed_texts(model_, ids.slice(0, shard.begin, shard.end)), embed_pictures(model_, shown({places.begin() + shard.begin, places.begin() + shard.end}, step * B + shard.begin))};
     };
     const auto loss = [&](const std::vector<std::vector<at::Tensor>>& outputs) {
       std::vector<at::Tensor> text, vision;
@@ -161,8 +180,8 @@ class Run {
     };
     const nn::ClipTextConfig& t = model_.text.config();
     const nn::ClipVisionConfig& v = model_.vision.config();
-    return fmt::format("clip text {} {} {} {} vision {} {} {} | {} | batch {} in {} evaluate {} seed {} start {:x} | data {} | {}", tower(t), t.vocab_size, t.max_positions, t.eos_token_id, tower(v),
-                       v.image_size, v.patch_size, describe(o_.updates), o_.batch_size, o_.shard_size, o_.evaluate_every, o_.seed, fingerprint(o_.initial), data(data_),
+    return fmt::format("clip text {} {} {} {} vision {} {} {} | {} | batch {} in {} evaluate {} seed {} start {:x} | {} | data {} | {}", tower(t), t.vocab_size, t.max_positions, t.eos_token_id, tower(v),
+                       v.image_size, v.patch_size, describe(o_.updates), o_.batch_size, o_.shard_size, o_.evaluate_every, o_.seed, fingerprint(o_.initial), o_.augment ? describe(*o_.augment) : "", data(data_),
                        validation_ == nullptr ? "" : data(*validation_));
   }
 
@@ -207,6 +226,7 @@ ClipResult train_clip(const nn::ClipTextConfig& text, const nn::ClipVisionConfig
   expect(text.projection_dim > 0 && text.projection_dim == vision.projection_dim, "Expected towers with projections of one size, received {} and {}", text.projection_dim, vision.projection_dim);
   check_data(data, "pictures", text, vision);
   if (validation != nullptr) check_data(*validation, "validation pictures", text, vision);
+  if (options.augment) image::check_augment(*options.augment);
   return Run(text, vision, data, validation, options, pool, callbacks).train();
 }
 

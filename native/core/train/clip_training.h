@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "image/augment.h"
 #include "train/captioned_pictures.h"
 #include "train/clip_embedding.h"
 #include "train/trainer.h"
@@ -30,6 +31,7 @@ struct ClipOptions {
   int64_t evaluate_every = 0;   // steps; 0: only at the end
   uint64_t seed = 0;
   NamedTensors initial;         // weights to begin with; empty: drawn
+  std::optional<image::AugmentOptions> augment;  // what is shown of a picture at each use; none: all of it, as it is
   std::optional<FixedClipDraws> fixed;
 };
 

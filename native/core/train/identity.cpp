@@ -9,7 +9,7 @@ namespace seedbed::train {
 std::string describe(const UpdateOptions& u) {
   const OptimizerOptions& o = u.optimizer;
   const LrSchedule& s = u.schedule;
-  return fmt::format("steps {} optimizer {} {} {} {} {} {} lr {} {} {} {} {} {} clip {} average {}{}", u.steps, static_cast<int>(o.kind), o.weight_decay, o.beta1, o.beta2, o.eps, o.momentum, s.base,
+  return fmt::format("steps {} optimizer {} {} {} {} {} {} {} lr {} {} {} {} {} {} clip {} average {}{}", u.steps, static_cast<int>(o.kind), o.weight_decay, o.beta1, o.beta2, o.eps, o.momentum, o.nesterov, s.base,
                      s.warmup, s.min, s.warmup_steps, s.warmup_prefix, s.constant, u.clip_norm, u.average_decay, u.precision == nn::Precision::float32 ? "" : " bfloat16");
 }
 

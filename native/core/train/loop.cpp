@@ -7,6 +7,7 @@
 #include "tensor/check.h"
 #include "tensor/error.h"
 #include "train/gradient.h"
+#include "train/identity.h"
 
 namespace seedbed::train {
 
@@ -116,20 +117,12 @@ class Run {
   // What must be equal for a checkpoint to be continued. The number of threads is not part of it.
   std::string make_identity() const {
     const auto& o = options_;
-    const UpdateOptions& u = o.updates;
-    const auto& a = o.augment;
-    const image::RandAugmentOptions r = a.rand_augment.value_or(image::RandAugmentOptions{.ops = 0});
-    const image::RandomErasingOptions e = a.random_erasing.value_or(image::RandomErasingOptions{.probability = 0});
     const MixupOptions m = o.mixup.value_or(MixupOptions{.probability = 0});
-    return fmt::format(
-        "steps {} batch {} shard {} | optimizer {} {} {} {} {} {} | lr {} {} {} {} | smoothing {} clip {} precision {} seed {} evaluate {} keep {} | mix {} {} {} {} | crop {} {} {} {} "
-        "flip {} {} colourise {} | ra {} {} {} {} {} | re {} {} {} {} | view {} {} {} | model {} | data {:x} {:x}",
-        u.steps, o.batch_size, o.shard_size, static_cast<int>(u.optimizer.kind), u.optimizer.weight_decay, u.optimizer.beta1, u.optimizer.beta2, u.optimizer.eps,
-        u.optimizer.momentum, u.schedule.base, u.schedule.warmup, u.schedule.min, u.schedule.warmup_steps, o.label_smoothing, u.clip_norm,
-        static_cast<int>(o.updates.precision), o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, a.min_scale,
-        a.max_scale, a.min_ratio, a.max_ratio, a.flip, a.flip_vertical, a.colourise, r.ops, r.magnitude, r.magnitude_std, r.probability, r.fill, e.probability, e.min_area, e.max_area,
-        e.min_aspect, o.view.crop_share, o.view.normalisation.mean[0], o.view.normalisation.std[0], model_.identity(),
-        data_.fingerprint(), validation_ == nullptr ? 0 : validation_->fingerprint()) + adapter_identity() + freeze_identity(model_, o.freeze) + (u.optimizer.nesterov ? "" : " | plain momentum") + (synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, synthetic_->fingerprint()));
+    return fmt::format("{} | batch {} in {} smoothing {} seed {} evaluate {} keep {} | mix {} {} {} {} | {} | view {} mean {} std {} | model {} | data {:x} {:x}{}{}{}", describe(o.updates), o.batch_size,
+                       o.shard_size, o.label_smoothing, o.seed, o.evaluate_every, static_cast<int>(o.keep), m.mixup_alpha, m.cutmix_alpha, m.probability, m.switch_to_cutmix, describe(o.augment),
+                       o.view.crop_share, fmt::join(o.view.normalisation.mean, " "), fmt::join(o.view.normalisation.std, " "), model_.identity(), data_.fingerprint(),
+                       validation_ == nullptr ? 0 : validation_->fingerprint(), adapter_identity(), freeze_identity(model_, o.freeze),
+                       synthetic_ == nullptr ? "" : fmt::format(" | synthetic {} {:x}", o.real_weight, synthetic_->fingerprint()));
   }
 
   // The weights below an adapter are not in the checkpoint.
