@@ -3,11 +3,10 @@ import { SeedbedError } from './errors.js';
 import { allFinite } from './lora/numbers.js';
 import type { ClassifierHandle } from './native.js';
 import { native } from './native.js';
-import { positiveInt } from './options.js';
+import { positiveInt, three } from './options.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
 import type { Head } from './saved-classifier.js';
 import type { Tensor } from './tensor.js';
-import { three } from './train-options.js';
 
 /** Layers of the vision transformer that an adapter may change: parts of its attention, and its perceptron. */
 export const ADAPTER_TARGETS = ['q', 'k', 'v', 'qkv', 'proj', 'fc1', 'fc2'] as const;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { augmentSchema } from './augment.js';
 import { Dataset } from './data/dataset.js';
 import { CLIP_MEAN, CLIP_STD } from './diffusion/clip-config.js';
 import { readClip } from './diffusion/clip-files.js';
@@ -13,7 +14,7 @@ import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './
 import { checkNames, sentenceFields, sentencesAbout } from './sentences.js';
 import type { Tensor } from './tensor.js';
 import { threads } from './threads.js';
-import { augmentSchema, nativeTrainOptions } from './train-options.js';
+import { nativeTrainOptions } from './train-options.js';
 
 const VIEW = { mean: CLIP_MEAN, std: CLIP_STD, cropShare: 1 } as const;
 

@@ -1,3 +1,5 @@
+export { augmentImages } from './augment.js';
+export type { AugmentImagesOptions } from './augment.js';
 export { Classifier, loadClassifier, trainClassifier } from './classifier.js';
 export type { TrainClassifierOptions, TrainingRecord } from './classifier.js';
 export type { ClassifierEvaluation, Prediction } from './evaluation.js';

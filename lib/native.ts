@@ -120,7 +120,7 @@ export interface NativeBinding {
   mixBatch(options: Options): { pixels: Tensor<'float32'>; targets: Tensor<'float32'> };
   applyAugmentOp(options: Options): Image;
   resizeImage(options: Options): Image;
-  augmentImage(options: Options): Tensor<'float32'>;
+  augmentImages(options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
 
   vectorCodes(): string[];
   attention(options: Options): NativeAttention;

@@ -5,6 +5,8 @@ import { ArgumentError } from './errors.js';
 export const seed = z.int().min(0);
 export const share = z.number().min(0).max(1);
 export const positiveInt = z.int().min(1);
+/** One number for each colour channel. */
+export const three = z.tuple([z.number(), z.number(), z.number()]).readonly();
 export const abortSignal = z.instanceof(AbortSignal);
 
 /**

@@ -4,9 +4,8 @@ import { z } from 'zod';
 import { SeedbedError } from './errors.js';
 import type { ModelConfig } from './model-options.js';
 import type { NativeClassifierInfo } from './native.js';
-import { nearest, positiveInt } from './options.js';
+import { nearest, positiveInt, three } from './options.js';
 import { packageRoot } from './setup/find.js';
-import { three } from './train-options.js';
 
 /** Preparation of pictures and names of answers; goes with the weights. */
 export interface Head {

@@ -1,48 +1,9 @@
 import { z } from 'zod';
-import { abortSignal, defined, positiveInt, seed, share } from './options.js';
+import { augmentSchema, nativeAugment, switched } from './augment.js';
+import { abortSignal, defined, positiveInt, seed, share, three } from './options.js';
 import { threads } from './threads.js';
 
 export { MODEL_NAMES, type ModelName } from './model-options.js';
-
-const range = z.tuple([z.number(), z.number()]).readonly();
-export const three = z.tuple([z.number(), z.number(), z.number()]).readonly();
-
-const randAugmentSchema = z.strictObject({
-  /** Operations per picture. Default 2. */
-  ops: z.int().min(0).max(15).optional(),
-  /** 0 to 10, default 9. */
-  magnitude: z.number().min(0).max(10).optional(),
-  /** Spread of the magnitude. Default 0.5. */
-  magnitudeStd: z.number().min(0).optional(),
-  /** Chance of each operation. Default 0.5. */
-  probability: share.optional(),
-  /** Gray level of what geometry uncovers. Default 128. */
-  fill: z.int().min(0).max(255).optional(),
-});
-
-const randomErasingSchema = z.strictObject({
-  probability: share.optional(),
-  minArea: share.optional(),
-  maxArea: share.optional(),
-  minAspect: z.number().min(0.01).max(1).optional(),
-});
-
-export const augmentSchema = z.strictObject({
-  /** Area of the random crop, share of the picture. Default [0.08, 1]. */
-  scale: range.optional(),
-  /** Width over height of the crop. Default [3/4, 4/3]. */
-  ratio: range.optional(),
-  /** Chance of a left-right flip. Default 0.5. */
-  flip: share.optional(),
-  /** Chance of a top-bottom flip. Default 0. */
-  flipVertical: share.optional(),
-  /** Chance that a gray picture gets two random colours, one for black and one for white. Default 0. */
-  colourise: share.optional(),
-  /** timm's `rand-m9-mstd0.5-inc1`, or its numbers. Default off. */
-  randAugment: z.union([z.boolean(), randAugmentSchema]).optional(),
-  /** Noise in a random box (Zhong et al. 2017). Default off. */
-  randomErasing: z.union([z.boolean(), randomErasingSchema]).optional(),
-});
 
 const mixupSchema = z.strictObject({
   /** Beta parameter of mixup, 0: off. Default 0.8. */
@@ -136,14 +97,7 @@ export const trainFields = {
 
 export type TrainFields = z.output<z.ZodObject<typeof trainFields>>;
 
-const switched = (value: boolean | object | undefined): object | undefined => (value === true ? {} : value === false ? undefined : value && defined(value as Record<string, unknown>));
-
 /** Options as the addon reads them: unions and pairs taken apart. */
-export function nativeAugment({ scale, ratio, randAugment, randomErasing, ...flips }: z.output<typeof augmentSchema>): Record<string, unknown> {
-  return defined({ ...flips, minScale: scale?.[0], maxScale: scale?.[1], minRatio: ratio?.[0], maxRatio: ratio?.[1], randAugment: switched(randAugment), randomErasing: switched(randomErasing) });
-}
-
-/** The same of all options of training. */
 export function nativeTrainOptions(options: TrainFields): Record<string, unknown> {
   const { signal: _, augment = {}, mixup, threads: requested, dropPath: __, freeze, ...rest } = options;
   return defined({

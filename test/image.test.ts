@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import t from 'tap';
 import sharp from 'sharp';
-import { contactSheet, decodeImage, encodePng, scaleImage, type Image } from 'seedbed';
+import { augmentImages, contactSheet, decodeImage, encodePng, scaleImage, type AugmentImagesOptions, type Image } from 'seedbed';
 import { native } from '#lib/native.js';
-import { golden, picture, thrown } from './support.js';
+import { golden, picture, refused, thrown } from './support.js';
 
 interface Golden {
   resize: { from: [number, number, number]; to: [number, number]; filter: string; sha256: string }[];
@@ -11,45 +11,49 @@ interface Golden {
 }
 
 const reference = golden('image') as Golden;
+const codes = native().vectorCodes();
 const digest = (image: Image): string => createHash('sha256').update(image.data).digest('hex');
 
 t.test('resizing equals Pillow bit for bit', async (t) => {
   for (const { from, to, filter, sha256 } of reference.resize) {
-    const resized = native().resizeImage({ image: picture(...from), width: to[0], height: to[1], filter });
-    t.equal(digest(resized), sha256, `${from.join('x')} to ${to.join('x')}, ${filter}`);
+    for (const kernel of codes) {
+      const resized = native().resizeImage({ image: picture(...from), width: to[0], height: to[1], filter, kernel });
+      t.equal(digest(resized), sha256, `${from.join('x')} to ${to.join('x')}, ${filter}, ${kernel}`);
+    }
   }
 });
 
 t.test('augmentation operations equal timm and Pillow bit for bit', async (t) => {
   const image = picture(...reference.ops.from);
   for (const { op, magnitude, negative, sha256 } of reference.ops.cases)
-    t.equal(digest(native().applyAugmentOp({ image, op, magnitude, negative })), sha256, `${op} ${magnitude}${negative ? ' negative' : ''}`);
+    for (const kernel of codes) t.equal(digest(native().applyAugmentOp({ image, op, magnitude, negative, kernel })), sha256, `${op} ${magnitude}${negative ? ' negative' : ''}, ${kernel}`);
   t.equal(new Set(reference.ops.cases.map(({ op }) => op)).size, 15, 'all fifteen');
 });
 
 t.test('augmented views', async (t) => {
   const gray = { ...picture(40, 30, 1), data: picture(40, 30, 1).data.map((v) => (v > 127 ? 255 : 0)) };
-  const plain = { minScale: 1, maxScale: 1, minRatio: 4 / 3, maxRatio: 4 / 3, flip: 0 };
-  const view = (augment: object, seed = 1): Float32Array => native().augmentImage({ image: gray, size: 16, seed, augment: { ...plain, ...augment } }).data;
+  const plain = { scale: [1, 1], ratio: [4 / 3, 4 / 3], flip: 0 } as const;
+  const view = async (augment: AugmentImagesOptions['augment'], seed = 1): Promise<Float32Array> => (await augmentImages([gray], { size: 16, seed, augment: { ...plain, ...augment } })).data;
   const planes = (data: Float32Array): Float32Array[] => [0, 1, 2].map((c) => data.slice(c * 256, (c + 1) * 256));
 
-  const [r, g, b] = planes(view({}));
+  const [r, g, b] = planes(await view({}));
   t.same(r, g, 'gray becomes three equal planes');
   t.same(g, b);
   t.ok(r?.every((v) => v >= -1 && v <= 1), 'normalised to [-1, 1]');
 
-  const flipped = planes(view({ flip: 1 }))[0];
+  const flipped = planes(await view({ flip: 1 }))[0];
   t.same(flipped?.map((_, i) => r?.[Math.floor(i / 16) * 16 + 15 - (i % 16)] ?? NaN), flipped, 'flip turns rows around');
 
-  const coloured = planes(view({ colourise: 1 }, 5));
+  const coloured = planes(await view({ colourise: 1 }, 5));
   t.notSame(coloured[0], coloured[1], 'colours differ between channels');
-  t.equal(new Set(view({ colourise: 1 }, 5)).size > 1, true);
+  t.equal(new Set(await view({ colourise: 1 }, 5)).size > 1, true);
 
-  const erased = view({ randomErasing: { probability: 1 } });
-  const changed = erased.filter((v, i) => v !== view({})[i]).length / erased.length;
+  const erased = await view({ randomErasing: { probability: 1 } });
+  const whole = await view({});
+  const changed = erased.filter((v, i) => v !== whole[i]).length / erased.length;
   t.ok(changed > 0.01 && changed < 0.4, `random erasing changed ${changed.toFixed(2)} of the picture`);
-  t.same(view({ randAugment: {} }, 3), view({ randAugment: {} }, 3), 'same seed, same bytes');
-  t.notSame(view({ randAugment: { probability: 1 } }, 3), view({ randAugment: { probability: 1 } }, 4));
+  t.same(await view({ randAugment: true }, 3), await view({ randAugment: true }, 3), 'same seed, same bytes');
+  t.notSame(await view({ randAugment: { probability: 1 } }, 3), await view({ randAugment: { probability: 1 } }, 4));
 });
 
 t.test('crops stay inside and follow their ranges', async (t) => {
@@ -58,14 +62,28 @@ t.test('crops stay inside and follow their ranges', async (t) => {
   const data = new Uint8Array(width * width * 3);
   for (let i = 0; i < width * width; i++) data.set([(i % width) * 4, Math.floor(i / width) * 4, 0], i * 3);
   const image = { data, width, height: width, channels: 3 };
-  for (let seed = 0; seed < 200; seed++) {
-    const view = native().augmentImage({ image, size: 8, seed, augment: { minScale: 0.25, maxScale: 0.5, flip: 0 } }).data;
+  const cut = (threads: number) => augmentImages(new Array<Image>(200).fill(image), { size: 8, augment: { scale: [0.25, 0.5], flip: 0 }, threads });
+  const views = await cut(1);
+  t.same(views.shape, [200, 3, 8, 8]);
+  t.same((await cut(2)).data, views.data, 'any threads');
+  for (let i = 0; i < 200; i++) {
+    const view = views.data.subarray(i * 192, (i + 1) * 192);
     const pixel = (value: number): number => ((value + 1) / 2) * (255 / 4);
     const span = (pixel(view[7] ?? 0) - pixel(view[0] ?? 0)) * (8 / 7);
     const rise = (pixel(view[64 + 56] ?? 0) - pixel(view[64] ?? 0)) * (8 / 7);
     const area = (span * rise) / width ** 2;
-    t.ok(area > 0.2 && area < 0.56, `seed ${seed}: a crop of ${area.toFixed(2)} of the area`);
+    t.ok(area > 0.2 && area < 0.56, `view ${i}: a crop of ${area.toFixed(2)} of the area`);
   }
+});
+
+t.test('views are refused what cannot be cut', async (t) => {
+  const image = picture(8, 8, 3);
+  await refused(t, [
+    ['an unknown option', () => augmentImages([image], { sise: 8 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'size'/],
+    ['a part larger than the picture', () => augmentImages([image], { augment: { scale: [0.5, 1.5] } }), 'ERR_INVALID_ARGUMENT', /augment\.scale/],
+    ['two channels', () => augmentImages([{ ...image, channels: 2 }]), 'ERR_INVALID_ARGUMENT', /channels/],
+  ]);
+  t.same((await augmentImages([])).shape, [0, 3, 224, 224], 'none is none');
 });
 
 t.test('decoding', async (t) => {

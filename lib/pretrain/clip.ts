@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { augmentSchema, nativeAugment } from '../augment.js';
 import { readClip } from '../diffusion/clip-files.js';
 import { CLIP_MEAN, CLIP_STD, clipTextJson, clipVisionJson, type ClipTextConfig, type ClipVisionConfig } from '../diffusion/clip-config.js';
 import type { WarningEvent } from '../diffusion/results.js';
@@ -14,7 +15,6 @@ import { native, type ClipTrainEvent, type NativeClipResult, type Retrieval, typ
 import { checkOptions, positiveInt } from '../options.js';
 import { writeSafetensors } from '../safetensors.js';
 import type { Tensor } from '../tensor.js';
-import { augmentSchema, nativeAugment } from '../train-options.js';
 import { integerTensor, readCaptions, type Captions } from './captions.js';
 import { nativeUpdates, precision, updateFields, updateSettings } from './options.js';
 import { pictureTensor, type Pictures } from './pictures.js';

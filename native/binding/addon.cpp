@@ -113,7 +113,7 @@ constexpr Export kExports[] = {
     {"mixBatch", mix_batch},
     {"applyAugmentOp", apply_augment_op},
     {"resizeImage", resize_image},
-    {"augmentImage", augment_image},
+    {"augmentImages", augment_images},
 
     {"vectorCodes", vector_codes},
     {"attention", attention},

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "fields.h"
 #include "parallel/worker_pool.h"
 #include "train/evaluate.h"
 
@@ -13,7 +14,9 @@ namespace seedbed::binding {
 // What is computed from pictures; `poll` may throw `Cancelled`.
 using PictureWork = std::function<at::Tensor(const std::vector<image::Image>& images, const train::View& view, WorkerPool& pool, const std::function<void()>& poll)>;
 
-// A job of a call (handle, options with images, view and threads, listener) whose result is a tensor.
+// A job whose options hold images, view and threads, and whose result is a tensor.
+Napi::Value start_picture_job(Napi::Env env, const Fields& options, const Napi::Value& listener, PictureWork work);
+// The same of a call (handle, options, listener).
 Napi::Value start_picture_job(const Napi::CallbackInfo& info, PictureWork work);
 
 }  // namespace seedbed::binding

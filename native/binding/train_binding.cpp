@@ -69,6 +69,13 @@ void load_head(const nn::ClassifierNetwork& model, const NamedTensors& head) {
 // Numbers that are no counts, in the type of a file.
 at::Tensor in_type(const at::Tensor& value, at::ScalarType dtype) { return value.is_floating_point() ? value.detach().to(dtype) : value; }
 
+// That of the vector code `kernel` names, or the best.
+const image::PictureKernel& parse_picture_kernel(const Fields& fields) {
+  std::string kernel;
+  fields.read("kernel", kernel);
+  return image::picture_kernel(kernel.c_str());
+}
+
 }  // namespace
 
 Napi::Value create_image_set(const Napi::CallbackInfo& info) {
@@ -202,7 +209,7 @@ Napi::Value apply_augment_op(const Napi::CallbackInfo& info) {
   bool negative = false;
   uint8_t fill = 128;
   fields.read("magnitude", magnitude).read("negative", negative).read("fill", fill);
-  image::apply_op(picture, parse_augment_op(fields), magnitude, negative, fill);
+  image::apply_op(picture, parse_augment_op(fields), magnitude, negative, fill, parse_picture_kernel(fields));
   return emit_image(info.Env(), picture);
 }
 
@@ -210,20 +217,25 @@ Napi::Value resize_image(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   int64_t width = 0, height = 0;
   fields.read("width", width).read("height", height);
-  return emit_image(info.Env(), image::resize(parse_image(fields.required_object("image")), width, height, parse_filter(fields)));
+  return emit_image(info.Env(), image::resize(parse_image(fields.required_object("image")), width, height, parse_filter(fields), parse_picture_kernel(fields)));
 }
 
-Napi::Value augment_image(const Napi::CallbackInfo& info) {
+Napi::Value augment_images(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
-  int64_t size = 32;
+  int64_t size = 224;
   uint64_t seed = 0;
   fields.read("size", size).read("seed", seed);
-  Rng rng(seed);
-  at::Tensor out = at::empty({3, size, size});
-  const auto augment = fields.object("augment");
-  image::augment_to(parse_image(fields.required_object("image")), augment ? parse_augment_options(*augment) : image::AugmentOptions{}, parse_view(fields).normalisation, size, rng,
-                    out.mutable_data_ptr<float>());
-  return emit_tensor(info.Env(), out);
+  const image::AugmentOptions augment = parse_augment_options(fields.required_object("augment"));
+  image::check_augment(augment);
+  return start_picture_job(info.Env(), fields, info[1], [=](const auto& images, const train::View& view, WorkerPool& pool, const auto& poll) {
+    at::Tensor views = at::empty({static_cast<int64_t>(images.size()), 3, size, size});
+    float* const out = views.mutable_data_ptr<float>();
+    pool.run(views.size(0), [&](int64_t i, int) {
+      Rng rng(derive_seed(seed, "augment", {static_cast<uint64_t>(i)}));
+      image::augment_to(images[i], augment, view.normalisation, size, rng, out + i * 3 * size * size);
+    }, [&poll](int64_t) { poll(); });
+    return views;
+  });
 }
 
 }  // namespace seedbed::binding

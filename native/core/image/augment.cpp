@@ -13,12 +13,8 @@ namespace {
 constexpr int kCropTries = 10;
 constexpr int kErasingTries = 10;
 
-struct Box {
-  int64_t left, top, width, height;
-};
-
 // The largest centred box whose aspect lies within the ratios.
-Box centred_box(const Image& image, const AugmentOptions& options) {
+Box centred_box(const ImageView& image, const AugmentOptions& options) {
   const double ratio = static_cast<double>(image.width) / static_cast<double>(image.height);
   int64_t width = image.width, height = image.height;
   if (ratio < options.min_ratio) height = std::llround(static_cast<double>(width) / options.min_ratio);
@@ -26,7 +22,7 @@ Box centred_box(const Image& image, const AugmentOptions& options) {
   return {(image.width - width) / 2, (image.height - height) / 2, width, height};
 }
 
-Box random_box(const Image& image, const AugmentOptions& options, Rng& rng) {
+Box random_box(const ImageView& image, const AugmentOptions& options, Rng& rng) {
   const double area = static_cast<double>(image.width * image.height);
   for (int attempt = 0; attempt < kCropTries; ++attempt) {
     const double target = area * rng.uniform(options.min_scale, options.max_scale);
@@ -40,12 +36,12 @@ Box random_box(const Image& image, const AugmentOptions& options, Rng& rng) {
 }
 
 void normalise_to(const Image& image, const Normalisation& normalisation, float* out) {
-  const int64_t area = image.width * image.height;
-  for (int64_t c = 0; c < 3; ++c) {
-    const float scale = 1 / (255 * normalisation.std[c]), shift = -normalisation.mean[c] / normalisation.std[c];
-    const uint8_t* pixel = image.pixels.data() + (image.channels == 1 ? 0 : c);
-    for (int64_t i = 0; i < area; ++i) out[c * area + i] = static_cast<float>(pixel[i * image.channels]) * scale + shift;
+  std::array<float, 3> scale{}, shift{};
+  for (size_t c = 0; c < 3; ++c) {
+    scale[c] = 1 / (255 * normalisation.std[c]);
+    shift[c] = -normalisation.mean[c] / normalisation.std[c];
   }
+  picture_kernel().planes(image.pixels.data(), image.width * image.height, image.channels, scale.data(), shift.data(), out);
 }
 
 // The colour of black and of white per channel, in [0, 1].
@@ -93,9 +89,8 @@ void check_augment(const AugmentOptions& o) {
   check_range(o.min_ratio, "augment.ratio", 0.01, o.max_ratio);
 }
 
-void augment_to(const Image& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out) {
-  const Box box = random_box(image, options, rng);
-  Image view = resize(crop(image, box.left, box.top, box.width, box.height), size, size);
+void augment_to(const ImageView& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out) {
+  Image view = resize_part(image, random_box(image, options, rng), size, size);
   if (rng.chance(options.flip)) flip_left_right(view);
   if (rng.chance(options.flip_vertical)) flip_top_bottom(view);
   if (options.rand_augment) rand_augment(view, *options.rand_augment, rng);

@@ -3,7 +3,7 @@
 #include <array>
 #include <optional>
 
-#include "image/image.h"
+#include "image/image_view.h"
 #include "image/rand_augment.h"
 #include "tensor/rng.h"
 
@@ -38,7 +38,7 @@ struct Normalisation {
 };
 
 // A random view of `image` for training, as normalised planes [3, size, size]; gray becomes three equal planes.
-void augment_to(const Image& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out);
+void augment_to(const ImageView& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out);
 
 // The view for evaluation: short side to size / crop_share (bicubic), centre crop, normalised planes [3, size, size].
 void centre_view_to(const Image& image, double crop_share, const Normalisation& normalisation, int64_t size, float* out);

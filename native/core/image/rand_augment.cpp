@@ -17,11 +17,11 @@ constexpr double kMaxEnhance = 0.9;
 
 }  // namespace
 
-void apply_op(Image& image, AugmentOp op, double magnitude, bool negative, uint8_t fill) {
+void apply_op(Image& image, AugmentOp op, double magnitude, bool negative, uint8_t fill, const PictureKernel& kernel) {
   const double level = magnitude / kMaxMagnitude;
   const double sign = negative ? -1 : 1;
   const auto factor = static_cast<float>(std::max(0.1, 1 + sign * level * kMaxEnhance));
-  const auto transform = [&](const std::array<double, 6>& matrix) { image = transform_affine(image, matrix, fill); };
+  const auto transform = [&](const std::array<double, 6>& matrix) { image = transform_affine(image, matrix, fill, kernel); };
   const double width = static_cast<double>(image.width), height = static_cast<double>(image.height);
   switch (op) {
     case AugmentOp::auto_contrast: return auto_contrast(image);

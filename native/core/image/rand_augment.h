@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "image/image.h"
+#include "image/picture_kernel.h"
 #include "tensor/rng.h"
 
 namespace seedbed::image {
@@ -38,7 +39,7 @@ struct RandAugmentOptions {
 };
 
 // Applies one operation at `magnitude` in [0, 10]; `negative` turns the sign of those that have one.
-void apply_op(Image& image, AugmentOp op, double magnitude, bool negative, uint8_t fill);
+void apply_op(Image& image, AugmentOp op, double magnitude, bool negative, uint8_t fill, const PictureKernel& kernel = picture_kernel());
 
 void rand_augment(Image& image, const RandAugmentOptions& options, Rng& rng);
 

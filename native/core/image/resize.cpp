@@ -10,7 +10,6 @@ namespace seedbed::image {
 
 namespace {
 
-constexpr int kPrecisionBits = 32 - 8 - 2;
 constexpr double kCubicA = -0.5;
 
 double sinc(double x) { return x == 0 ? 1 : std::sin(x * std::numbers::pi) / (x * std::numbers::pi); }
@@ -57,7 +56,7 @@ Taps make_taps(int64_t in, int64_t out, Filter filter) {
     double sum = 0;
     for (int64_t k = 0; k < count; ++k) sum += weights[k] = filter_value(filter, (static_cast<double>(k + first) - centre + 0.5) * (1 / widen));
     for (int64_t k = 0; k < count; ++k) {
-      const double w = (sum != 0 ? weights[k] / sum : weights[k]) * (1 << kPrecisionBits);
+      const double w = (sum != 0 ? weights[k] / sum : weights[k]) * (1 << kWeightBits);
       taps.weight[i * taps.width + k] = static_cast<int32_t>(w < 0 ? w - 0.5 : w + 0.5);
     }
     taps.first.push_back(first);
@@ -66,55 +65,52 @@ Taps make_taps(int64_t in, int64_t out, Filter filter) {
   return taps;
 }
 
-uint8_t to_byte(int32_t sum) { return clip8(sum >> kPrecisionBits); }
+// Memory of a thread that is used again for the next picture.
+struct Scratch {
+  std::vector<uint8_t> columns, narrow_columns, rows;
+};
 
-constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
-
-template <int kChannels>
-void resize_row(const uint8_t* in, uint8_t* out, int64_t width, const Taps& taps) {
-  for (int64_t x = 0; x < width; ++x) {
-    int32_t sum[kChannels];
-    std::fill_n(sum, kChannels, kHalf);
-    const int32_t* weight = &taps.weight[x * taps.width];
-    const uint8_t* pixel = in + taps.first[x] * kChannels;
-    for (int64_t k = 0; k < taps.count[x]; ++k)
-      for (int c = 0; c < kChannels; ++c) sum[c] += pixel[k * kChannels + c] * weight[k];
-    for (int c = 0; c < kChannels; ++c) out[x * kChannels + c] = to_byte(sum[c]);
-  }
+uint8_t* sized(std::vector<uint8_t>& memory, int64_t bytes) {
+  if (memory.size() < static_cast<size_t>(bytes)) memory.resize(bytes);
+  return memory.data();
 }
 
-Image resize_across(const Image& image, int64_t width, Filter filter) {
-  const Taps taps = make_taps(image.width, width, filter);
-  Image out(width, image.height, image.channels);
-  for (int64_t y = 0; y < image.height; ++y)
-    image.channels == 1 ? resize_row<1>(image.row(y), out.row(y), width, taps) : resize_row<3>(image.row(y), out.row(y), width, taps);
-  return out;
-}
-
-Image resize_down(const Image& image, int64_t height, Filter filter) {
-  const Taps taps = make_taps(image.height, height, filter);
-  Image out(image.width, height, image.channels);
-  std::vector<int32_t> sums(image.row_bytes());
-  for (int64_t y = 0; y < height; ++y) {
-    std::ranges::fill(sums, kHalf);
-    for (int64_t k = 0; k < taps.count[y]; ++k) {
-      const uint8_t* row = image.row(taps.first[y] + k);
-      const int32_t weight = taps.weight[y * taps.width + k];
-      for (size_t i = 0; i < sums.size(); ++i) sums[i] += row[i] * weight;
-    }
-    std::ranges::transform(sums, out.row(y), to_byte);
-  }
-  return out;
+// Rows of `width` pixels out of the box's, which the kernel reads as columns: along those its vectors run.
+Rows resize_across(Rows in, int64_t channels, const Box& box, int64_t width, Filter filter, const PictureKernel& kernel, Scratch& scratch) {
+  const Taps taps = make_taps(box.width, width, filter);
+  const int64_t height = box.height;
+  uint8_t* const columns = sized(scratch.columns, channels * box.width * height);
+  uint8_t* const narrow = sized(scratch.narrow_columns, channels * width * height);
+  kernel.transpose(in, height, channels * box.width, columns, height);
+  for (int64_t x = 0; x < width; ++x)
+    for (int64_t c = 0; c < channels; ++c)
+      kernel.combine({columns + (taps.first[x] * channels + c) * height, channels * height}, &taps.weight[x * taps.width], taps.count[x], height, narrow + (x * channels + c) * height);
+  uint8_t* const rows = sized(scratch.rows, channels * width * height);
+  kernel.transpose({narrow, height}, channels * width, height, rows, channels * width);
+  return {rows, channels * width};
 }
 
 }  // namespace
 
-Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
+Image resize_part(const ImageView& image, const Box& box, int64_t width, int64_t height, Filter filter, const PictureKernel& kernel) {
   expect(width > 0 && height > 0, "Expected a positive size, received {} x {}", width, height);
-  if (width == image.width && height == image.height) return image;
-  if (width == image.width) return resize_down(image, height, filter);
-  if (height == image.height) return resize_across(image, width, filter);
-  return resize_down(resize_across(image, width, filter), height, filter);
+  expect(box.left >= 0 && box.top >= 0 && box.width > 0 && box.height > 0 && box.left + box.width <= image.width && box.top + box.height <= image.height,
+         "Expected a part inside {} x {}, received {} x {} at ({}, {})", image.width, image.height, box.width, box.height, box.left, box.top);
+  thread_local Scratch scratch;
+  Image out(width, height, image.channels);
+  Rows rows{image.row(box.top) + box.left * image.channels, image.row_bytes()};
+  if (width != box.width) rows = resize_across(rows, image.channels, box, width, filter, kernel, scratch);
+  if (height == box.height) {
+    for (int64_t y = 0; y < height; ++y) std::copy_n(rows.data + y * rows.stride, out.row_bytes(), out.row(y));
+    return out;
+  }
+  const Taps taps = make_taps(box.height, height, filter);
+  for (int64_t y = 0; y < height; ++y) kernel.combine({rows.data + taps.first[y] * rows.stride, rows.stride}, &taps.weight[y * taps.width], taps.count[y], out.row_bytes(), out.row(y));
+  return out;
+}
+
+Image resize(const ImageView& image, int64_t width, int64_t height, Filter filter, const PictureKernel& kernel) {
+  return resize_part(image, {0, 0, image.width, image.height}, width, height, filter, kernel);
 }
 
 }  // namespace seedbed::image

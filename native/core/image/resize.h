@@ -1,6 +1,7 @@
 #pragma once
 
-#include "image/image.h"
+#include "image/image_view.h"
+#include "image/picture_kernel.h"
 
 namespace seedbed::image {
 
@@ -8,6 +9,9 @@ enum class Filter { bilinear, bicubic, lanczos };
 
 // Resizes as Pillow's `Image.resize` does, bit for bit: the filter widened when shrinking, coefficients in 22-bit fixed
 // point, rows first, then columns, rounded to 8 bits in between (libImaging/Resample.c).
-Image resize(const Image& image, int64_t width, int64_t height, Filter filter = Filter::bicubic);
+Image resize(const ImageView& image, int64_t width, int64_t height, Filter filter = Filter::bicubic, const PictureKernel& kernel = picture_kernel());
+
+// The same of a part that must lie inside, as if it had been cut out before.
+Image resize_part(const ImageView& image, const Box& box, int64_t width, int64_t height, Filter filter = Filter::bicubic, const PictureKernel& kernel = picture_kernel());
 
 }  // namespace seedbed::image

@@ -7,7 +7,7 @@
 
 #include "nn/kernels/attention_kernel.h"
 #include "nn/kernels/scratch.h"
-#include "nn/kernels/select.h"
+#include "tensor/vector_code.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 

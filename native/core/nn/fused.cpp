@@ -12,7 +12,7 @@
 
 #include "nn/kernels/fused_kernel.h"
 #include "nn/kernels/scratch.h"
-#include "nn/kernels/select.h"
+#include "tensor/vector_code.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 

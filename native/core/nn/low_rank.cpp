@@ -8,7 +8,7 @@
 
 #include "nn/kernels/low_rank_kernel.h"
 #include "nn/kernels/scratch.h"
-#include "nn/kernels/select.h"
+#include "tensor/vector_code.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 

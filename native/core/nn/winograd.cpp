@@ -8,7 +8,7 @@
 #include <array>
 
 #include "nn/kernels/scratch.h"
-#include "nn/kernels/select.h"
+#include "tensor/vector_code.h"
 #include "nn/kernels/winograd_kernel.h"
 #include "tensor/check.h"
 #include "tensor/error.h"

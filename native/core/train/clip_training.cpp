@@ -38,13 +38,6 @@ at::Tensor normalised(const at::Tensor& pixels) {
   return ((pixels + 1) * 0.5 - channels(kNormalisation.mean)) / channels(kNormalisation.std);
 }
 
-image::Image image_of(const at::Tensor& pictures, int64_t place) {
-  const at::Tensor picture = pictures[place].contiguous();
-  image::Image image(picture.size(1), picture.size(0), 3);
-  std::copy_n(picture.const_data_ptr<uint8_t>(), picture.numel(), image.pixels.begin());
-  return image;
-}
-
 // [a, b] true where a picture or text of `a` is no wrong answer to one of `b`.
 at::Tensor same_group(const at::Tensor& a, const at::Tensor& b) { return a.unsqueeze(1) == b.unsqueeze(0); }
 
@@ -105,10 +98,11 @@ class Run {
   at::Tensor shown(const std::vector<int64_t>& places, int64_t first) const {
     if (!o_.augment) return normalised(pixels_of(data_.pictures, places));
     const auto b = static_cast<int64_t>(places.size()), side = model_.vision.config().image_size;
-    const at::Tensor views = at::empty({b, 3, side, side});
+    const at::Tensor views = at::empty({b, 3, side, side}), pictures = data_.pictures.contiguous();
     for (int64_t i = 0; i < b; ++i) {
       Rng rng(derive_seed(o_.seed, "augment", {static_cast<uint64_t>(first + i)}));
-      image::augment_to(image_of(data_.pictures, places[static_cast<size_t>(i)]), *o_.augment, kNormalisation, side, rng, views[i].mutable_data_ptr<float>());
+      const image::ImageView picture(side, side, 3, pictures.const_data_ptr<uint8_t>() + places[static_cast<size_t>(i)] * side * side * 3);
+      image::augment_to(picture, *o_.augment, kNormalisation, side, rng, views[i].mutable_data_ptr<float>());
     }
     return views;
   }

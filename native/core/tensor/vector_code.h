@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-namespace seedbed::nn {
+namespace seedbed {
 
 // The instruction sets that vector code is compiled for. All of them exist on x86-64, elsewhere only the portable one.
 enum class VectorCode { avx512bf16, avx512, avx2, portable };  // avx512bf16: products of bfloat16; all else as avx512
@@ -16,4 +16,4 @@ std::string_view vector_code_name(VectorCode code);
 // By name, or the best for an empty one. Throws ERR_INVALID_ARGUMENT for one that this processor cannot run.
 VectorCode vector_code(std::string_view name);
 
-}  // namespace seedbed::nn
+}  // namespace seedbed

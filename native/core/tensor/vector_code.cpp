@@ -1,8 +1,8 @@
-#include "nn/kernels/select.h"
+#include "tensor/vector_code.h"
 
 #include "tensor/error.h"
 
-namespace seedbed::nn {
+namespace seedbed {
 
 const std::vector<VectorCode>& vector_codes() {
   static const std::vector<VectorCode> codes = [] {
@@ -37,4 +37,4 @@ VectorCode vector_code(std::string_view name) {
   fail(ErrorCode::invalid_argument, "This processor has no vector code '{}'", name);
 }
 
-}  // namespace seedbed::nn
+}  // namespace seedbed

@@ -1,0 +1,7 @@
+#include "image/picture_loops.h"
+
+namespace seedbed::image {
+
+const PictureKernel kPicturePortable = make_picture_kernel("portable");
+
+}  // namespace seedbed::image
