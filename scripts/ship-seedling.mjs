@@ -2,8 +2,8 @@
 //
 //   node scripts/ship-seedling.mjs --work FOLDER [--out models/seedling]
 //
-// UNet and text tower in int8 with a scale for each row, the autoencoder in float16; the dual encoder whole in `clip`, in int8, or as it was where the
-// work folder has no image tower (`words/image_encoder`). What this costs is measured by scripts/evaluate-seedling.mjs.
+// UNet and text tower in int8 with a scale for each row, the autoencoder in float16; the dual encoder whole in `clip`, in int8: that of the stage
+// `towers`, else of `words`, or as it was where the work folder has no image tower. What this costs is measured by scripts/evaluate-seedling.mjs.
 
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,18 +22,18 @@ const at = (...names) => join(values.work, ...names);
 const scratch = mkdtempSync(join(tmpdir(), 'seedling-'));
 
 /** Text and image tower with their projections, which diffusers' pipelines have no place for. */
-async function shipTowers(model) {
+async function shipTowers(stage, model) {
   const both = join(scratch, 'both');
   mkdirSync(both);
   for (const part of ['unet', 'vae', 'scheduler']) symlinkSync(resolve(model, part), join(both, part));
-  for (const part of ['text_encoder', 'tokenizer', 'image_encoder']) cpSync(at('words', part), join(both, part), { recursive: true });
+  for (const part of ['text_encoder', 'tokenizer', 'image_encoder']) cpSync(at(stage, part), join(both, part), { recursive: true });
   const index = JSON.parse(readFileSync(join(model, 'model_index.json'), 'utf8'));
   writeFileSync(join(both, 'model_index.json'), JSON.stringify({ ...index, text_encoder: ['transformers', 'CLIPTextModelWithProjection'], image_encoder: ['transformers', 'CLIPVisionModelWithProjection'] }));
   const small = await saved(both, 'int8');
   for (const part of ['text_encoder', 'image_encoder']) cpSync(join(small, part), join(out, 'clip', part), { recursive: true, force: true });
   const file = join(out, 'clip', 'text_encoder', 'model.safetensors');
   const { tensors, metadata } = readSafetensors(file);
-  writeSafetensors(file, tensors, { ...metadata, logit_scale: readSafetensors(at('words', 'text_encoder', 'model.safetensors')).metadata.logit_scale });
+  writeSafetensors(file, tensors, { ...metadata, logit_scale: readSafetensors(at(stage, 'text_encoder', 'model.safetensors')).metadata.logit_scale });
 }
 
 let copies = 0;
@@ -51,7 +51,8 @@ try {
   if (!finished) await exportDiffusion(at('unet.checkpoint.safetensors'), { out: model, vae: at('vae'), clip: at('words'), side: PIXELS });
   const small = await saved(model, { unet: 'int8', textEncoder: 'int8', vae: 'float16' });
   for (const name of readdirSync(small)) cpSync(join(small, name), join(out, name), { recursive: true, force: true });
-  if (existsSync(at('words', 'image_encoder'))) await shipTowers(model);
+  const stage = ['towers', 'words'].find((name) => existsSync(at(name, 'image_encoder')));
+  if (stage !== undefined) await shipTowers(stage, model);
   writeFileSync(join(out, 'seedbed.json'), `${JSON.stringify(DEFAULTS)}\n`);
 } finally {
   rmSync(scratch, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 // Trains the seedling: autoencoder, dual encoder and UNet, from the corpus of scripts/seedling/corpus.mjs.
 //
-//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|unet] [--threads N] [--precision float32|bfloat16] [--words-steps N] [--unet-steps N] [--start FOLDER]
+//   node scripts/train-seedling.mjs --corpus FOLDER/corpus --work FOLDER [--stage vae|clip|words|towers|unet] [--threads N] [--precision float32|bfloat16] [--words-steps N] [--towers-steps N] [--unet-steps N] [--start FOLDER]
 //
 // Every stage saves its state in the work folder every few minutes and its networks at the end; run the same command again to go on. What it
 // says goes to FOLDER/log.jsonl too. The UNet's rate falls to nothing over --unet-steps; --start names the unet folder of an earlier result (FOLDER/unet/unet), to go on from
@@ -14,7 +14,7 @@ import { trainAutoencoder, trainClip, trainDiffusion } from '../dist/lib/index.j
 import { preview } from './seedling/preview.mjs';
 import { firstPictures, isPlain, readSet, selection } from './seedling/sets.mjs';
 
-const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, precision: { type: 'string', default: 'float32' }, 'words-steps': { type: 'string', default: '450' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
+const { values } = parseArgs({ options: { corpus: { type: 'string' }, work: { type: 'string' }, stage: { type: 'string' }, threads: { type: 'string' }, precision: { type: 'string', default: 'float32' }, 'words-steps': { type: 'string', default: '450' }, 'towers-steps': { type: 'string', default: '1000' }, 'unet-steps': { type: 'string', default: '24000' }, start: { type: 'string' } } });
 if (values.corpus === undefined || values.work === undefined) throw new Error('Expected --corpus FOLDER and --work FOLDER');
 mkdirSync(values.work, { recursive: true });
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
@@ -24,6 +24,8 @@ const PREVIEW_EVERY = 2000;
 const CHECKED = 128; // pictures
 const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, precision: values.precision, evaluateEvery: 100, checkpointEvery: 50 };
 const OTHERS_EVERY = 35;
+const VIEWS = { scale: [0.6, 1], ratio: [0.8, 1.25], flip: 0.5, randAugment: { fill: 255 } };
+const SIDES = /\b(left|right)\b/; // what a mirrored view would give the lie
 const PLAIN_REPEATS = 100; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 
 const tell = (fields) => {
@@ -52,6 +54,17 @@ const STAGES = {
     const others = placesOf(all.entries, (_, i) => i % OTHERS_EVERY === 0);
     const { pictures, entries } = selection(all, [...plain, ...plain, ...others]);
     return trainClip(pictures, captionsOf(entries), { ...common('words'), ...TOWERS, start: join(values.work, 'clip'), steps: Number(values['words-steps']), groups: sameCaption(entries), validation: unseenStyle() });
+  },
+  // Both towers as they ship: on views that are never twice the same, from which far more of what an unseen style draws is found. The UNet's text encoder stays that of `words`.
+  towers: () => {
+    const all = readSet(values.corpus, 'train');
+    const plain = placesOf(all.entries, isPlainDrawing);
+    const others = placesOf(all.entries, ({ captions }, i) => i % OTHERS_EVERY === 0 && !captions.some((caption) => SIDES.test(caption)));
+    const { pictures, entries } = selection(all, [...plain, ...plain, ...others]);
+    const words = join(values.work, 'words');
+    return trainClip(pictures, captionsOf(entries), {
+      ...common('towers'), ...TOWERS, start: existsSync(join(words, 'image_encoder')) ? words : 'seedling', steps: Number(values['towers-steps']), averageDecay: 0.995, augment: VIEWS, groups: sameCaption(entries), validation: unseenStyle(),
+    });
   },
   unet: () => {
     const { pictures, entries } = readSet(values.corpus, 'train');
