@@ -128,7 +128,7 @@ if (model !== 'real')
 if (values.clip !== undefined) add(...(await wordsRows({ clip: values.clip, corpus, threads, most: quick ? 256 : Infinity, target: 0.5 })));
 
 // A style that training never saw.
-if (model !== 'real') add(...(await adaptationRows({ model, corpus, galleries, find, judge, work, settings, threads, say })));
+if (model !== 'real') add(...(await adaptationRows({ model, corpus, galleries, judge, work, settings, threads, say })));
 
 // Sheets: drawn by lot, not chosen.
 const images = join(dirname(out), 'images');
