@@ -24,7 +24,7 @@ const PREVIEW_EVERY = 2000;
 const CHECKED = 128; // pictures
 const TOWERS = { batchSize: 256, shardSize: 64, lr: 1e-3, precision: values.precision, evaluateEvery: 100, checkpointEvery: 50 };
 const OTHERS_EVERY = 35;
-const VIEWS = { scale: [0.6, 1], ratio: [0.8, 1.25], flip: 0.5, randAugment: { fill: 255 } };
+const VIEWS = { scale: [0.5, 1], ratio: [0.75, 4 / 3], flip: 0.5, randAugment: { fill: 255, probability: 0.7 } };
 const SIDES = /\b(left|right)\b/; // what a mirrored view would give the lie
 const PLAIN_REPEATS = 100; // plain drawings are a twentieth of the corpus, most of what people ask for, and where a thing's look is learned
 

@@ -9,6 +9,7 @@ import { PIXELS } from '../variations.mjs';
 import { digest } from './judging.mjs';
 import { conceptRow, percent, styleRow } from './measures.mjs';
 import { joined } from './pictures.mjs';
+import { versionOf } from './sources.mjs';
 
 const SHOTS = 16;
 const OTHERS = 64;
@@ -41,7 +42,7 @@ export async function adaptationRows({ model, corpus, galleries, judge, work, se
   };
   try {
     const before = { requests, block: await draw(), means: 'the same words without it' };
-    const file = join(work, `adapter-${digest(JSON.stringify({ model: sd.info, LEARNING, WORDS, shots: shots.map(({ concept }) => concept) }))}.safetensors`);
+    const file = join(work, `adapter-${digest(versionOf(model), JSON.stringify({ LEARNING, WORDS, shots: shots.map(({ concept }) => concept) }))}.safetensors`);
     if (!existsSync(file)) {
       const job = trainLora(sd, { images: shots.map(shown), prompt: shots.map(inWords), ...LEARNING, ...threads });
       for await (const event of job) if (event.type === 'step' && event.step % 100 === 0) say(`adapter: update ${event.step} of ${event.steps}, loss ${event.loss.toFixed(3)}`);

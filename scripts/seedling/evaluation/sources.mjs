@@ -11,6 +11,9 @@ const CHUNK = 64; // requests that are drawn and kept together
 const BATCH = 16;
 
 /** Of all files of a model's folder. */
+/** Differs when any weight of the model does. */
+export const versionOf = (model) => (existsSync(model) ? digestOfFolder(model) : model);
+
 function digestOfFolder(folder) {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
   return digest(...files.sort().map((path) => readFileSync(path)));
@@ -24,7 +27,7 @@ export async function openModel(folder, { work, settings, threads, dtype, say })
   const kept = join(work, 'pictures');
   mkdirSync(kept, { recursive: true });
   const { info } = sd;
-  const version = digest(existsSync(folder) ? digestOfFolder(folder) : folder, JSON.stringify(settings), info.dtype);
+  const version = digest(versionOf(folder), JSON.stringify(settings), info.dtype);
 
   async function chunk(requests) {
     const prompt = requests.map(({ caption }) => caption);
