@@ -65,9 +65,16 @@ Taps make_taps(int64_t in, int64_t out, Filter filter) {
   return taps;
 }
 
-// Memory of a thread that is used again for the next picture.
+constexpr size_t kMostKept = 1 << 25;  // bytes
+
+// Memory of a thread that is used again for the next picture, unless it is very large.
 struct Scratch {
   std::vector<uint8_t> columns, narrow_columns, rows;
+
+  void trim() {
+    for (auto* memory : {&columns, &narrow_columns, &rows})
+      if (memory->size() > kMostKept) std::vector<uint8_t>().swap(*memory);
+  }
 };
 
 uint8_t* sized(std::vector<uint8_t>& memory, int64_t bytes) {
@@ -102,10 +109,11 @@ Image resize_part(const ImageView& image, const Box& box, int64_t width, int64_t
   if (width != box.width) rows = resize_across(rows, image.channels, box, width, filter, kernel, scratch);
   if (height == box.height) {
     for (int64_t y = 0; y < height; ++y) std::copy_n(rows.data + y * rows.stride, out.row_bytes(), out.row(y));
-    return out;
+  } else {
+    const Taps taps = make_taps(box.height, height, filter);
+    for (int64_t y = 0; y < height; ++y) kernel.combine({rows.data + taps.first[y] * rows.stride, rows.stride}, &taps.weight[y * taps.width], taps.count[y], out.row_bytes(), out.row(y));
   }
-  const Taps taps = make_taps(box.height, height, filter);
-  for (int64_t y = 0; y < height; ++y) kernel.combine({rows.data + taps.first[y] * rows.stride, rows.stride}, &taps.weight[y * taps.width], taps.count[y], out.row_bytes(), out.row(y));
+  scratch.trim();
   return out;
 }
 
