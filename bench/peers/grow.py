@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline  # noqa: E402
 from diffusers.optimization import get_scheduler  # noqa: E402
 from diffusers.utils import convert_state_dict_to_diffusers, logging  # noqa: E402
-from peft import LoraConfig  # noqa: E402
+from peft import LoraConfig, inject_adapter_in_model  # noqa: E402
 from peft.utils import get_peft_model_state_dict  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -51,7 +51,7 @@ def ids_of(pipe, prompts):
 def train(pipe, pixels, prompt, keep):
     unet, text = pipe.unet.requires_grad_(False), pipe.text_encoder.requires_grad_(False)
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
-    text.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=["q_proj", "k_proj", "v_proj", "out_proj"]))
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=["q_proj", "k_proj", "v_proj", "out_proj"]), text)  # transformers asks for a newer PEFT than there is
     factors = [value for net in (unet, text) for value in net.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(factors, lr=1e-4, weight_decay=1e-2)
     schedule = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=WARM_UP, num_training_steps=adapt_steps)

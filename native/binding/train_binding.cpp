@@ -12,6 +12,7 @@
 #include "options.h"
 #include "picture_job.h"
 #include "tensor/dtype.h"
+#include "tensor/scratch.h"
 #include "train/labelled_images.h"
 #include "train/loop.h"
 #include "train_events.h"
@@ -230,6 +231,7 @@ Napi::Value augment_images(const Napi::CallbackInfo& info) {
   return start_picture_job(info.Env(), fields, info[1], [=](const auto& images, const train::View& view, WorkerPool& pool, const auto& poll) {
     at::Tensor views = at::empty({static_cast<int64_t>(images.size()), 3, size, size});
     float* const out = views.mutable_data_ptr<float>();
+    prefer_huge_pages(out, views.nbytes());
     pool.run(views.size(0), [&](int64_t i, int) {
       Rng rng(derive_seed(seed, "augment", {static_cast<uint64_t>(i)}));
       image::augment_to(images[i], augment, view.normalisation, size, rng, out + i * 3 * size * size);
