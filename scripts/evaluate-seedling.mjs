@@ -136,6 +136,7 @@ const lot = (name, requests, block, count) => shuffled(name, [...requests.keys()
 const variedLot = lot('grid/varied', allVaried, allVariedMade, 12);
 const grid = [...lot('grid/3d', trained['3d'], made['3d'], 18), ...lot('grid/noto', trained.noto, made.noto, 10), ...lot('grid/rest', drawnRequests.filter(({ style }) => style === 'flat' || style === 'blob'), joined(drawnRequests.flatMap(({ style }, i) => (style === 'flat' || style === 'blob' ? [pictureAt(drawnMade, i)] : []))), 8), ...lot('grid/pairs', pairs, pairsMade, 10), ...variedLot, ...lot('grid/photos', photos, photosMade, 6)];
 await writeSheet(join(images, 'seedling-grid.png'), grid, 8);
+await writeSheet(join(images, 'seedling-strip.png'), ['3d', 'noto'].flatMap((style) => lot(`strip/${style}`, trained[style], made[style], 8)), 8);
 const compared = [...shuffled('compared', [...both.keys()]).slice(0, 16).map((i) => ({ pictures: [realOf(both[i]), pictureAt(bothMade, i)], text: both[i].caption })), ...shuffled('compared/pairs', [...pairs.keys()]).slice(0, 16).map((i) => ({ pictures: [realOf(pairs[i]), pictureAt(pairsMade, i)], text: pairs[i].caption }))];
 await writeSheet(join(images, 'seedling-real-and-generated.png'), compared, 8);
 

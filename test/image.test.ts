@@ -30,6 +30,20 @@ t.test('augmentation operations equal timm and Pillow bit for bit', async (t) =>
   t.equal(new Set(reference.ops.cases.map(({ op }) => op)).size, 15, 'all fifteen');
 });
 
+t.test('a gray picture is moved as each channel of a colour picture is, in every vector code', (t) => {
+  for (const [width, height] of [[33, 25], [224, 7], [5, 61]] as const) {
+    const gray = picture(width, height, 1);
+    const colour = { ...gray, channels: 3, data: Uint8Array.from({ length: gray.data.length * 3 }, (_, i) => gray.data[Math.floor(i / 3)] ?? 0) };
+    for (const op of ['Rotate', 'ShearX', 'ShearY', 'TranslateXRel', 'TranslateYRel'])
+      for (const magnitude of [0.3, 6.7, 10])
+        for (const kernel of codes) {
+          const moved = native().applyAugmentOp({ image: colour, op, magnitude, kernel });
+          t.same(native().applyAugmentOp({ image: gray, op, magnitude, kernel }).data, moved.data.filter((_, i) => i % 3 === 0), `${op} ${magnitude}, ${width} x ${height}, ${kernel}`);
+        }
+  }
+  t.end();
+});
+
 t.test('augmented views', async (t) => {
   const gray = { ...picture(40, 30, 1), data: picture(40, 30, 1).data.map((v) => (v > 127 ? 255 : 0)) };
   const plain = { scale: [1, 1], ratio: [4 / 3, 4 / 3], flip: 0 } as const;

@@ -122,15 +122,15 @@ void combine(Rows in, const int32_t* weights, int64_t taps, int64_t length, uint
 }
 
 // Cubics through the second and third of four values, at d in [0, 1), a = -1; from whole numbers their coefficients are exact.
-template <typename Whole>
-auto cubic(Whole v1, Whole v2, Whole v3, Whole v4, double d) {
+template <typename Whole, typename Step>
+auto cubic(Whole v1, Whole v2, Whole v3, Whole v4, Step d) {
   const auto p1 = real(v2), p2 = real(v3 - v1), p3 = real(2 * (v1 - v2) + v3 - v4), p4 = real(v2 - v1 - v3 + v4);
   return p1 + d * (p2 + d * (p3 + d * p4));
 }
 
 // The same in the order in which Pillow adds real numbers.
-template <typename Real>
-Real real_cubic(Real v1, Real v2, Real v3, Real v4, double d) {
+template <typename Real, typename Step>
+Real real_cubic(Real v1, Real v2, Real v3, Real v4, Step d) {
   const Real p1 = v2, p2 = -v1 + v3, p3 = 2 * (v1 - v2) + v3 - v4, p4 = -v1 + v2 - v3 + v4;
   return p1 + d * (p2 + d * (p3 + d * p4));
 }
@@ -159,7 +159,7 @@ void for_points(const PaddedPicture& picture, const AffineRow& row, auto body) {
 
 uint8_t byte_of(double value) { return value <= 0 ? 0 : value >= 255 ? 255 : static_cast<uint8_t>(value); }
 
-void affine_gray(const PaddedPicture& picture, const AffineRow& row) {
+void affine_gray_one_by_one(const PaddedPicture& picture, const AffineRow& row) {
   for_points<1>(picture, row, [&](int64_t x, const Point& p) {
     Ints4 samples;  // a row of four in each
     for (int i = 0; i < 4; ++i) __builtin_memcpy(reinterpret_cast<char*>(&samples) + 4 * i, p.corner + i * picture.stride, 4);
@@ -168,6 +168,50 @@ void affine_gray(const PaddedPicture& picture, const AffineRow& row) {
     row.out[x] = byte_of(real_cubic(across[0], across[1], across[2], across[3], p.dy));
   });
 }
+
+#if defined(__AVX512F__)
+
+constexpr int64_t kMostGathered = int64_t{1} << 31;  // bytes that 32-bit offsets reach
+
+// Eight pixels at a time: a gathered word holds the four samples of one row of one pixel.
+void affine_gray(const PaddedPicture& picture, const AffineRow& row) {
+  if (picture.stride * (picture.height + 2 * kMargin) >= kMostGathered) return affine_gray_one_by_one(picture, row);
+  const double* const m = row.m;
+  const double line = static_cast<double>(row.y) + 0.5;
+  const Doubles8 step = {0, 1, 2, 3, 4, 5, 6, 7};
+  const auto vector = [](Doubles8 v) { return reinterpret_cast<__m512d>(v); };
+  const auto floor = [&](Doubles8 v) { return reinterpret_cast<Doubles8>(_mm512_roundscale_pd(vector(v), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)); };
+  const auto whole = [&](Doubles8 v) { return reinterpret_cast<Ints8>(_mm512_cvttpd_epi32(vector(v))); };
+  const auto inside = [&](Doubles8 v, int64_t size) {
+    return static_cast<__mmask8>(_mm512_cmp_pd_mask(vector(v), _mm512_setzero_pd(), _CMP_GE_OQ) & _mm512_cmp_pd_mask(vector(v), _mm512_set1_pd(static_cast<double>(size)), _CMP_LT_OQ));
+  };
+  for (int64_t x = 0; x < row.width; x += 8) {
+    const Doubles8 column = static_cast<double>(x) + step + 0.5;
+    const Doubles8 in_x = m[0] * column + m[1] * line + m[2], in_y = m[3] * column + m[4] * line + m[5];
+    const int64_t rest = row.width - x;
+    const __mmask8 shown = inside(in_x, picture.width) & inside(in_y, picture.height) & static_cast<__mmask8>(rest < 8 ? (1 << rest) - 1 : 255);
+    if (shown == 0) continue;
+    const Doubles8 px = in_x - 0.5, py = in_y - 0.5, left = floor(px), top = floor(py), dx = px - left, dy = py - top;
+    const Ints8 corner = (whole(top) - 1) * static_cast<int32_t>(picture.stride) + whole(left) - 1;
+    const __m256i offsets = _mm256_maskz_mov_epi32(shown, reinterpret_cast<__m256i>(corner));
+    Doubles8 across[4];
+    for (int r = 0; r < 4; ++r) {
+      const auto samples = reinterpret_cast<Ints8>(_mm256_i32gather_epi32(reinterpret_cast<const int*>(picture.data + r * picture.stride), offsets, 1));
+      const auto sample = [&](int k) { return (samples >> (8 * k)) & 255; };
+      across[r] = cubic(sample(0), sample(1), sample(2), sample(3), dx);
+    }
+    Doubles8 value = real_cubic(across[0], across[1], across[2], across[3], dy);
+    value = value > 0 ? value : Doubles8{};
+    value = value < 255 ? value : Doubles8{} + 255;
+    _mm_mask_storeu_epi8(row.out + x, shown, _mm256_cvtepi32_epi8(reinterpret_cast<__m256i>(whole(value))));
+  }
+}
+
+#else
+
+void affine_gray(const PaddedPicture& picture, const AffineRow& row) { affine_gray_one_by_one(picture, row); }
+
+#endif
 
 void affine_colour(const PaddedPicture& picture, const AffineRow& row) {
   for_points<4>(picture, row, [&](int64_t x, const Point& p) {
