@@ -21,6 +21,7 @@ import { joined, openCorpus, pictureAt } from './seedling/evaluation/pictures.mj
 import { fashion, heldOutPairs, kindOf, obedience, trainedConcepts } from './seedling/evaluation/questions.mjs';
 import { openModel, openReal } from './seedling/evaluation/sources.mjs';
 import { writeSheet } from './seedling/evaluation/sheets.mjs';
+import { TRAINED } from './seedling/captions.mjs';
 import { randomOf, shuffle } from './seedling/random.mjs';
 
 const { values } = parseArgs({
@@ -48,7 +49,7 @@ const corpus = openCorpus(values.corpus);
 const { drawings, concepts, sets } = corpus;
 const source = model === 'real' ? openReal(corpus) : await openModel(model, { work, settings, threads, dtype: values.dtype, say });
 const judge = openJudge(values.judge, work, threads);
-const { galleries, find } = await openGalleries(corpus, judge, threads, ['3d', 'flat', 'noto', 'blob', 'twemoji'], say);
+const { galleries, find } = await openGalleries(corpus, judge, threads, [...TRAINED, 'twemoji'], say);
 const drawingOf = new Map(Object.values(drawings).flat().map((drawing) => [`${drawing.style}/${drawing.concept}`, drawing]));
 const realOf = ({ style, concept }) => drawingOf.get(`${style}/${concept}`).picture;
 const rows = [];
@@ -84,7 +85,7 @@ add(...(await retrievalRows('Retrieval among all real drawings of the style', 'f
 for (const [name, requests, block] of [['trained concepts', both, bothMade], ['held-out pairs', pairs, pairsMade]]) add(await styleRow({ name, requests, made: block, besides: { requests: pairs, block: rebuiltPairs, means: 'real drawings through the autoencoder' }, galleries, judge, threads }));
 
 // As many generated pictures as there are of held-out art, in the same shares of the styles.
-const art = shuffled('art', ['3d', 'flat', 'noto', 'blob'].flatMap((style) => drawings[style].filter(({ set }) => set.startsWith('heldout')))).slice(0, SIZES.rest);
+const art = shuffled('art', TRAINED.flatMap((style) => drawings[style].filter(({ set }) => set.startsWith('heldout')))).slice(0, SIZES.rest);
 const drawn = [];
 const drawnReal = [];
 for (const style of new Set(art.map(({ style }) => style))) {

@@ -9,9 +9,7 @@ import torch
 from PIL import Image
 from rounds import serve_rounds
 
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import torchvision_ops  # noqa: F401, I001  before the packages that import torchvision
 from timm.data import create_transform  # noqa: E402
 
 path, count, side, channels, crop = sys.argv[1], *map(int, sys.argv[2:6])

@@ -55,15 +55,11 @@ def inputs(folder, part, batch):
 @functools.cache
 def diffusers_classes():
     """Imports them beside a torchvision whose compiled operators do not fit this torch."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for op in ("nms", "qnms"):
-        library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision_ops  # noqa: F401, I001  before the packages that import torchvision
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
 
-    return {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel, "library": library}
+    return {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 
 
 def load_module(folder, part, dtype):

@@ -3,10 +3,7 @@ import json
 
 import torch
 
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+import torchvision_ops  # noqa: F401, I001  before the packages that import torchvision
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402

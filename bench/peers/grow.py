@@ -13,10 +13,7 @@ import time
 
 import torch
 
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+import torchvision_ops  # noqa: F401, I001  before the packages that import torchvision
 import numpy as np  # noqa: E402
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline  # noqa: E402
 from diffusers.optimization import get_scheduler  # noqa: E402

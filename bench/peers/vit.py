@@ -8,9 +8,7 @@ import torch
 from rounds import serve_rounds
 from torch.nn import functional as F
 
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import torchvision_ops  # noqa: F401, I001  before the packages that import torchvision
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
 
 size, patch, width, depth, heads, classes, batch, steps = map(int, sys.argv[1:9])

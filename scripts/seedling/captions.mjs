@@ -14,6 +14,9 @@ export const STYLES = {
   photo: { phrase: 'a grey photo of', short: 'grey photo' },
 };
 
+/** The drawn styles that training sees. */
+export const TRAINED = ['3d', 'flat', 'noto', 'blob'];
+
 /** With so many details a caption has no room for a category: the text encoder reads 32 tokens. */
 const LONG = 3;
 

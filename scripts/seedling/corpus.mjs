@@ -12,7 +12,7 @@ import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { STYLES } from './captions.mjs';
+import { STYLES, TRAINED } from './captions.mjs';
 import { listConcepts } from './concepts.mjs';
 import { DRAWING, readDrawing, VENDORS } from './drawings.mjs';
 import { factsOf } from './facts.mjs';
@@ -24,7 +24,6 @@ import { heldOutConcepts, splitOf } from './splits.mjs';
 import { makeTextures, TEXTURES } from './textures.mjs';
 import { PICTURE_BYTES, PIXELS } from './variations.mjs';
 
-const TRAINED = ['3d', 'flat', 'noto', 'blob'];
 const NICE = 10;
 
 const { values } = parseArgs({

@@ -93,20 +93,21 @@ export async function styleRow({ name, requests, made, besides, galleries, judge
   };
 }
 
-/** How often the nearest of all real drawings, whoever drew them, is one of the asked concept. */
-export async function conceptRow({ name, requests, made, besides, galleries, judge, threads }) {
+/** How often the nearest of all real drawings, whoever drew them, is one of the asked concept; at most `within` less often than `besides`. */
+export async function conceptRow({ name, requests, made, besides, within, galleries, judge, threads }) {
   const all = Object.values(galleries);
   const gallery = stacked(all.map(({ features }) => features));
   const concepts = all.flatMap(({ places }) => [...places].sort(([, a], [, b]) => a - b).map(([concept]) => concept));
   const named = async (asked, block) => {
     const { places } = await nearest(asSeen(await judge.features(block)), gallery, threads);
-    return asked.filter(({ concept }, i) => concepts[Number(places.data[i])] === concept).length / asked.length;
+    return asked.filter(({ concept }, i) => concepts[Number(places.data[i])] === concept).length;
   };
-  const share = await named(requests, made);
-  const beside = await named(besides.requests, besides.block);
+  const right = await named(requests, made);
+  const share = right / requests.length;
+  const beside = (await named(besides.requests, besides.block)) / besides.requests.length;
   return {
-    figure: `${name}: the nearest of all ${concepts.length} real drawings, of any style, is one of the asked concept`, value: withInterval(share, metrics.wilson(Math.round(share * requests.length), requests.length)), number: share,
-    beside: percent(beside), besideMeans: besides.means, besideNumber: beside, count: requests.length, seeds: 'as above',
+    figure: `${name}: the nearest of all ${concepts.length} real drawings, of any style, is one of the asked concept`, value: withInterval(share, metrics.wilson(right, requests.length)), number: share,
+    beside: percent(beside), besideMeans: besides.means, ...goal(share, beside - within), count: requests.length, seeds: 'as above',
   };
 }
 

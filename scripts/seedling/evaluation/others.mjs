@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Dataset, loadClassifier, loadClip, metrics, nearest, retrieval, trainClassifier } from '../../../dist/lib/index.js';
-import { baseCaption } from '../captions.mjs';
+import { baseCaption, TRAINED } from '../captions.mjs';
 import { isPlain } from '../sets.mjs';
 import { PIXELS } from '../variations.mjs';
 import { percent } from './measures.mjs';
@@ -45,19 +45,17 @@ export async function photoRow(classifier, { requests, made, corpus: { sets }, m
   };
 }
 
-const LEARNT = ['3d', 'flat', 'noto', 'blob'];
-
 /** How often the dual encoder finds a Twemoji's words among those of all trained concepts; a concept's words are the mean of its captions in the styles that were learnt. */
 export async function wordsRows({ clip: folder, corpus: { drawings, concepts }, threads, most, target }) {
   const clip = await loadClip(folder);
   const trained = drawings.twemoji.filter(({ concept }) => !concepts.get(concept).heldOut);
-  const texts = meanOf(await Promise.all(LEARNT.map((style) => clip.encodeTexts(trained.map(({ concept }) => baseCaption(style, concepts.get(concept)))))));
+  const texts = meanOf(await Promise.all(TRAINED.map((style) => clip.encodeTexts(trained.map(({ concept }) => baseCaption(style, concepts.get(concept)))))));
   const shown = trained.slice(0, most);
   const pictures = await clip.encodeImages(shown.map(({ picture }) => ({ data: picture, width: PIXELS, height: PIXELS, channels: 3 })), threads);
   clip.dispose();
   const found = await retrieval(pictures, texts, shown.map((_, i) => i), { metric: 'cosine', ...threads });
   return ['top1', 'top5'].map((name) => ({
-    part: 'Dual encoder', figure: `words of a Twemoji among those of ${trained.length} trained concepts (each the mean of its captions in ${LEARNT.length} styles): ${name === 'top1' ? 'top-1' : 'top-5'}`, value: `${percent(found[name])} (${(100 * found[`${name}Interval`].low).toFixed(0)}–${(100 * found[`${name}Interval`].high).toFixed(0)})`,
+    part: 'Dual encoder', figure: `words of a Twemoji among those of ${trained.length} trained concepts (each the mean of its captions in ${TRAINED.length} styles): ${name === 'top1' ? 'top-1' : 'top-5'}`, value: `${percent(found[name])} (${(100 * found[`${name}Interval`].low).toFixed(0)}–${(100 * found[`${name}Interval`].high).toFixed(0)})`,
     number: found[name], ...(name === 'top5' && { target: `≥ ${percent(target)}`, reached: found.top5 >= target }), count: shown.length, seeds: '',
   }));
 }
