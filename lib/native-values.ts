@@ -1,7 +1,7 @@
 // What the addon sends: events, results and what loaded objects say of themselves.
 
 import type { Image } from './image.js';
-import type { Dtype, Tensor } from './tensor.js';
+import type { ModelDtype, Tensor } from './tensor.js';
 
 export interface ImageProgress {
   type: 'image';
@@ -129,7 +129,7 @@ export interface LoadEvent {
 export interface NativeDiffusionInfo {
   parameters: number;
   bytes: number;
-  dtype: Dtype;
+  dtype: ModelDtype;
   device: 'cpu' | 'cuda';
   unetParameters: number;
   vaeParameters: number;

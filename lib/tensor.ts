@@ -14,6 +14,9 @@ export interface TensorData {
 
 export type Dtype = keyof TensorData;
 
+/** Numbers that a diffusion model computes in. */
+export type ModelDtype = Extract<Dtype, 'float32' | 'bfloat16' | 'float16'>;
+
 /** Numbers with a shape, row by row. */
 export interface Tensor<D extends Dtype = Dtype> {
   readonly data: TensorData[D];

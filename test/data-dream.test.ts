@@ -26,7 +26,7 @@ function dataset(count: number, salt = 0, classes: readonly string[] = CLASSES):
 const small = {
   model, data: dataset(3), test: dataset(2, 1), threads: 1, seed: 5,
   adapt: { rank: 2, steps: 2, size: 32 },
-  generate: { perClass: 3, steps: 2, batchSize: 2 },
+  generate: { perClass: 3, steps: 2, batchSize: 2, dtype: 'float32' },
   filter: { twins: false },
   compare: { init: 'random', model: 'vit_nano_patch4_32', steps: 3, batchSize: 4, seeds: 2 },
 } satisfies Partial<DataDreamOptions>;
@@ -72,6 +72,8 @@ t.test('bad input is refused', async (t) => {
     ['a CLIP that is not there', dream({ compare: { clip: place('no-clip') } }), 'ERR_FILE_NOT_FOUND', /no-clip/],
     ['a classifier that is not there', dream({ compare: { init: place('no-start') } }), 'ERR_FILE_NOT_FOUND', /no-start/],
     ['a batch of one', dream({ compare: { ...small.compare, batchSize: 1 } }), 'ERR_INVALID_ARGUMENT', /at least 2 for compare\.batchSize/],
+    ['a name to ask for of a class that there is not', dream({ generate: { names: { cat: ['dog'] } } }), 'ERR_INVALID_ARGUMENT', /classes \(F-16A\/B.* for generate\.names.*'cat'/],
+    ['no name to ask for', dream({ generate: { names: { '🍓': [] } } }), 'ERR_INVALID_ARGUMENT', /names/],
     ['one class', dream({ data: dataset(2, 0, ['a']), test: undefined }), 'ERR_DATASET', /at least 2 classes/],
     ['other classes to measure on', dream({ test: dataset(2, 1, ['x', 'y', 'z']) }), 'ERR_DATASET', /found 'x'/],
     ['a folder that is not there', dream({ data: place('nowhere') }), 'ERR_FILE_NOT_FOUND', /nowhere/],
@@ -88,6 +90,8 @@ t.test('prompts', (t) => {
   t.equal(promptOf(words, 'A$$ $& B', 0), 'a photo of a A$$ $& B', 'a name is no pattern');
   t.equal(promptOf(words, 'constructor', 0), 'a photo of a constructor');
   t.same([0, 1, 2].map((i) => promptOf({ ...words, template: ['{class}', 'my {class}'] }, 'cat', i)), ['cat', 'my cat', 'cat']);
+  const things = { ...words, template: ['a {class}', 'my {class}'], names: { pet: ['cat', 'dog', 'hen'] } };
+  t.same([0, 1, 2, 3, 4, 5].map((i) => promptOf(things, 'pet', i)), ['a cat', 'my dog', 'a hen', 'my cat', 'a dog', 'my hen'], 'every thing in every sentence, both in turn');
   t.end();
 });
 
@@ -226,6 +230,9 @@ t.test("pictures' own captions, and a bank of sentences to ask with", async (t) 
   t.ok(lora('captions') !== lora('captions-off'), 'they are learnt with');
   t.same(await asked('bank', { generate: { ...small.generate, template: ['{class} by the sea', '{class} in snow'] } }), ['F-16A/B by the sea', 'F-16A/B in snow', 'F-16A/B by the sea']);
   t.ok(lora('bank') === lora('captions'), 'a bank changes nothing that is learnt');
+  t.same(await asked('things', { generate: { ...small.generate, names: { 'F-16A/B': ['jet', 'plane'] } } }), ['a photo of a jet', 'a photo of a plane', 'a photo of a jet'], 'things are asked for in place of captions');
+  t.same(rowsOf(join(place('things'), 'images', 'metadata.jsonl'))[3]?.['text'], 'picture 2, red', 'where a class has none, by captions');
+  t.ok(lora('things') === lora('captions'));
 });
 
 t.test('how many are enough; tars', async (t) => {
@@ -239,6 +246,38 @@ t.test('how many are enough; tars', async (t) => {
   t.same([[...shards.classes], shards.counts], [CLASSES, [3, 3, 3]]);
   const [first, same] = [await shards.get(0), await (result.synthetic as Dataset).get(0)];
   t.same(first.image, same.image);
+});
+
+t.test('pictures are drawn in the numbers that the run began with', async (t) => {
+  const out = place('numbers');
+  const draw = async (generate: Partial<DataDreamOptions['generate']>, more: Partial<DataDreamOptions> = {}): Promise<string[]> => {
+    const stages: string[] = [];
+    const job = dataDream({ ...small, compare: false, out, ...more, generate: { perClass: 3, steps: 2, batchSize: 2, ...generate } });
+    for await (const event of job) if (event.type === 'stage') stages.push(event.stage);
+    await job;
+    return stages;
+  };
+  t.same(await draw({ dtype: 'bfloat16' }), ['check', 'load', 'adapt', 'load', 'generate', 'filter', 'report'], 'adapters are trained in float32');
+  const before = filesIn(out);
+  rmSync(join(out, 'images', 'F-16A%2FB', '000001.png'));
+  await draw({});
+  t.same(filesIn(out), before, 'auto goes on as it began');
+  await draw({ dtype: 'float32' }, { out: place('numbers-float32') });
+  const files = filesIn(place('numbers-float32'));
+  t.ok(files['loras/F-16A%2FB.safetensors'] === before['loras/F-16A%2FB.safetensors'] && files['images/F-16A%2FB/000001.png'] !== before['images/F-16A%2FB/000001.png'], 'other pictures, the same adapters');
+  t.match(await thrown(() => draw({ dtype: 'float32' })), { code: 'ERR_INVALID_ARGUMENT', message: /generate\.dtype "bfloat16".*received "float32"/ });
+  using sd = await loadDiffusion(model, { dtype: 'float32', threads: 1 });
+  t.match(await thrown(() => draw({ dtype: 'bfloat16' }, { out: place('lent'), model: sd })), { code: 'ERR_INVALID_ARGUMENT', message: /generate\.dtype float32.*received bfloat16/ });
+});
+
+t.test('views of the pictures where generated ones are among them', async (t) => {
+  const out = place('views');
+  const losses = async (compare: Partial<DataDreamOptions['compare']>): Promise<Record<string, number[]>> => {
+    const { gain } = await dataDream({ ...small, out, compare: { ...small.compare, seeds: 1, ...compare } });
+    return Object.fromEntries(gain?.study.arms.map(({ name, runs }) => [name, runs[0]?.losses ?? []]) ?? []);
+  };
+  const [plain, bold] = [await losses({}), await losses({ augment: { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } })];
+  t.same(Object.keys(plain).filter((name) => String(plain[name]) !== String(bold[name])), ['generated', 'real + generated']);
 });
 
 t.test('a schedule of guidance: each value for a batch in turn, with the bytes it gives alone', async (t) => {
@@ -438,11 +477,13 @@ t.test('seedbed grow', async (t) => {
     mkdirSync(join(folder, className), { recursive: true });
     writeFileSync(join(folder, className, `${key.replaceAll('/', '-')}.png`), await encodePng(image));
   }
+  writeFileSync(place('names.json'), '{"b":"bee"}');
+  writeFileSync(place('things.json'), '{"a":["ant","ape"]}');
   const grow = ['grow', folder, '--model', model, '--threads', '1', '--rank', '1', '--adapt-steps', '1', '--per-class', '2', '--steps', '1'];
-  const ran = await seedbed([...grow, '--out', place('command-out'), '--mode', 'picture', '--no-captions', '--ask-with', 'my {class}', '--init', 'random', '--compare-steps', '1', '--seeds', '1', '--json']);
+  const ran = await seedbed([...grow, '--out', place('command-out'), '--mode', 'picture', '--no-captions', '--ask-with', 'my {class}', '--names', place('names.json'), '--ask-for', place('things.json'), '--dtype', 'float32', '--init', 'random', '--compare-steps', '1', '--seeds', '1', '--json']);
   t.equal(ran.code, 0, ran.stderr);
-  t.match(JSON.parse(readFileSync(place('command-out/grow.json'), 'utf8')), { mode: 'picture', captions: false, adapt: { rank: 1, steps: 1, lr: 1e-3, textEncoder: false, crop: 'center' }, generate: { perClass: 2, template: ['my {class}'] } });
-  t.match(rowsOf(place('command-out/images/metadata.jsonl'))[0], { text: 'my a' });
+  t.match(JSON.parse(readFileSync(place('command-out/grow.json'), 'utf8')), { mode: 'picture', captions: false, adapt: { rank: 1, steps: 1, lr: 1e-3, textEncoder: false, crop: 'center' }, generate: { perClass: 2, template: ['my {class}'], dtype: 'float32' } });
+  t.same(rowsOf(place('command-out/images/metadata.jsonl')).map(({ text }) => text), ['my ant', 'my ape', 'my bee', 'my bee']);
   t.equal(readdirSync(place('command-out/loras')).length, 6, 'one of each class is held out');
   t.doesNotThrow(() => JSON.parse(ran.stdout) as unknown);
   const train = ['train', folder, '--out', place('command-classifier'), '--validation', '0', '--synthetic', place('command-out/images'), '--steps', '2', '--batch-size', '4', '--threads', '1'];
@@ -450,7 +491,7 @@ t.test('seedbed grow', async (t) => {
   const trained = await seedbed([...train, '--real-weight', '0.5']);
   t.equal(trained.code, 0, trained.stderr);
   t.match((await seedbed([...train.slice(0, 6), '--real-weight', '0.5'])).stderr, /synthetic pictures with realWeight/);
-  for (const [args, code, message] of [[[], 2, /--out/], [['--out', place('x'), '--mode', 'both'], 2, /class, dataset, picture/], [['--out', place('command-out')], 2, /Expected mode "picture"/], [['--out', place('x'), '--shard', '2'], 2, /1\/4/]] as const) {
+  for (const [args, code, message] of [[[], 2, /--out/], [['--out', place('x'), '--mode', 'both'], 2, /class, dataset, picture/], [['--out', place('command-out')], 2, /Expected mode "picture"/], [['--out', place('x'), '--shard', '2'], 2, /1\/4/], [['--out', place('x'), '--ask-for', place('nothing.json')], 1, /nothing\.json/], [['--out', place('x'), '--names', join(model, 'tokenizer', 'merges.txt')], 1, /Expected JSON/]] as const) {
     const refusedRun = await seedbed([...grow, ...args]);
     t.equal(refusedRun.code, code, refusedRun.stderr);
     t.match(refusedRun.stderr, message);

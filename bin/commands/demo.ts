@@ -34,8 +34,8 @@ export function addDemo(program: Command): void {
     .option('--seeds <n>', 'runs of each way to train', integer, 3)
     .option('--shots <n>', 'real pictures per class; default 4, fractal 8', integer)
     .option('--steps <n>', 'updates of each classifier; default 100, fractal 150', integer)
-    .option('--per-class <n>', 'grow: pictures to make of each class; default 24', integer)
-    .option('--adapt-steps <n>', 'grow: updates of each adapter; default 60', integer)
+    .option('--per-class <n>', 'grow: pictures to make of each class; default 48', integer)
+    .option('--adapt-steps <n>', 'grow: updates of the adapter; default 100', integer)
     .option('--pretrain-steps <n>', 'fractal: steps of the live pre-training; default 150', integer)
     .option('--json', 'print one JSON object instead of text')
     .action((which: string, options: Options) => runDemo(which, options, command));

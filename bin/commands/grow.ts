@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { shippedDiffusion } from '../../lib/diffusion/load.js';
+import { readJson } from '../../lib/diffusion/json-file.js';
+import { DTYPES, shippedDiffusion } from '../../lib/diffusion/load.js';
 import { CancelledError } from '../../lib/errors.js';
 import { dataDream, type DataDreamEvent, type DataDreamResult, type Stage } from '../../lib/methods/data-dream/data-dream.js';
 import type { DataDreamOptions } from '../../lib/methods/data-dream/options.js';
@@ -20,6 +21,9 @@ interface Options {
   template?: string[];
   domain?: string;
   askWith?: string[];
+  names?: string;
+  askFor?: string;
+  dtype?: 'auto' | 'float32' | 'bfloat16' | 'float16';
   captions: boolean;
   rank?: number;
   epochs?: number;
@@ -68,6 +72,8 @@ export function addGrow(program: Command): void {
     .option('--shots <n>', 'pictures of each class to learn from; default: all', integer)
     .option('--template <texts...>', "sentences about a picture, with {class}; default 'a {domain}photo of a {class}'")
     .option('--ask-with <texts...>', 'sentences to generate with, in turn, where not those that were learnt; with {class}')
+    .option('--names <file>', 'JSON: what classes are called, {"n02123045": "tabby cat"}; of several names each in turn')
+    .option('--ask-for <file>', 'JSON: what to ask for in place of a class, {"mammal": ["dog", "horse"]}, each in turn')
     .option('--no-captions', "leave out the pictures' own captions (a .txt file beside each, or a text column)")
     .option('--domain <word>', 'what kind of pictures they are: satellite')
     .option('--rank <n>', 'of the adapters; default 16, with --mode picture 2', integer)
@@ -80,6 +86,7 @@ export function addGrow(program: Command): void {
     .option('--guidance <scales...>', 'default 2; of several each holds for a batch in turn', numbers)
     .addOption(new Option('--from <what>', 'what a picture begins with: noise, or a real one of its class; default noise').choices(['noise', 'real']))
     .option('--strength <shares...>', 'with --from real: share of the steps that are taken; default 0.8; of several each holds for a batch in turn', numbers)
+    .addOption(new Option('--dtype <dtype>', 'numbers to draw in; default auto, the fastest here').choices(DTYPES))
     .option('--batch-size <n>', 'pictures computed at once; default 8', integer)
     .option('--no-filter', 'keep all pictures, also those that look alike')
     .option('--keep <share>', 'of each class, those that a judge is surest of; default 1', number)
@@ -120,13 +127,15 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
   const model = o.model ?? shippedDiffusion()[0];
   if (model === undefined) command.error('error: expected --model');
   const { mode, domain, shots, seed, threads, test, holdOut } = o;
+  const names = o.names && (await readJson(o.names));
+  const things = o.askFor && (await readJson(o.askFor));
   const options = {
-    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, captions: o.captions, shard: o.shard, format: o.format }),
+    ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, captions: o.captions, names, shard: o.shard, format: o.format }),
     model,
     data,
     out: o.out,
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder ? undefined : false }),
-    generate: defined({ perClass: o.perClass, template: o.askWith, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
+    generate: defined({ perClass: o.perClass, template: o.askWith, names: things, dtype: o.dtype, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
     filter: o.filter && defined({ keep: o.keep, agreementPercentile: o.agreementPercentile, judge: o.judge, near: o.near, distancePercentile: o.distancePercentile, diverse: o.diverse, clip: o.filterClip }),
     compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),
     signal: interruptible(),

@@ -172,6 +172,11 @@ export class Dataset {
     return new Dataset({ ...this.#init(), entries: this.#entries, role });
   }
 
+  /** The same pictures with captions of their own: what is on each, by its key. */
+  captioned(text: (key: string) => string): Dataset {
+    return new Dataset({ ...this.#init(), entries: this.#entries.map((entry) => ({ key: entry.key, label: entry.label, read: () => entry.read(), caption: () => Promise.resolve(text(entry.key)) })) });
+  }
+
   /** The same pictures with classes in another order, or with more of them. Throws `ERR_DATASET` for pictures of a class that is not among them. */
   withClasses(classes: readonly string[]): Dataset {
     const labels = this.classes.map((name) => classes.indexOf(name));

@@ -11,10 +11,10 @@ const schema = z.strictObject({
   out: z.string().min(1),
   /** Real pictures of each class, at most 12. Default 4. */
   shots: positiveInt.min(LEAST_SHOTS).max(MOST_SHOTS).default(4),
-  /** Pictures to make of each class. Default 24. */
-  perClass: positiveInt.max(10_000).default(24),
-  /** Updates of each adapter. Default 60. */
-  adaptSteps: positiveInt.default(60),
+  /** Pictures to make of each class. Default 48. */
+  perClass: positiveInt.max(10_000).default(48),
+  /** Updates of the adapter. Default 100. */
+  adaptSteps: positiveInt.default(100),
   /** Updates of each classifier. Default 100. */
   compareSteps: positiveInt.default(100),
   /** Runs of each way to train. Default 3. */
@@ -24,14 +24,22 @@ const schema = z.strictObject({
 
 export type GrowDemoOptions = z.input<typeof schema>;
 
+/** Words for the style that the model is to learn, and for those that it knows. */
+const NEW_STYLE = 'a sticker of a {class}';
+const KNOWN_STYLES = ['a flat drawing of a {class}', 'a glossy cartoon of a {class}', 'a 3D render of a {class}', 'a blob emoji of a {class}'];
+
+/** What a picture of the set shows: 'mammal/black-cat-twemoji' is of a black cat. */
+const thingOf = (key: string): string => key.replace(/^[^/]*\//, '').replace(/-[^-]*$/, '').replaceAll('-', ' ');
+
 /**
- * `dataDream` on the package's own pictures: emoji of ten kinds by a vendor that the small model never saw. A few of each kind are learnt from, the others,
- * which show other things, are what the classifiers are asked about.
+ * `dataDream` on the package's own pictures: emoji of ten kinds by a vendor that the small model never saw. A few of each kind are learnt from; the model is then asked for
+ * a dozen other things of each by their names; and what is left, which shows things that are neither drawn nor named before, is what the classifiers are asked about.
  */
 export async function growDemo(options: GrowDemoOptions): Promise<DataDreamOptions> {
   const { out, shots, perClass, adaptSteps, compareSteps, seeds, signal } = checkOptions(schema, options, 'growDemo');
-  const { test: pictures } = await openDemoData();
-  const data = pictures.as('train').subset({ shots, seed: 0 });
+  const { pool, test: pictures } = await openDemoData();
+  const data = pictures.as('train').subset({ shots, seed: 0 }).captioned((key) => NEW_STYLE.replace('{class}', thingOf(key)));
+  const things = Object.fromEntries(pool.classes.map((name) => [name, [...new Set(pool.ofClass(name).keys.map(thingOf))]]));
   const learnt = new Set(data.keys);
   return checkOptions(
     dataDreamSchema,
@@ -39,11 +47,11 @@ export async function growDemo(options: GrowDemoOptions): Promise<DataDreamOptio
       data: data.named('emoji of an unseen style'),
       test: pictures.filter((key) => !learnt.has(key)),
       out,
-      template: 'a flat drawing of a {class}',
-      names: { dish: 'dish of food', produce: 'fruit', sky: 'sky' },
-      adapt: { steps: adaptSteps, lr: 2.5e-4, rank: 8, crop: 'center' },
-      generate: { perClass, steps: 25, guidanceScale: 2 },
-      compare: { steps: compareSteps, seeds },
+      mode: 'dataset',
+      template: NEW_STYLE,
+      adapt: { steps: adaptSteps, crop: 'center' },
+      generate: { perClass, template: [NEW_STYLE, ...KNOWN_STYLES], names: things, steps: 25 },
+      compare: { realWeight: 0.5, steps: compareSteps, seeds },
       ...(signal && { signal }),
     },
     'growDemo',

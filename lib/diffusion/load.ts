@@ -7,23 +7,25 @@ import { missingCuda, native, type DiffusionHandle, type LoadEvent } from '../na
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
 import { packageRoot } from '../setup/find.js';
 import { checkSchedulerConfig } from '../scheduler-config.js';
-import type { Dtype } from '../tensor.js';
 import { threads } from '../threads.js';
 import type { DiffusionConfig } from './config.js';
 import { Diffusion } from './diffusion.js';
 import { fetchModel, isHubName, type FetchModelOptions, type FetchProgress } from './hub.js';
+import type { ModelDtype } from '../tensor.js';
 import { parseFile, readJson } from './json-file.js';
 import { findModel, readDiffusionConfig, type DiffusersModel } from './layout.js';
 import type { DiffusionParts, GenerationDefaults } from './parts.js';
 import { recogniseSingleFile, type SingleFile } from './single-file.js';
 import { loadTokenizer } from './tokenizer.js';
 
+export const DTYPES = ['auto', 'float32', 'bfloat16', 'float16'] as const;
+
 const schema = z.strictObject({
   /**
    * What the networks compute in. `auto`: on the CPU bfloat16 where this processor multiplies faster in it, else float32; on a
    * GPU float16. `float16` is for GPUs; the autoencoder then stays in float32, since it leaves float16's range. Default `auto`.
    */
-  dtype: z.enum(['auto', 'float32', 'bfloat16', 'float16']).default('auto'),
+  dtype: z.enum(DTYPES).default('auto'),
   /** `cuda` needs a libtorch with CUDA and a GPU. `auto`: the GPU where libtorch finds one, else the CPU. Default `auto`. */
   device: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
   /** Of a hub name: a branch, a tag or a commit. Default `main`. */
@@ -90,7 +92,8 @@ export function loadDiffusion(source: string, options: LoadDiffusionOptions = {}
   );
 }
 
-function placementOf({ device, dtype }: z.output<typeof schema>): { device: 'cpu' | 'cuda'; dtype: Dtype } {
+/** Where `loadDiffusion` puts a model, and in what numbers. */
+export function placementOf({ device, dtype }: Pick<z.output<typeof schema>, 'device' | 'dtype'>): { device: 'cpu' | 'cuda'; dtype: ModelDtype } {
   const missing = device === 'cpu' ? undefined : missingCuda();
   if (device === 'cuda' && missing !== undefined) throw new SeedbedError('ERR_NO_CUDA', missing);
   if (device !== 'cpu' && missing === undefined) return { device: 'cuda', dtype: dtype === 'auto' ? 'float16' : dtype };

@@ -1,10 +1,10 @@
-import { trainClassifier, type Classifier } from '../../classifier.js';
+import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../../classifier.js';
 import { loadClip, trainClipClassifier, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
 import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type LearnerCall } from '../../experiment/few-shot.js';
 import { follow, Job } from '../../job.js';
 import type { TrainEvent } from '../../native.js';
-import type { DataDreamSettings } from './options.js';
+import { PLAIN, type DataDreamSettings } from './options.js';
 
 type Compare = Exclude<DataDreamSettings['compare'], false>;
 type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'seed' | 'threads'> & { compare: Compare };
@@ -24,8 +24,7 @@ export const BOTH = 'real + generated';
 
 const BACKBONE = 'fractal-vit-nano';
 const RANDOM = 'random';
-const PLAIN = { scale: [0.5, 1], flip: 0.5 } as const;
-const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } as const;
+const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } satisfies TrainClassifierOptions['augment'];
 
 /** What all classifiers share. */
 function sharedOptions({ model, steps, batchSize, lr }: Compare, threads: number | undefined) {
@@ -78,17 +77,17 @@ function visionArms(synthetic: Dataset, mixtures: readonly Mixture[], compare: C
   return [
     { name: REAL, ...from },
     { name: 'real, strong augmentation', ...from, train: { augment: STRONG } },
-    { name: 'generated', ...from, data: synthetic },
-    ...mixtures.map((mixture) => ({ ...mixture, ...from, train: { realWeight: compare.realWeight } })),
+    { name: 'generated', ...from, data: synthetic, train: { augment: compare.augment } },
+    ...mixtures.map((mixture) => ({ ...mixture, ...from, train: { realWeight: compare.realWeight, augment: compare.augment } })),
   ];
 }
 
 /** The paper's classifier: sentences about classes, LoRA in both towers. */
 function clipArms(clip: Clip, synthetic: Dataset, mixtures: readonly Mixture[], { compare, template, domain, names, threads }: Settings): Arm[] {
-  const { steps, batchSize, lr, realWeight } = compare;
+  const { steps, batchSize, lr, realWeight, augment: own } = compare;
   const sentences = { template, domain, names };
   const learn =
-    (augment: typeof PLAIN | typeof STRONG) =>
+    (augment: Compare['augment']) =>
     ({ train, synthetic: generated, seed, signal }: LearnerCall) =>
       trainClipClassifier({ clip, train, ...sentences, ...(generated && { synthetic: generated, realWeight }), steps, batchSize, ...(lr !== undefined && { lr }), augment, seed, ...(threads && { threads }), signal });
   const asItIs = ({ train, signal }: LearnerCall) => new Job<TrainEvent, ClipClassifier>(() => Promise.resolve(clip.classifier({ classes: [...train.classes], ...sentences })), { signal });
@@ -96,7 +95,7 @@ function clipArms(clip: Clip, synthetic: Dataset, mixtures: readonly Mixture[], 
     { name: 'no picture (zero-shot)', learner: asItIs },
     { name: REAL, learner: learn(PLAIN) },
     { name: 'real, strong augmentation', learner: learn(STRONG) },
-    { name: 'generated', data: synthetic, learner: learn(PLAIN) },
-    ...mixtures.map((mixture) => ({ ...mixture, learner: learn(PLAIN) })),
+    { name: 'generated', data: synthetic, learner: learn(own) },
+    ...mixtures.map((mixture) => ({ ...mixture, learner: learn(own) })),
   ];
 }

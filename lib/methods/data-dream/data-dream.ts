@@ -6,7 +6,7 @@ import { openMetadata } from '../../data/metadata.js';
 import { writeDataset } from '../../data/write.js';
 import type { Preflight } from '../../data/preflight.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
-import { loadDiffusion, type FetchEvent } from '../../diffusion/load.js';
+import { loadDiffusion, placementOf, type FetchEvent } from '../../diffusion/load.js';
 import { lookForPictures } from '../../diffusion/picture-files.js';
 import { ArgumentError } from '../../errors.js';
 import type { FewShotEvent } from '../../experiment/few-shot.js';
@@ -16,6 +16,7 @@ import type { LoadEvent } from '../../native.js';
 import { checkOptions } from '../../options.js';
 import { writeRecord, type Part } from '../../report/record.js';
 import { renderReport } from '../../report/report.js';
+import type { ModelDtype } from '../../tensor.js';
 import { compareArms, initOf, type Gain } from './compare.js';
 import { filterPictures, type GrownClass } from './filter.js';
 import { openJudges } from './judges.js';
@@ -24,7 +25,7 @@ import { adapt, checkAdapters, generate, unfinished, type ProduceEvent } from '.
 import { planClass, type Made } from './plan.js';
 import { openReal, type RealPictures } from './real.js';
 import { growRecord } from './record.js';
-import { claimWork, digestOf, openWork, specOf, type Spec, type Work } from './work.js';
+import { claimWork, digestOf, notedDtype, openWork, specOf, type Spec, type Work } from './work.js';
 
 export type Stage = 'check' | 'load' | 'adapt' | 'generate' | 'filter' | 'write' | 'compare' | 'report';
 
@@ -77,6 +78,14 @@ async function writeShards(synthetic: Dataset, work: Work): Promise<void> {
   await writeDataset(work.shards, synthetic, { format: 'webdataset' });
 }
 
+/** Numbers that pictures are drawn in: a run that goes on keeps its own. */
+async function dtypeOf({ model, generate: { dtype: asked = 'auto' }, out }: DataDreamSettings): Promise<ModelDtype> {
+  if (typeof model === 'string') return asked === 'auto' ? ((await notedDtype(out)) ?? placementOf({ device: 'auto', dtype: 'auto' }).dtype) : asked;
+  const { dtype } = model.info;
+  if (asked !== 'auto' && asked !== dtype) throw new ArgumentError(`Expected generate.dtype ${dtype}, as the loaded model has it, received ${asked}`);
+  return dtype;
+}
+
 const ADAPTERS = { class: 'an adapter for each class', dataset: 'one adapter', picture: 'an adapter for each picture' } as const;
 
 class Run {
@@ -93,14 +102,15 @@ class Run {
     const settings = this.#settings;
     const { model } = settings;
     const name = typeof model === 'string' ? model : model.info.model;
-    const { real, work, spec } = await this.#stage('check', 'the pictures and settings', async () => {
+    const { real, work, spec, dtype } = await this.#stage('check', 'the pictures and settings', async () => {
       const opened = await openReal(settings, this.#context.signal);
       await this.#checkStarts();
-      const decided = specOf(settings, { model: name, data: await digestOf(opened.train, settings) });
-      return { real: opened, spec: decided, work: await openWork(settings, decided) };
+      const drawn = await dtypeOf(settings);
+      const decided = specOf({ ...settings, generate: { ...settings.generate, dtype: drawn } }, { model: name, data: await digestOf(opened.train, settings) });
+      return { real: opened, dtype: drawn, spec: decided, work: await openWork(settings, decided) };
     });
     const { train, test, preflight } = real;
-    const classes = await this.#produce(train, work, spec);
+    const classes = await this.#produce(train, work, spec, dtype);
     const common = { folder: work.folder, preflight, real: { train, test }, parts: this.#parts, settings };
     if (classes === undefined) return { ...common, classes, synthetic: undefined, gain: undefined, notCompared: 'other shards are at work' };
     const synthetic = (await openMetadata(work.images)).withClasses(train.classes);
@@ -135,20 +145,34 @@ class Run {
   }
 
   /** Adapters, pictures, and which of them stay; undefined while those of other shards are missing. */
-  async #produce(train: Dataset, work: Work, spec: Spec): Promise<GrownClass[] | undefined> {
-    const { model, threads, mode, filter, generate: wanted } = this.#settings;
-    const { emit, signal } = this.#context;
-    const own = typeof model === 'string';
-    const sd = own ? await this.#stage('load', model, () => follow(loadDiffusion(model, { dtype: 'float32', ...(threads && { threads }), signal }), emit)) : model;
-    try {
+  async #produce(train: Dataset, work: Work, spec: Spec, dtype: ModelDtype): Promise<GrownClass[] | undefined> {
+    const settings = this.#settings;
+    const { model, mode, filter, generate: wanted } = settings;
+    const learn = async (sd: Diffusion): Promise<void> => {
       checkAdapters(sd);
       await claimWork(work, spec); // now that there is a model: the name of one that is not there would stay
-      await this.#stage('adapt', ADAPTERS[mode], () => adapt(sd, train, this.#settings, work, this.#context));
-      await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train, this.#settings, work, this.#context));
-      if (unfinished(train.classes, this.#settings, work).length > 0) return undefined;
-      return await this.#stage('filter', filter === false ? 'nothing is left out' : 'what is of no use', () => this.#filter(sd, train, work));
+      await this.#stage('adapt', ADAPTERS[mode], () => adapt(sd, train, settings, work, this.#context));
+    };
+    const make = async (sd: Diffusion): Promise<GrownClass[] | undefined> => {
+      await this.#stage('generate', `${wanted.perClass} pictures of each class`, () => generate(sd, train, settings, work, this.#context));
+      if (unfinished(train.classes, settings, work).length > 0) return undefined;
+      return this.#stage('filter', filter === false ? 'nothing is left out' : 'what is of no use', () => this.#filter(sd, train, work));
+    };
+    if (typeof model !== 'string' || dtype === 'float32') return this.#withModel('float32', async (sd) => (await learn(sd), make(sd)));
+    await this.#withModel('float32', learn);
+    return this.#withModel(dtype, make);
+  }
+
+  /** Calls with the model; one that is loaded here is gone afterwards. */
+  async #withModel<T>(dtype: ModelDtype, use: (sd: Diffusion) => Promise<T>): Promise<T> {
+    const { model, threads } = this.#settings;
+    if (typeof model !== 'string') return use(model);
+    const { emit, signal } = this.#context;
+    const sd = await this.#stage('load', `${model} in ${dtype}`, () => follow(loadDiffusion(model, { dtype, ...(threads && { threads }), signal }), emit));
+    try {
+      return await use(sd);
     } finally {
-      if (own) sd.dispose();
+      sd.dispose();
     }
   }
 

@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import { augmentSchema } from '../../augment.js';
 import { Dataset } from '../../data/dataset.js';
 import { Diffusion } from '../../diffusion/diffusion.js';
 import { generateSchema } from '../../diffusion/generate-options.js';
+import { DTYPES } from '../../diffusion/load.js';
 import { abortSignal, defined, positiveInt, seed, share } from '../../options.js';
 import { sentenceFields, sentencesAbout, type Sentences } from '../../sentences.js';
 import { MODEL_NAMES } from '../../train-options.js';
@@ -41,12 +43,16 @@ const generateFields = z.strictObject({
   perClass: positiveInt.max(10_000_000).default(500),
   /** Sentences to ask for pictures with, where not those that were learnt: a bank of backgrounds, say. Picture i gets the i-th in turn. */
   template: sentenceFields.template.optional(),
+  /** What to ask for in place of a class's name: things of a kind, say, that its few pictures do not show. Takes the place of captions too. Default: `names` of the run. */
+  names: sentenceFields.names,
   /** Of the sampler. Default 50. */
   steps: positiveInt.max(1000).default(50),
   /** Low, so that pictures differ. Of several, from variety to obedience say, each holds for `batchSize` pictures of a class in turn. Default 2. */
   guidanceScale: oneOrMore(z.number().min(0).max(1000)).default(2),
   /** Default: the model's own. */
   sampler,
+  /** Numbers to draw in, as `loadDiffusion` takes them; adapters are trained in float32. A run that goes on keeps what it began with. Default: of a loaded model its own, else auto. */
+  dtype: z.enum(DTYPES).optional(),
   /** Pictures computed at once; part of the last bits of the result. Default 8. */
   batchSize: positiveInt.max(1024).default(8),
   /**
@@ -90,6 +96,9 @@ const filterSchema = z.strictObject({
   clip: z.string().min(1).default('seedling'),
 });
 
+/** Views of few pictures. */
+export const PLAIN = { scale: [0.5, 1], flip: 0.5 } satisfies z.input<typeof augmentSchema>;
+
 const compareSchema = z.strictObject({
   /**
    * A CLIP to adapt with LoRA in both towers, the paper's classifier: what `loadClip` takes. It is also asked as it is ("zero-shot"). Default: none, a vision transformer
@@ -108,6 +117,8 @@ const compareSchema = z.strictObject({
   lr: z.number().min(0).optional(),
   /** Weight of the real half of each batch, lambda. Default 0.8. */
   realWeight: share.default(0.8),
+  /** Views of pictures where generated ones are among them, as `trainClassifier` makes them. Default: squares of half to all of a picture, mirrored at times. */
+  augment: augmentSchema.prefault(PLAIN),
   /** Runs of each way to train, paired. Default 5. */
   seeds: positiveInt.max(1000).default(5),
   /** Numbers of generated pictures per class to train with too, for a curve that shows how many are enough: [10, 50, 100]. Default none. */

@@ -64,9 +64,9 @@ async function recipesOf(className: string, shots: Dataset, settings: DataDreamS
 
 /** What picture `i` of a class is asked for with: a sentence of its own bank, a real picture's caption, or the sentence that was learnt. */
 function questionOf(settings: DataDreamSettings, className: string, caption: string | undefined, i: number): string {
-  const { template } = settings.generate;
-  if (template !== undefined) return promptOf({ ...settings, template }, className, i);
-  return caption ?? promptOf(settings, className, i);
+  const { template = settings.template, names } = settings.generate;
+  const own = settings.generate.template !== undefined || Object.hasOwn(names, className);
+  return (own ? undefined : caption) ?? promptOf({ ...settings, template, names: { ...settings.names, ...names } }, className, i);
 }
 
 /** Which of a class's real pictures lend each generated one their adapters: with one for each of them two, every pair as often, one pair after the other; else none in particular. */

@@ -28,6 +28,7 @@ export async function openReal(settings: DataDreamSettings, signal: AbortSignal)
   if (data.classes.length < 2 && settings.compare !== false) throw new SeedbedError('ERR_DATASET', `Expected at least 2 classes in ${data.name}, found ${data.classes.length}; with compare false one will do`);
   for (const [label, name] of data.classes.entries()) fileNameOf(adaptersOf(settings, name, data.counts[label] ?? 0).at(-1) ?? name);
   checkNames(settings, data.classes);
+  checkNames(settings.generate, data.classes, 'generate.names');
   const empty = data.classes.find((_, i) => data.counts[i] === 0);
   if (empty !== undefined) throw new SeedbedError('ERR_SHOTS', `Expected at least one picture of class '${empty}' in ${data.name}, found none`);
   const looked = await preflight(data, { signal });

@@ -6,6 +6,7 @@ import type { Dataset } from '../../data/dataset.js';
 import { ArgumentError, errorFromFile, SeedbedError } from '../../errors.js';
 import { fileNameOf, writeFileWhole } from '../../files.js';
 import { flattened } from '../../options.js';
+import type { ModelDtype } from '../../tensor.js';
 import type { DataDreamSettings } from './options.js';
 
 /** Where the parts of a run lie. */
@@ -74,6 +75,12 @@ const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 
 
 export function specOf(settings: DataDreamSettings, given: { model: string; data: string }): Spec {
   return JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
+}
+
+/** Numbers that the run in a folder draws in; undefined where there is none. */
+export async function notedDtype(folder: string): Promise<ModelDtype | undefined> {
+  const { spec } = new Work(folder);
+  return existsSync(spec) ? ((await readSpec(spec))['generate'] as { dtype?: ModelDtype } | undefined)?.dtype : undefined;
 }
 
 /** Opens the folder for a run, new or gone on with. Throws `ERR_INVALID_ARGUMENT` naming what differs from the run that it holds. */
