@@ -145,6 +145,8 @@ t.test("the hub's parquet files", async (t) => {
   t.same(data.labels, [0, 1, 1, 1, 0]);
   t.same(data.keys[3], 'train-00001-of-00002.parquet/0');
   for (const [i, { image }] of (await data.load()).entries()) t.same(image, picture(6, 4, 3, i), `picture ${i}`);
+  t.same(await data.load(({ image, label }) => [image.width, label]), data.labels.map((label) => [6, label]), 'what is made of each');
+  t.same(await data.captioned((key) => `on ${key}`).captions(), data.keys.map((key) => `on ${key}`));
   t.same(await data.captions(), [0, 1, 2, 3, 4].map((i) => `picture ${i}`), 'a column of texts');
   const one = await openDataset(join(folder, 'train-00000-of-00002.parquet'), { classes: ['a', 'b', 'c'] });
   t.same([one.name, [...one.classes], one.labels], ['train-00000-of-00002', ['a', 'b', 'c'], [0, 1, 1]]);

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import t from 'tap';
 import { encodePng, knownSites, loadDiffusion, readLora, trainLora, trainLoras, type Diffusion, type Lora, type LoraClass, type LoraSampleEvent, type TrainLoraOptions } from 'seedbed';
+import { trainingImage } from '#lib/lora/pictures.js';
 import { writeFormulaPipeline } from './formula.js';
 import { picture, refused, thrown, worst } from './support.js';
 
@@ -25,6 +26,16 @@ async function folderOf(name: string, files: Record<string, Uint8Array | string>
   for (const [file, content] of Object.entries(files)) writeFileSync(join(path, file), content);
   return Promise.resolve(path);
 }
+
+t.test('a picture that is brought to its size stays as it is', (t) => {
+  for (const crop of ['random', 'center'] as const)
+    for (const [width, height] of [[90, 50], [32, 32], [20, 41], [4000, 9]] as const) {
+      const once = trainingImage(picture(width, height, 3, width), 'x', { size: 32, crop });
+      t.equal(Math.min(once.width, once.height), 32);
+      t.same(trainingImage(once, 'x', { size: 32, crop }), once, `${crop} of ${width} x ${height}`);
+    }
+  t.end();
+});
 
 t.test('bad input is refused', async (t) => {
   using sd = await load();

@@ -116,10 +116,12 @@ export class Dataset {
     return captions;
   }
 
-  /** All pictures, decoded a few at a time. The first that cannot be decoded is named, with the count of all that cannot. */
-  async load(): Promise<Sample[]> {
-    const samples: Sample[] = new Array<Sample>(this.length);
-    const failures = await this.#decodeAll((sample, i) => (samples[i] = sample));
+  /** All pictures, decoded a few at a time; with `view`, what it makes of each, so that large ones need not be in memory together. The first that cannot be decoded is named, with the count of all that cannot. */
+  async load(): Promise<Sample[]>;
+  async load<T>(view: (sample: Sample) => T): Promise<T[]>;
+  async load(view: (sample: Sample) => unknown = (sample) => sample): Promise<unknown[]> {
+    const samples = new Array<unknown>(this.length);
+    const failures = await this.#decodeAll((sample, i) => (samples[i] = view(sample)));
     const [first] = failures;
     if (first !== undefined) {
       const count = failures.length === 1 ? '' : ` (and ${failures.length - 1} more)`;

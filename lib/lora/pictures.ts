@@ -25,7 +25,7 @@ export async function loadTrainingImages(source: string | readonly Image[], prom
   return found.map(({ name, image, caption }, i) => {
     const text = caption ?? (typeof prompt === 'string' ? prompt : prompt?.[i]);
     if (text === undefined) throw new ArgumentError(`Expected a prompt, since '${name}' has no caption`);
-    return { image: prepare(image, name, options), prompt: text };
+    return { image: trainingImage(image, name, options), prompt: text };
   });
 }
 
@@ -57,7 +57,8 @@ function captionOf(row: Readonly<Record<string, unknown>>): [string, string] | u
   return typeof file === 'string' && caption !== undefined ? [file, caption] : undefined;
 }
 
-function prepare(image: Image, name: string, { size, crop }: { size: number; crop: 'random' | 'center' }): Image {
+/** A picture as it is learnt from: no larger than it must be. Of such a one the same comes out again. */
+export function trainingImage(image: Image, name: string, { size, crop }: { size: number; crop: 'random' | 'center' }): Image {
   const short = Math.min(image.width, image.height);
   if (short < LEAST_SIDE) throw new SeedbedError('ERR_IMAGE', `Expected pictures of at least ${LEAST_SIDE} pixels a side, '${name}' has ${image.width} x ${image.height}`);
   const whole = middle(image, LONGEST * short);

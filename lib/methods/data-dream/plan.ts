@@ -55,7 +55,7 @@ async function recipesOf(className: string, shots: Dataset, settings: DataDreamS
   const real = shots.ofClass(className);
   const names = adaptersOf(settings, className, real.length);
   const captions = told && template === undefined ? await real.captions() : [];
-  const beginnings = init === 'noise' ? [] : (await real.load()).map(({ image }) => ({ image: squared(image), sha256: pixelDigest(image) }));
+  const beginnings = init === 'noise' ? [] : await real.load(({ image }) => ({ image: squared(image), sha256: pixelDigest(image) }));
   return lendersOf(settings, className, real.length).map((lenders, i) => {
     const lender = lenders[i % lenders.length] as number; // the real pictures in turn, of those whose adapters draw it
     return { adapters: mode === 'picture' ? lenders.map((own) => names[own] as string) : names, prompt: questionOf(settings, className, captions[lender], i), beginning: beginnings[lender] };

@@ -8,6 +8,7 @@ import { lookForPictures, makePictureFiles, type PictureProgress } from '../../d
 import type { WarningEvent } from '../../diffusion/results.js';
 import { ArgumentError, errorFromFile } from '../../errors.js';
 import { follow, type JobContext } from '../../job.js';
+import { trainingImage } from '../../lora/pictures.js';
 import { trainLoras, type LorasEvent } from '../../lora/train-many.js';
 import { defined } from '../../options.js';
 import { adaptersOf, ALL, promptOf, type DataDreamSettings } from './options.js';
@@ -37,9 +38,10 @@ export async function adapt(sd: Diffusion, shots: Dataset, settings: DataDreamSe
   const groups = mode === 'dataset' ? [ALL] : ownClasses(settings, shots.classes);
   const { counts } = shots;
   const total = groups.reduce((sum, name) => sum + adaptersOf(settings, name, counts[shots.classes.indexOf(name)] ?? 0).length, 0);
+  const view = { size: fields.size ?? sd.info.imageSize, crop: fields.crop };
   let done = 0;
   for (const group of groups) {
-    const members = await (mode === 'dataset' ? shots : shots.ofClass(group)).load();
+    const members = await (mode === 'dataset' ? shots : shots.ofClass(group)).load((sample) => ({ ...sample, image: trainingImage(sample.image, sample.key, view) }));
     const prompts = members.map((member, i) => lessonOf(settings, member, i));
     for (const [i, name] of adaptersOf(settings, group, members.length).entries()) {
       const of = mode === 'picture' ? [i] : [...members.keys()];
