@@ -1,9 +1,9 @@
 """DataDream's first two stages in diffusers with PEFT: an adapter per class, then pictures of the class, as PNG files.
 
-python3 grow.py released|mended MODEL SHOTS OUT ADAPT_STEPS BATCH RANK PER_CLASS STEPS GENERATE_BATCH THREADS      a round (all classes) per line on standard input
+python3 grow.py released|mended MODEL SHOTS OUT ADAPT_STEPS BATCH RANK PER_CLASS STEPS GENERATE_BATCH THREADS DTYPE      a round (all classes) per line on standard input
 
 released: as the paper's code, which loads the model for each class and again to generate, and encodes pictures and prompts at every step.
-mended: one model; latents and prompts encoded once where they are constant; the adapter folded into the weights while pictures are made.
+mended: one model, and one more to draw with in DTYPE where that is not float32; latents and prompts encoded once where they are constant; the adapter folded into the weights while pictures are made.
 """
 import json
 import pathlib
@@ -27,11 +27,12 @@ adapt_steps, batch, rank, per_class, steps, generate_batch, threads = map(int, s
 torch.set_num_threads(threads)
 logging.set_verbosity_error()
 logging.disable_progress_bar()
+drawn_in = getattr(torch, sys.argv[12])
 GUIDANCE, WARM_UP = 2.0, 10
 
 
-def load():
-    pipe = StableDiffusionPipeline.from_pretrained(model, safety_checker=None, feature_extractor=None, requires_safety_checker=False, torch_dtype=torch.float32)
+def load(dtype=torch.float32):
+    pipe = StableDiffusionPipeline.from_pretrained(model, safety_checker=None, feature_extractor=None, requires_safety_checker=False, torch_dtype=dtype)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -100,21 +101,25 @@ def released(folder):
     generate(pipe, prompt, out / folder.name / "images", encode_once=False)
 
 
-def mended(folder, pipe):
+def mended(folder, pipe, drawer):
     prompt = f"a photo of a {folder.name}"
     train(pipe, pixels_of(folder), prompt, keep=True)
     save(pipe, out / folder.name / "lora")
-    pipe.fuse_lora()
-    generate(pipe, prompt, out / folder.name / "images", encode_once=True)
-    pipe.unfuse_lora()
-    pipe.unload_lora_weights()
+    if drawer is not pipe:
+        pipe.unload_lora_weights()
+        drawer.load_lora_weights(out / folder.name / "lora")
+    drawer.fuse_lora()
+    generate(drawer, prompt, out / folder.name / "images", encode_once=True)
+    drawer.unfuse_lora()
+    drawer.unload_lora_weights()
 
 
 shared = load() if kind == "mended" else None
+drawer = shared if drawn_in is torch.float32 or shared is None else load(drawn_in)
 print(json.dumps({"engine": f"diffusers, {kind}"}), flush=True)
 for _ in sys.stdin:
     shutil.rmtree(out, ignore_errors=True)
     begin = time.perf_counter()
     for folder in sorted(shots.iterdir()):
-        released(folder) if kind == "released" else mended(folder, shared)
+        released(folder) if kind == "released" else mended(folder, shared, drawer)
     print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
