@@ -4,6 +4,7 @@ import type { Image } from './image.js';
 import type { Job } from './job.js';
 import { native, type ImageProgress } from './native.js';
 import { contourClasses, contours } from './contours.js';
+import { edges, imageCopies } from './image-copies.js';
 import { loadCsv, saveCsv } from './fractal-csv.js';
 import { instances, ofdb, search } from './fractal-db.js';
 import { loadContours, loadFamily, loadSystems, saveContours, saveFamily, saveSystems } from './fractal-file.js';
@@ -176,6 +177,8 @@ export const fractals = {
   ofdb,
   contourClasses,
   contours,
+  edges,
+  imageCopies,
   picture,
   save: saveFamily,
   load: loadFamily,

@@ -30,6 +30,7 @@ export { ArgumentError, CancelledError, ERROR_CODES, SeedbedError } from './erro
 export type { ErrorCode } from './errors.js';
 export { fractals } from './fractal.js';
 export type { ContourClassesOptions, ContoursOptions } from './contours.js';
+export type { EdgesOptions, ImageCopiesOptions } from './image-copies.js';
 export { OFDB_RENDER } from './fractal-db.js';
 export type { FractalInstancesOptions, OfdbOptions, FractalSearchOptions } from './fractal-db.js';
 export { PALETTES } from './fractal-picture.js';

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import t from 'tap';
 import sharp from 'sharp';
-import { augmentImages, contactSheet, decodeImage, encodePng, scaleImage, type AugmentImagesOptions, type Image } from 'seedbed';
+import { augmentImages, contactSheet, decodeImage, encodePng, fractals, scaleImage, type AugmentImagesOptions, type Image } from 'seedbed';
 import { native } from '#lib/native.js';
 import { golden, picture, refused, thrown } from './support.js';
 
 interface Golden {
   resize: { from: [number, number, number]; to: [number, number]; filter: string; sha256: string }[];
+  edges: { from: [number, number, number]; to: [number, number] | null; sigma: number; low: number; high: number; points: number; sha256: string }[];
   ops: { from: [number, number, number]; cases: { op: string; magnitude: number; negative: boolean; sha256: string }[] };
 }
 
@@ -21,6 +22,18 @@ t.test('resizing equals Pillow bit for bit', async (t) => {
       t.equal(digest(resized), sha256, `${from.join('x')} to ${to.join('x')}, ${filter}, ${kernel}`);
     }
   }
+});
+
+t.test("edges are those of scikit-image's Canny, pixel by pixel", (t) => {
+  for (const { from, to, sigma, low, high, points, sha256 } of reference.edges) {
+    const image = to === null ? picture(...from) : native().resizeImage({ image: picture(...from), width: to[0], height: to[1], filter: 'bicubic' });
+    const found = fractals.edges(image, { sigma, low, high });
+    t.same([found.channels, found.data.filter((value) => value === 255).length], [1, points]);
+    t.equal(digest(found), sha256, `${from.join('x')} to ${to?.join('x')}, sigma ${sigma}, ${low} to ${high}`);
+  }
+  t.same(new Set(fractals.edges({ data: new Uint8Array(16 * 16).fill(9), width: 16, height: 16, channels: 1 }, { low: 0, high: 0 }).data), new Set([0]), 'a flat picture has none');
+  for (const [options, message] of [[{ sigma: 0 }, /sigma/], [{ low: 0.3, high: 0.2 }, /low and high/], [{ sigmas: 1 } as never, /sigma/]] as const) t.throws(() => fractals.edges(picture(9, 9, 1), options), message);
+  t.end();
 });
 
 t.test('augmentation operations equal timm and Pillow bit for bit', async (t) => {

@@ -49,6 +49,7 @@ constexpr Export kExports[] = {
     {"fractalInstances", fractal_instances},
     {"drawContourClasses", draw_contour_classes},
     {"drawContours", draw_contours},
+    {"drawImageCopies", draw_image_copies},
     {"drawPicture", draw_picture},
 
     {"createImageSet", create_image_set},
@@ -113,6 +114,7 @@ constexpr Export kExports[] = {
     {"mixBatch", mix_batch},
     {"applyAugmentOp", apply_augment_op},
     {"resizeImage", resize_image},
+    {"cannyEdges", canny_edges},
     {"augmentImages", augment_images},
 
     {"vectorCodes", vector_codes},

@@ -3,8 +3,10 @@
 #include "environment.h"
 #include "family_options.h"
 #include "fractal/family.h"
+#include "fractal/image_copies.h"
 #include "fractal_values.h"
 #include "options.h"
+#include "values.h"
 
 namespace seedbed::binding {
 
@@ -67,6 +69,19 @@ Napi::Value draw_contours(const Napi::CallbackInfo& info) {
     const int64_t total = static_cast<int64_t>(classes.size()) * options.instances;
     const at::Tensor images = fractal::draw_contours(classes, options, pool, report_progress(context, "image", total));
     return [images](Napi::Env env) { return emit_tensor(env, images); };
+  });
+}
+
+Napi::Value draw_image_copies(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  fractal::CopyOptions options;
+  fields.read("delta", options.delta).read("first", options.first).read("count", options.count).read("seed", options.seed);
+  const image::Image square = parse_image(fields.required_object("image"));
+  const int threads = parse_threads(fields);
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
+    WorkerPool pool(threads);
+    const at::Tensor copies = fractal::draw_image_copies(square, options, pool, report_progress(context, "image", options.count));
+    return [copies](Napi::Env env) { return emit_tensor(env, copies); };
   });
 }
 

@@ -6,6 +6,7 @@
 #include "classifier_options.h"
 #include "environment.h"
 #include "handle.h"
+#include "image/canny.h"
 #include "image/augment.h"
 #include "image_set.h"
 #include "lora_options.h"
@@ -219,6 +220,13 @@ Napi::Value resize_image(const Napi::CallbackInfo& info) {
   int64_t width = 0, height = 0;
   fields.read("width", width).read("height", height);
   return emit_image(info.Env(), image::resize(parse_image(fields.required_object("image")), width, height, parse_filter(fields), parse_picture_kernel(fields)));
+}
+
+Napi::Value canny_edges(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  image::CannyOptions options;
+  fields.read("sigma", options.sigma).read("low", options.low).read("high", options.high);
+  return emit_image(info.Env(), image::canny(parse_image(fields.required_object("image")), options));
 }
 
 Napi::Value augment_images(const Napi::CallbackInfo& info) {

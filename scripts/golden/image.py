@@ -1,8 +1,10 @@
-"""Resizing and augmentation operations, by Pillow and timm: sha256 of the output bytes."""
+"""Resizing and augmentation operations, by Pillow and timm, edges by scikit-image: sha256 of the output bytes."""
 import hashlib
 
 from common import picture, timm_without_torchvision_ops, write
+import numpy as np
 from PIL import Image
+from skimage.feature import canny
 
 timm, _library = timm_without_torchvision_ops()
 from timm.data import auto_augment  # noqa: E402
@@ -48,4 +50,15 @@ def augmented():
                 yield {"op": name, "magnitude": magnitude, "negative": negative, "sha256": digest(out)}
 
 
-write("image", {"resize": list(resized()), "ops": {"from": [33, 25, 3], "cases": list(augmented())}})
+def edges():
+    for width, height, channels, to in ((61, 47, 1, None), (33, 25, 3, None), (12, 9, 3, (96, 72)), (9, 11, 1, (130, 150))):
+        for sigma, low, high in ((1.0, 0.1, 0.2), (2.0, 0.02, 0.3), (0.6, 0.0, 0.5)):
+            source = image(width, height, channels)
+            if to is not None:
+                source = source.resize(to, Image.BICUBIC)
+            found = canny(np.asarray(source.convert("L")) / 255, sigma=sigma, low_threshold=low, high_threshold=high, mode="nearest")
+            bytes_ = np.where(found, 255, 0).astype(np.uint8).tobytes()
+            yield {"from": [width, height, channels], "to": to, "sigma": sigma, "low": low, "high": high, "points": int(found.sum()), "sha256": hashlib.sha256(bytes_).hexdigest()}
+
+
+write("image", {"resize": list(resized()), "ops": {"from": [33, 25, 3], "cases": list(augmented())}, "edges": list(edges())})
