@@ -1,9 +1,9 @@
 // Whether DataDream on the seedling helps, on pictures that the seedling never saw: writes docs/evidence.md.
 //
-//   node scripts/evidence-datadream.mjs --corpus FOLDER/corpus --work FOLDER [--photos FOLDER] [--data fashion,fashion-all,emoji,clothing,cifar10] [--shots 1,2,4,8,16] [--seeds 5] [--table] [--threads N]
+//   node scripts/evidence-datadream.mjs --corpus FOLDER/corpus --work FOLDER [--photos FOLDER] [--data fashion,fashion-all,emoji,clothing,cifar10,settings] [--shots 1,2,4,8,16] [--seeds 5] [--table] [--threads N]
 //
 // The corpus is that of scripts/seedling; --photos has clothing-{train,val}.tar and cifar10-{train,val}.tar (WebDataset), without which those are left out. Each seed draws other shots; everything is tested on pictures used nowhere else. The settings were chosen
-// on other pictures: of the photographs on training ones that no run here learns from, of the emoji on twelve other kinds. A run that was stopped goes on, several may work in one folder on different data, and --table only writes the table of what is there.
+// on others: of the photographs on training ones, of the emoji on twelve other kinds. 'settings' is what that choice was about: one thing changed at a time, one shot, on training photographs. A run that was stopped goes on, several may work in one folder on different data, and --table only writes the table of what is there.
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { nounPhrase } from './seedling/words.mjs';
 
 const { values } = parseArgs({
   options: {
-    corpus: { type: 'string' }, work: { type: 'string' }, data: { type: 'string', default: 'fashion,fashion-all,emoji,clothing,cifar10' }, photos: { type: 'string', default: '.' }, shots: { type: 'string', default: '1,2,4,8,16' }, seeds: { type: 'string', default: '5' },
+    corpus: { type: 'string' }, work: { type: 'string' }, data: { type: 'string', default: 'fashion,fashion-all,emoji,clothing,cifar10,settings' }, photos: { type: 'string', default: '.' }, shots: { type: 'string', default: '1,2,4,8,16' }, seeds: { type: 'string', default: '5' },
     out: { type: 'string', default: 'docs/evidence.md' }, table: { type: 'boolean', default: false }, threads: { type: 'string' },
   },
 });
@@ -125,24 +125,58 @@ function strange(file, title, classes) {
 strange('clothing', 'Photographs far from what the seedling knows: clothing-dataset-small (a smaller copy), its validation part', CLOTHES);
 strange('cifar10', 'Photographs far from what the seedling knows: CIFAR-10 (JPEG copy, subset), its validation part', CIFAR);
 
+const SETTINGS = 'settings';
+
+/** One thing changed at a time. */
+const CHANGES = {
+  'as above': {},
+  'begun with noise alone': { generate: { ...PHOTOS.generate, init: 'noise' } },
+  'asked for by the class alone': { ask: undefined },
+  '25 updates of an adapter': { adapt: { ...PHOTOS.adapt, steps: 25 } },
+  '400 updates': { adapt: { ...PHOTOS.adapt, steps: 400 } },
+  'rank 4': { adapt: { ...PHOTOS.adapt, rank: 4 } },
+  'guidance 4': { generate: { ...PHOTOS.generate, guidanceScale: 4 } },
+  '16 pictures per class': { generate: { ...PHOTOS.generate, perClass: 16 } },
+  '192 pictures per class': { generate: { ...PHOTOS.generate, perClass: 192 } },
+  'those dropped that lie farther off than real ones (CLIP)': { filter: { near: 0.75 } },
+  'real weight 0.2': { compare: { realWeight: 0.2 } },
+  'real weight 0.8': { compare: { realWeight: 0.8 } },
+  'views as those of the real ones alone': { augment: undefined },
+  'ViT-nano from the fractal backbone': { compare: { model: undefined, init: 'fractal-vit-nano' } },
+};
+const HELD = 400; // training pictures of a class to try settings on
+const OTHER_SEEDS = 1000; // of shots that no other part draws
+
+/** Shots and pictures to measure on, both of the training part. */
+function openTraining() {
+  const pool = dataset(openSet(values.corpus, 'fashion-heldout'), 'fashion', photo, { keep: isPlain });
+  const held = pool.subset({ shots: HELD, seed: OTHER_SEEDS });
+  const keys = new Set(held.keys);
+  const left = pool.filter((key) => !keys.has(key));
+  const test = held.firstOfEach(MOST_TEST);
+  return (shots, seed) => ({ data: left.subset({ shots, seed: OTHER_SEEDS + seed }), test });
+}
+for (const [name, change] of Object.entries(CHANGES)) SOURCES[`${SETTINGS}: ${name}`] = { ...SOURCES.fashion, open: openTraining, ...change };
+
 const done = () => (existsSync(results) ? readFileSync(results, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)) : []);
 
 async function measure() {
-  for (const name of values.data.split(',')) {
-    const { open, template, names, mode, adapt, generate, augment, missing } = SOURCES[name];
+  const asked = values.data.split(',').flatMap((name) => (name === SETTINGS ? Object.keys(SOURCES).filter((one) => one.startsWith(`${SETTINGS}: `)) : [name]));
+  for (const name of asked) {
+    const { open, template, names, mode, adapt, generate, filter = {}, augment, compare, missing } = SOURCES[name];
     if (missing?.() !== undefined) {
       console.log(`${name} is left out: there is no '${missing()}'`);
       continue;
     }
     const divide = await open();
     const { ask } = SOURCES[name];
-    for (const shots of values.shots.split(',').map(Number))
+    for (const shots of name.startsWith(SETTINGS) ? [1] : values.shots.split(',').map(Number))
       for (let seed = 0; seed < Number(values.seeds); seed++) {
         if (done().some((row) => row.data === name && row.shots === shots && row.seed === seed)) continue;
         const { data, test } = divide(shots, seed);
         const began = performance.now();
         const { gain, parts } = await dataDream({
-          data, test, out: join(values.work, `${name}-${shots}-${seed}`), mode, template, ...(names && { names }), adapt, generate: { ...generate, ...(ask && { names: ask(data.classes) }) }, compare: { ...COMPARE, ...(augment && { augment }) }, seed, ...threads,
+          data, test, out: join(values.work, `${name.replaceAll(/\W+/g, '-')}-${shots}-${seed}`), mode, template, ...(names && { names }), adapt, generate: { ...generate, ...(ask && { names: ask(data.classes) }) }, filter, compare: { ...COMPARE, ...(augment && { augment }), ...compare }, seed, ...threads,
         });
         const arms = Object.fromEntries(gain.study.arms.map((arm) => [arm.name, arm.runs[0].accuracy]));
         const row = { data: name, shots, seed, classes: data.classes.length, test: test.length, arms, parts, seconds: (performance.now() - began) / 1000 };
@@ -157,7 +191,7 @@ const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(100 * value).toF
 
 function writeTable() {
   const rows = done();
-  const sections = Object.entries(SOURCES).flatMap(([name, { title, said, remark }]) => {
+  const sections = Object.entries(SOURCES).filter(([name]) => !name.startsWith(SETTINGS)).flatMap(([name, { title, said, remark }]) => {
     const own = rows.filter((row) => row.data === name);
     if (own.length === 0) return [];
     const arms = Object.keys(own[0].arms);
@@ -169,8 +203,17 @@ function writeTable() {
     });
     return ['', `## ${title}`, '', `${own[0].classes} classes, ${own[0].test} test pictures. ${said}${remark === undefined ? '' : ` ${remark}`}`, '', `| shots | seeds | ${arms.join(' | ')} | real + generated against the better of the first two |`, `|${'---|'.repeat(arms.length + 3)}`, ...lines];
   });
+  const tried = Object.keys(CHANGES).flatMap((name) => {
+    const runs = rows.filter((row) => row.data === `${SETTINGS}: ${name}`);
+    if (runs.length === 0) return [];
+    const [real, strong, , both] = Object.keys(runs[0].arms);
+    const better = [real, strong].reduce((a, b) => (metrics.mean(runs.map((run) => run.arms[a])) >= metrics.mean(runs.map((run) => run.arms[b])) ? a : b));
+    const { mean, low, high } = metrics.meanInterval(runs.map((run) => run.arms[both] - run.arms[better]));
+    return [`| ${name} | ${runs.length} | ${percent(metrics.mean(runs.map((run) => run.arms[better])))} | ${percent(metrics.mean(runs.map((run) => run.arms[both])))} | **${signed(mean)}** (${signed(low)} to ${signed(high)}) |`];
+  });
+  const trials = tried.length === 0 ? [] : ['', '## What the settings do', '', 'The three classes of the first table, one shot each, measured on pictures of the training part; one thing changed at a time.', '', '| | seeds | the better without generated | real + generated | difference |', '|---|---|---|---|---|', ...tried];
   const settings = `Classifiers: a small ResNet (${COMPARE.model}) from random weights, ${COMPARE.steps} updates of ${COMPARE.batchSize}, each way to train; real and generated pictures weigh the same. Twins are dropped.`;
-  writeFileSync(values.out, ['# Evidence: DataDream on the seedling', '', 'Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student\'s 95 % interval.', settings, ...sections, '', '`node scripts/evidence-datadream.mjs --corpus FOLDER --work FOLDER`', ''].join('\n'));
+  writeFileSync(values.out, ['# Evidence: DataDream on the seedling', '', 'Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student\'s 95 % interval.', settings, ...sections, ...trials, '', '`node scripts/evidence-datadream.mjs --corpus FOLDER --work FOLDER`', ''].join('\n'));
 }
 
 if (!values.table) await measure();
