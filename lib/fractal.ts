@@ -87,6 +87,11 @@ const perturbSchema = z.strictObject({ ...perturbFields, seed: seed.optional() }
 const renderSchema = z.strictObject({
   ...renderFields,
   ...runFields,
+  /**
+   * FractalDB's colours in place of `value`: 128 hues by the order of the points, later ones over earlier, with patches pasted one after the other. Pictures are [count, size, size, 3] then, drawn as
+   * `precision: 'exact'` and `texture: 'paste'` do. Default false.
+   */
+  colour: z.boolean().optional(),
   /** Decide the patches, one for each system. Default: 0, 1, 2, ... */
   textureSeeds: z.array(z.bigint().min(0n)).optional(),
   /** Mirror each picture, one for each system; `horizontal` exchanges left and right. Default: as drawn. */
@@ -139,7 +144,7 @@ function family(options: FamilyOptions = {}): Job<ImageProgress, FractalFamily> 
   return nativeJob<ImageProgress, FractalFamily>(signal, (listener) => native().makeFamily(call, listener));
 }
 
-/** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`. */
+/** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`; or, with `colour`, [count, size, size, 3]. */
 function render(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, Tensor<'uint8'>> {
   const { signal, ...checked } = checkOptions(renderSchema, options, 'fractals.render');
   const call = defined({
@@ -158,8 +163,8 @@ function sequence(options: { weights: readonly number[]; points: number; indexSe
 
 /** Picture `i` of a rendered tensor. */
 function image(images: Tensor<'uint8'>, i: number): Image {
-  const [, height = 0, width = 0] = images.shape;
-  return { data: row(images, i), width, height, channels: 1 };
+  const [, height = 0, width = 0, channels = 1] = images.shape;
+  return { data: row(images, i), width, height, channels };
 }
 
 /** Fractal systems and pictures by formula: draw, search, perturb, render, save and load. */

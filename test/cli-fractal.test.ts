@@ -32,7 +32,7 @@ t.test('every family writes a dataset, a sheet, a picture and its systems, and r
   const folder = t.testdir();
   for (const [family, args, instances, reads] of [
     ['fractaldb', ['--instances', '3', '--points', '3000'], 3, async (path: string) => (await fractals.loadSystems(path)).systems.length],
-    ['ofdb', ['--faithful', '--points', '3000'], 1, async (path: string) => (await fractals.loadSystems(path)).systems.length],
+    ['ofdb', ['--faithful', '--points', '3000', '--colour'], 1, async (path: string) => (await fractals.loadSystems(path)).systems.length],
     ['rcdb', ['--instances', '2'], 2, async (path: string) => (await fractals.loadContours(path)).length],
     ['visualatom', [], 1, async (path: string) => (await fractals.loadContours(path)).length],
   ] as const) {
@@ -48,6 +48,8 @@ t.test('every family writes a dataset, a sheet, a picture and its systems, and r
     t.same((await readdir(at('-set'))).sort(), ['class-0', 'class-1']);
     t.equal((await readdir(join(at('-set'), 'class-1'))).length, instances);
     t.equal(await reads(at('-set.ifs.json')), 2);
+    const [one = ''] = await readdir(join(at('-set'), 'class-1'));
+    t.equal((await sharp(join(at('-set'), 'class-1', one)).metadata()).channels, args.some((arg) => arg === '--colour') ? 3 : 1);
     const sheet = await sharp(at('.sheet.png')).metadata();
     t.same([sheet.width, sheet.height], [2 * 68 + 4, 72]);
     const picture = await sharp(at('.png')).metadata();

@@ -1,14 +1,15 @@
 import fc from 'fast-check';
+import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { fractals, type AffineMap, type Ifs } from 'seedbed';
+import { fractals, type AffineMap, type Ifs, type RenderOptions } from 'seedbed';
 import { golden, refused, thrown } from './support.js';
 
 interface Golden {
   half: { first: number[]; zeros: number };
   uneven: { first: number[]; zeros: number };
-  systems: Record<string, { affine: AffineMap[]; weights: number[]; sigmaFactor: number; lit: number; covered: number; rows: number[]; columns: number[] }>;
+  systems: Record<string, { affine: AffineMap[]; weights: number[]; sigmaFactor: number; lit: number; covered: number; rows: number[]; columns: number[]; colouredPoints: string; colouredPatches: string }>;
 }
 
 const reference = golden('fractal') as Golden;
@@ -49,6 +50,9 @@ t.test('point and patch pictures equal NumPy', async (t) => {
     const ifs = fractals.weigh(system.affine);
     t.ok(Math.abs(fractals.describe(ifs).sigmaFactor - system.sigmaFactor) < 1e-9, `${name}: sigma-factor`);
     t.ok(ifs.weights.every((weight, j) => Math.abs(weight - (system.weights[j] ?? 0)) < 1e-12), `${name}: weights`);
+    const coloured = async (options: object): Promise<string> => createHash('sha256').update((await fractals.render([ifs], { ...options, colour: true })).data).digest('hex');
+    t.equal(await coloured({ draw: 'point' }), system.colouredPoints, `${name}: FractalDB's colours`);
+    t.equal(await coloured({ mask: 'fill' }), system.colouredPatches, `${name}: in patches`);
     for (const precision of ['exact', 'fast'] as const) {
       const points = await fractals.render([ifs], { draw: 'point', precision });
       const lit = (x: number, y: number): number => ((points.data[y * 512 + x] ?? 0) > 0 ? 1 : 0);
@@ -80,6 +84,18 @@ t.test('random patches keep 256 of 511 pixels, in both textures', async (t) => {
     const bound = 6 * Math.sqrt(covered * 0.25);
     t.ok(Math.abs(lit - (covered * 256) / 511) < bound, `${texture}: ${lit} of ${covered}`);
   }
+});
+
+t.test("FractalDB's colours lie where the gray picture is lit, mirrored as it is", async (t) => {
+  const options = { ...small, texture: 'paste', precision: 'exact', textureSeeds: [7n, 8n], flips: ['both', 'horizontal'] } satisfies RenderOptions;
+  const systems = [fractals.sample({ seed: 1 }), fractals.sample({ seed: 2 })];
+  const [gray, coloured] = [await fractals.render(systems, options), await fractals.render(systems, { ...options, colour: true, threads: 1 })];
+  t.same(coloured.shape, [2, 64, 64, 3]);
+  const lit = Array.from(gray.data, (_, i) => coloured.data.subarray(3 * i, 3 * i + 3).some((value) => value > 0));
+  t.same(lit, Array.from(gray.data, (value) => value > 0));
+  t.equal(Math.max(...coloured.data), 191, 'a value of 0.75');
+  t.same([fractals.image(coloured, 1).channels, fractals.image(coloured, 1).data.length], [3, 64 * 64 * 3]);
+  t.match(await thrown(() => fractals.render(systems, { ...small, colour: true, device: 'cuda' })), { message: /without colour/ });
 });
 
 t.test('sampled systems have the asked sigma-factor and contract', async () => {

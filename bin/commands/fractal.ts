@@ -29,6 +29,7 @@ interface Options {
   points?: number;
   draw?: 'point' | 'patch';
   precision?: 'fast' | 'exact';
+  colour?: boolean;
   palette?: PaletteName;
   colourBy?: 'density' | 'map';
   seed?: number;
@@ -54,6 +55,7 @@ const ONLY: Partial<Record<keyof Options, readonly FamilyName[]>> = {
   points: ['1p-frac', 'fractaldb', 'ofdb'],
   draw: ['1p-frac', 'fractaldb', 'ofdb'],
   precision: ['1p-frac', 'fractaldb', 'ofdb'],
+  colour: ['fractaldb', 'ofdb'],
   palette: ['1p-frac', 'fractaldb', 'ofdb'],
   colourBy: ['1p-frac', 'fractaldb', 'ofdb'],
 };
@@ -80,6 +82,7 @@ export function addFractal(program: Command): void {
     .option('--points <n>', 'points of the orbit', integer)
     .option('--draw <kind>', 'point or patch')
     .option('--precision <kind>', 'fast or exact')
+    .option('--colour', "FractalDB's colours, by the order of the points")
     .addOption(new Option('--palette <name>', 'colours of --picture (default: ember)').choices(PALETTE_NAMES))
     .addOption(new Option('--colour-by <what>', 'what decides the colours of --picture (default: density)').choices(['density', 'map']))
     .option('--seed <n>', 'everything drawn follows from it', integer)
@@ -114,7 +117,7 @@ function check(command: Command, options: Options): void {
 
 async function run(command: Command, options: Options): Promise<void> {
   check(command, options);
-  const { family, out, sheet, picture, systems, from, format, count, instances, faithful, maps, sigmaFactor, delta, perturbation, size, points, draw, precision, palette, colourBy, seed, threads } = options;
+  const { family, out, sheet, picture, systems, from, format, count, instances, faithful, maps, sigmaFactor, delta, perturbation, size, points, draw, precision, colour, palette, colourBy, seed, threads } = options;
   const output = outputOf(command);
   if (options.dryRun) {
     const pictures = count * (instances ?? (family === 'fractaldb' ? 1000 : 1));
@@ -123,7 +126,7 @@ async function run(command: Command, options: Options): Promise<void> {
     return;
   }
   const signal = interruptible();
-  const render: RenderOptions = defined({ size: picture === undefined || out !== undefined ? size : undefined, points, draw, precision, threads });
+  const render: RenderOptions = defined({ size: picture === undefined || out !== undefined ? size : undefined, points, draw, precision, colour, threads });
   const draws: FamilyOptions = defined({ maps, sigmaFactor, delta, perturbation });
   const begin = performance.now();
   const { set } = await runTasks<{ set?: FractalSet }>(

@@ -93,7 +93,7 @@ PerturbOptions parse_perturb_options(const Fields& fields) {
 RenderOptions parse_render_options(const Fields& fields) {
   RenderOptions o;
   fields.read("size", o.size).read("padding", o.padding).read("points", o.points).read("index_seed", o.index_seed).read("value", o.value);
-  fields.read("draw", names(kDraw), o.draw).read("texture", names(kTexture), o.texture).read("mask", names(kMask), o.mask);
+  fields.read("colour", o.colour).read("draw", names(kDraw), o.draw).read("texture", names(kTexture), o.texture).read("mask", names(kMask), o.mask);
   fields.read("precision", names(kRenderPrecision), o.precision).read("start", names(kStart), o.start).read("aspect", names(kAspect), o.aspect);
   return o;
 }

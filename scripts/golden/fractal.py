@@ -1,4 +1,7 @@
 """Index sequence and point pictures of the chaos game, by NumPy."""
+import colorsys
+import hashlib
+
 import numpy as np
 from common import write
 
@@ -31,6 +34,18 @@ def pixels(points):
     return ((points - low) / (high - low) * (SIZE - 2 * PADDING) + PADDING).astype(np.uint16)
 
 
+def coloured(place, patches):
+    """FractalDB's: the hue turns with the points' order, later points lie over earlier ones, the channels are stored blue first."""
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    for i, (x, y) in enumerate(place.astype(int)):
+        colour = [round(255 * channel) for channel in reversed(colorsys.hsv_to_rgb(i % 128 / 128, 0.75, 0.75))]
+        if patches:
+            image[y + 1 : y + 4, x + 1 : x + 4] = colour
+        else:
+            image[y, x] = colour
+    return hashlib.sha256(image[::-1].tobytes()).hexdigest()
+
+
 def describe(maps):
     determinants = np.array([abs(a * d - b * c) for a, b, c, d, _, _ in maps])
     weights = determinants / determinants.sum()
@@ -51,6 +66,8 @@ def describe(maps):
         "covered": int(patches.sum()),
         "rows": flipped.sum(1).tolist(),
         "columns": flipped.sum(0).tolist(),
+        "colouredPoints": coloured(place, False),
+        "colouredPatches": coloured(place, True),
     }
 
 

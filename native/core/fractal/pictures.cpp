@@ -22,6 +22,7 @@ uint64_t mark(uint64_t print, const std::vector<double>& numbers) {
 FractalPictures::FractalPictures(std::vector<Instance> instances, int64_t classes, Storage storage, const RenderOptions& options, WorkerPool& pool,
                                  const std::function<void(int64_t done)>& on_image)
     : instances_(std::move(instances)), classes_(classes), storage_(storage), renderer_(options) {
+  expect(!options.colour, "Expected gray pictures to learn from, received colour");
   expect(!instances_.empty(), "Expected at least one fractal to train on, received none");
   for (const Instance& one : instances_) {
     check_ifs(one.ifs);

@@ -28,6 +28,7 @@ struct RenderOptions {
   Start start = Start::origin;
   Aspect aspect = Aspect::stretch;
   uint8_t value = 127;                    // gray level of lit pixels, 1 to 255
+  bool colour = false;                    // FractalDB's colours by the points' order, in place of `value`; texture and precision are then paste and exact
 };
 
 // Renders systems by the chaos game.
@@ -38,11 +39,13 @@ class Renderer {
 
   const RenderOptions& options() const { return options_; }
 
-  // One picture [size, size] of 0 and `value` into `pixels`. `texture_seed` decides the patches. Returns the share of
+  int64_t channels() const { return options_.colour ? 3 : 1; }
+
+  // One picture [size, size] of 0 and `value`, with `colour` [size, size, 3], into `pixels`. `texture_seed` decides the patches. Returns the share of
   // lit pixels. Safe to call from many threads.
   double render(const Ifs& ifs, uint64_t texture_seed, uint8_t* pixels) const;
 
-  // Pictures [L, size, size], uint8. Image i has texture_seeds[i]; the bytes do not depend on the number of threads.
+  // Pictures [L, size, size] or [L, size, size, 3], uint8. Image i has texture_seeds[i]; the bytes do not depend on the number of threads.
   // `on_image(done)` is called from worker threads, one at a time.
   at::Tensor render_all(const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool,
                         const std::function<void(int64_t done)>& on_image = {}) const;

@@ -82,7 +82,7 @@ void render_batch(BlockDevice& device, const Renderer& renderer, const Batch& ba
 
 }  // namespace
 
-bool blocks_can_draw(const RenderOptions& o) { return o.precision == Precision::fast && (o.draw == Draw::point || o.texture == Texture::iid); }
+bool blocks_can_draw(const RenderOptions& o) { return o.precision == Precision::fast && !o.colour && (o.draw == Draw::point || o.texture == Texture::iid); }
 
 at::Tensor render_blocks(BlockDevice& device, const Renderer& renderer, const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool,
                          const std::function<void(int64_t done)>& on_image) {

@@ -15,6 +15,7 @@ bool takes_cuda(Device device, const RenderOptions& options) {
       return blocks_can_draw(options) && missing_cuda().empty();
     case Device::cuda:
       expect(options.precision == Precision::fast, "Expected precision 'fast' on device 'cuda', received 'exact'");
+      expect(!options.colour, "Expected pictures without colour on device 'cuda'");
       expect(blocks_can_draw(options), "Expected texture 'iid' for patches on device 'cuda', received 'paste'");
       return true;
   }
