@@ -103,7 +103,7 @@ function ofSystems(found: FractalSystems, instances: number, pictures: (ifs: Ifs
     draw: (part, size, shown) => {
       const chosen = found.systems.slice(...part.classes).flatMap((ifs, i) => pictures(ifs, part.classes[0] + i).slice(part.first, part.first + part.instances));
       const [systems, textureSeeds, flips] = [chosen.map((one) => one.ifs), chosen.map((one) => one.textureSeed), chosen.map((one) => one.flip)];
-      return fractals.render(systems, { ...render, ...defined({ size }), ...(shown && { value: 255 }), textureSeeds, flips, signal });
+      return fractals.render(systems, { ...render, ...defined({ size }), ...(shown && render.colour !== true && { value: 255 }), textureSeeds, flips, signal });
     },
     picture: (choices, report) => pictureOf(found.systems[0] as Ifs, choices, render, signal, report),
     save: (path) => fractals.saveSystems(path, found),

@@ -61,7 +61,8 @@ export class Clip implements Disposable {
   classifier(options: ClipClassifierOptions): ClipClassifier {
     const { classes, ...sentences } = checkOptions(classifierSchema, options, 'classifier');
     checkNames(sentences, classes);
-    return new ClipClassifier(native().createClipClassifier(this.#handle, { ids: this.#ids(classes.flatMap((name) => sentencesAbout(name, sentences))), classes: classes.length }), classes);
+    const texts = classes.map((name) => sentencesAbout(name, sentences));
+    return new ClipClassifier(native().createClipClassifier(this.#handle, { ids: this.#ids(texts.flat()), counts: texts.map(({ length }) => length) }), classes);
   }
 
   #ids(texts: readonly string[]): Tensor<'int64'> {

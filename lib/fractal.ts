@@ -147,6 +147,8 @@ function family(options: FamilyOptions = {}): Job<ImageProgress, FractalFamily> 
 /** Renders systems by the chaos game: gray pictures, uint8 [count, size, size], 0 and `value`; or, with `colour`, [count, size, size, 3]. */
 function render(systems: readonly Ifs[], options: RenderOptions = {}): Job<ImageProgress, Tensor<'uint8'>> {
   const { signal, ...checked } = checkOptions(renderSchema, options, 'fractals.render');
+  const { colour = false, precision = 'exact', texture = 'paste', value } = checked;
+  if (colour && (precision !== 'exact' || texture !== 'paste' || value !== undefined)) throw new ArgumentError("Expected neither precision 'fast', texture 'iid' nor a value with colour");
   const call = defined({
     ...checked,
     systems: systems.map(checkIfs),

@@ -1,16 +1,14 @@
 import { z } from 'zod';
 import { Dataset } from './data/dataset.js';
-import { runFields } from './fractal-run.js';
+import { nativeJob } from './fractal-run.js';
 import { squared, type Image } from './image.js';
-import { Job, runNative } from './job.js';
-import { native, type ImageProgress } from './native.js';
-import { checkOptions, defined, positiveInt, seed, share } from './options.js';
-import type { Tensor } from './tensor.js';
-import { threads } from './threads.js';
+import { Job } from './job.js';
+import { native } from './native.js';
+import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
 
 const edgesSchema = z.strictObject({
   /** Of the Gaussian before, pixels. Default 1. */
-  sigma: z.number().positive().max(64).optional(),
+  sigma: z.number().positive().max(16).optional(),
   /** Gradient, of brightness in [0, 1], down to which an edge goes on. Default 0.1. */
   low: z.number().min(0).max(8).optional(),
   /** Gradient that some point of an edge must reach. Default 0.2. */
@@ -28,38 +26,37 @@ const copiesSchema = z.strictObject({
   edges: z.union([z.boolean(), edgesSchema]).default(false),
   /** The copies follow from it and their numbers. Default 0. */
   seed: seed.optional(),
-  ...runFields,
+  signal: abortSignal.optional(),
 });
 
 export type EdgesOptions = z.input<typeof edgesSchema>;
 export type ImageCopiesOptions = z.input<typeof copiesSchema>;
 
 /** Edges by Canny (1986), gray: 255 on them, else 0. As `skimage.feature.canny(mode='nearest')` of the gray picture. */
-export function edges(image: Image, options: EdgesOptions = {}): Image {
-  return native().cannyEdges({ image, ...defined(checkOptions(edgesSchema, options, 'fractals.edges')) });
+export function edges(image: Image, options: EdgesOptions = {}): Job<never, Image> {
+  const call = { image, ...defined(checkOptions(edgesSchema, options, 'fractals.edges')) };
+  return nativeJob<never, Image>(undefined, (listener) => native().cannyEdges(call, listener));
 }
 
 /**
  * Classes from one picture in place of a fractal, as in the study of 1p-frac (ECCV 2024, arXiv 2408.00677) whose parameters were not published; these are ours. Copy i shows the picture, or its
- * edges, under the affine map I + U(-delta/2, delta/2) in each of the four numbers, about the middle, moved by U(-delta/2, delta/2) of half a side; bicubic, black beyond it.
+ * edges, under the affine map I + U(-delta/2, delta/2) in each of the four numbers, about the middle, moved by U(-delta/2, delta/2) of half a side; bicubic, black beyond it. It is drawn whenever it
+ * is read.
  *
  * @example
  * const train = await fractals.imageCopies(await readImage('street.jpg'), { edges: true });
  * const backbone = await trainClassifier({ model: 'vit_tiny_patch16_224', train, steps: 50_000 });
  */
-export function imageCopies(image: Image, options: ImageCopiesOptions = {}): Job<ImageProgress, Dataset> {
-  const { edges: asEdges, size, signal, ...rest } = checkOptions(copiesSchema, options, 'fractals.imageCopies');
-  return new Job<ImageProgress, Dataset>(
-    async (context) => {
+export function imageCopies(image: Image, options: ImageCopiesOptions = {}): Job<never, Dataset> {
+  const { edges: asEdges, size, count, signal, ...rest } = checkOptions(copiesSchema, options, 'fractals.imageCopies');
+  return new Job<never, Dataset>(
+    async () => {
       const whole = squared(image);
       const scaled = whole.width === size ? whole : native().resizeImage({ image: whole, width: size, height: size, filter: 'bicubic' });
-      const source = asEdges === false ? scaled : edges(scaled, asEdges === true ? {} : asEdges);
-      const call = { image: source, ...defined(rest), threads: threads(rest.threads) };
-      const copies = await runNative<ImageProgress, Tensor<'uint8'>>((listener) => native().drawImageCopies(call, listener), context.signal, context.emit);
-      const bytes = size * size * source.channels;
-      const pictureOf = (i: number): Image => ({ data: copies.data.subarray(i * bytes, (i + 1) * bytes), width: size, height: size, channels: source.channels });
-      const names = Array.from({ length: rest.count }, (_, i) => `copy-${i}`);
-      return new Dataset({ name: 'copies of a picture', classes: names, entries: names.map((key, i) => ({ key, label: i, read: () => Promise.resolve(pictureOf(i)) })), role: 'train' });
+      const source = asEdges === false ? scaled : await edges(scaled, asEdges === true ? {} : asEdges);
+      const copy = async (i: number): Promise<Image> => nativeJob<never, Image>(undefined, (listener) => native().drawImageCopy({ image: source, copy: i, ...defined(rest) }, listener));
+      const classes = Array.from({ length: count }, (_, i) => `copy-${i}`);
+      return new Dataset({ name: 'copies of a picture', classes, entries: classes.map((key, i) => ({ key, label: i, read: () => copy(i) })), role: 'train' });
     },
     { signal },
   );

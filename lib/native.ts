@@ -55,7 +55,7 @@ export interface NativeBinding {
   fractalInstances(ifs: Options, options: Options): { systems: Ifs[]; textureSeeds: bigint[] };
   drawContourClasses(options: Options): ContourClass[];
   drawContours(options: Options, listener: JobListener<ImageProgress, Tensor<'uint8'>>): number;
-  drawImageCopies(options: Options, listener: JobListener<ImageProgress, Tensor<'uint8'>>): number;
+  drawImageCopy(options: Options, listener: JobListener<never, Image>): number;
   drawPicture(ifs: Options, options: Options, listener: JobListener<PartProgress, Tensor<'uint8'>>): number;
 
   createImageSet(options: { images: readonly Image[]; labels: readonly number[]; classes: number }): ImageSetHandle;
@@ -121,7 +121,7 @@ export interface NativeBinding {
   mixBatch(options: Options): { pixels: Tensor<'float32'>; targets: Tensor<'float32'> };
   applyAugmentOp(options: Options): Image;
   resizeImage(options: Options): Image;
-  cannyEdges(options: Options): Image;
+  cannyEdges(options: Options, listener: JobListener<never, Image>): number;
   augmentImages(options: Options, listener: JobListener<never, Tensor<'float32'>>): number;
 
   vectorCodes(): string[];

@@ -37,7 +37,7 @@ function create(): { clip: ReturnType<ReturnType<typeof native>['createClip']>; 
     files: [join(folder, stored.model.file)],
   });
   const ids: Tensor<'int64'> = { data: BigInt64Array.from(stored.ids.flat(), BigInt), shape: [stored.ids.length, stored.ids[0]?.length ?? 0], dtype: 'int64' };
-  return { clip, classifier: native().createClipClassifier(clip, { ids, classes: stored.classes }) };
+  return { clip, classifier: native().createClipClassifier(clip, { ids, counts: Array<number>(stored.classes).fill(stored.ids.length / stored.classes) }) };
 }
 
 type Classifier = ReturnType<typeof create>['classifier'];
@@ -85,6 +85,24 @@ const pipeline = writeFormulaPipeline(join(root, 'pipeline'), 'sd1');
 const folder = join(root, 'clip');
 const tower = { width: 16, layers: 1, heads: 2 };
 await trainClip(Object.values(COLOURS).map((colour) => painted(colour, 0)), Object.keys(COLOURS).map((name) => `a photo of ${name.replace('_', ' ')}`), { out: folder, tokenizer: join(pipeline, 'tokenizer'), steps: 3, batchSize: 3, text: tower, vision: { ...tower, patchSize: 8 }, projectionDim: 8, threads: 1 });
+
+t.test('a class is the mean of its sentences, however many of each there are', async (t) => {
+  using clip = await loadClip(folder);
+  const picture = painted([200, 30, 30], 1);
+  const texts = await clip.encodeTexts(['a cat', 'a red cat', 'a blue dog', 'a hen']);
+  const { data: seen } = await clip.encodeImages([picture]);
+  const row = (i: number): number[] => [...texts.data.subarray(i * 8, (i + 1) * 8)];
+  const score = (rows: readonly number[][]): number => {
+    const sum = Array.from({ length: 8 }, (_, k) => rows.reduce((total, one) => total + (one[k] ?? 0), 0));
+    return sum.reduce((total, value, k) => total + value * (seen[k] ?? 0), 0) / Math.hypot(...sum);
+  };
+  const scale = clip.info.logitScale;
+  using classifier = clip.classifier({ classes: ['cat', 'other', 'hen'], template: 'a {class}', names: { cat: ['cat', 'red cat'], other: ['blue dog', 'cat', 'hen'] } });
+  const { data: scores } = await classifier.logits([picture]);
+  for (const [i, rows] of [[row(0), row(1)], [row(2), row(0), row(3)], [row(3)]].entries()) t.ok(Math.abs((scores[i] ?? 0) - scale * score(rows)) < 1e-3 * scale, `${scores[i]} and ${scale * score(rows)}`);
+  using trained = await trainClipClassifier({ clip, train: data(3), template: 'a photo of {class}', names: { red_paint: ['scarlet', 'crimson'] }, steps: 2, batchSize: 6, adapters: { rank: 2 }, threads: 1 });
+  t.equal(trained.training?.losses.length, 2);
+});
 
 t.test('what trainClip wrote tells classes apart by sentences, better after training, and the same for any threads', async (t) => {
   using clip = await loadClip(folder);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
@@ -257,15 +257,23 @@ t.test('pictures are drawn in the numbers that the run began with', async (t) =>
     await job;
     return stages;
   };
-  t.same(await draw({ dtype: 'bfloat16' }), ['check', 'load', 'adapt', 'load', 'generate', 'filter', 'report'], 'adapters are trained in float32');
+  const auto = await loadDiffusion(model, { threads: 1 });
+  const [fast, other] = auto.info.dtype === 'float32' ? (['float32', 'bfloat16'] as const) : (['bfloat16', 'float32'] as const);
+  auto.dispose();
+  const both = ['check', 'load', 'adapt', 'load', 'generate', 'filter', 'report'], one = both.filter((_, i) => i !== 3);
+  t.same(await draw({ dtype: other }), other === 'float32' ? one : both, 'adapters are trained in float32');
   const before = filesIn(out);
   rmSync(join(out, 'images', 'F-16A%2FB', '000001.png'));
   await draw({});
   t.same(filesIn(out), before, 'auto goes on as it began');
-  await draw({ dtype: 'float32' }, { out: place('numbers-float32') });
-  const files = filesIn(place('numbers-float32'));
+  t.same(await draw({}, { out: place('numbers-auto') }), fast === 'float32' ? one : both);
+  const files = filesIn(place('numbers-auto'));
   t.ok(files['loras/F-16A%2FB.safetensors'] === before['loras/F-16A%2FB.safetensors'] && files['images/F-16A%2FB/000001.png'] !== before['images/F-16A%2FB/000001.png'], 'other pictures, the same adapters');
-  t.match(await thrown(() => draw({ dtype: 'float32' })), { code: 'ERR_INVALID_ARGUMENT', message: /generate\.dtype "bfloat16".*received "float32"/ });
+  t.match(await thrown(() => draw({ dtype: fast })), { code: 'ERR_INVALID_ARGUMENT', message: new RegExp(`generate\\.dtype "${other}".*received "${fast}"`) });
+  await draw({}, { out: place('numbers-shard'), shard: { index: 1, count: 2 } });
+  t.match(JSON.parse(readFileSync(place('numbers-shard/grow.json'), 'utf8')), { adapt: { dtype: 'float32' }, generate: { dtype: 'float32' } }, 'shards are drawn alike on every machine');
+  t.match(await thrown(() => draw({ dtype: 'float16' }, { out: place('numbers-half') })), { code: 'ERR_INVALID_ARGUMENT', message: /float16/ });
+  t.notOk(existsSync(place('numbers-half/grow.json')), 'before anything is learnt');
   using sd = await loadDiffusion(model, { dtype: 'float32', threads: 1 });
   t.match(await thrown(() => draw({ dtype: 'bfloat16' }, { out: place('lent'), model: sd })), { code: 'ERR_INVALID_ARGUMENT', message: /generate\.dtype float32.*received bfloat16/ });
 });
@@ -278,6 +286,7 @@ t.test('views of the pictures where generated ones are among them', async (t) =>
   };
   const [plain, bold] = [await losses({}), await losses({ augment: { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } })];
   t.same(Object.keys(plain).filter((name) => String(plain[name]) !== String(bold[name])), ['generated', 'real + generated']);
+  t.same(Object.keys(bold).filter((name) => !(name in plain)), ['real, the same views']);
 });
 
 t.test('a schedule of guidance: each value for a batch in turn, with the bytes it gives alone', async (t) => {

@@ -96,6 +96,7 @@ t.test("FractalDB's colours lie where the gray picture is lit, mirrored as it is
   t.equal(Math.max(...coloured.data), 191, 'a value of 0.75');
   t.same([fractals.image(coloured, 1).channels, fractals.image(coloured, 1).data.length], [3, 64 * 64 * 3]);
   t.match(await thrown(() => fractals.render(systems, { ...small, colour: true, device: 'cuda' })), { message: /without colour/ });
+  for (const other of [{ precision: 'fast' }, { texture: 'iid' }, { value: 9 }] as const) t.match(await thrown(() => fractals.render(systems, { ...small, ...other, colour: true })), { code: 'ERR_INVALID_ARGUMENT', message: /colour/ });
 });
 
 t.test('sampled systems have the asked sigma-factor and contract', async () => {

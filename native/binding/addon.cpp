@@ -49,7 +49,7 @@ constexpr Export kExports[] = {
     {"fractalInstances", fractal_instances},
     {"drawContourClasses", draw_contour_classes},
     {"drawContours", draw_contours},
-    {"drawImageCopies", draw_image_copies},
+    {"drawImageCopy", draw_image_copy},
     {"drawPicture", draw_picture},
 
     {"createImageSet", create_image_set},

@@ -148,9 +148,8 @@ Napi::Value create_clip_classifier(const Napi::CallbackInfo& info) {
   const auto classifier = std::make_shared<ClipClassifier>();
   classifier->clip = clip;
   classifier->texts.ids = parse_tensor(fields.required("ids"), "ids");
-  fields.read("classes", classifier->texts.classes);
-  check_shape(classifier->texts.ids, "ids", {-1, -1});
-  expect(classifier->texts.classes > 0 && classifier->texts.ids.size(0) % classifier->texts.classes == 0, "Expected as many sentences of each of {} classes, received {}", classifier->texts.classes, classifier->texts.ids.size(0));
+  fields.read("counts", classifier->texts.counts);
+  train::check_class_texts(classifier->texts);
   const train::ClipFactors factors = parse_clip_factors(fields);
   if (!factors.text.empty() || !factors.vision.empty()) classifier->adapt(std::make_shared<const train::ClipAdapters>(clip->model, factors, nn::AdapterUse::inference));
   return Handle<ClipClassifier>::make(info.Env(), classifier, classifier->texts.ids.nbytes());

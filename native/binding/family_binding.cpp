@@ -3,7 +3,7 @@
 #include "environment.h"
 #include "family_options.h"
 #include "fractal/family.h"
-#include "fractal/image_copies.h"
+#include "fractal/image_copy.h"
 #include "fractal_values.h"
 #include "options.h"
 #include "values.h"
@@ -72,16 +72,14 @@ Napi::Value draw_contours(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value draw_image_copies(const Napi::CallbackInfo& info) {
+Napi::Value draw_image_copy(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   fractal::CopyOptions options;
-  fields.read("delta", options.delta).read("first", options.first).read("count", options.count).read("seed", options.seed);
+  fields.read("delta", options.delta).read("copy", options.copy).read("seed", options.seed);
   const image::Image square = parse_image(fields.required_object("image"));
-  const int threads = parse_threads(fields);
-  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
-    WorkerPool pool(threads);
-    const at::Tensor copies = fractal::draw_image_copies(square, options, pool, report_progress(context, "image", options.count));
-    return [copies](Napi::Env env) { return emit_tensor(env, copies); };
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext&) -> Emit {
+    const image::Image copy = fractal::draw_image_copy(square, options);
+    return [copy](Napi::Env env) { return emit_image(env, copy); };
   });
 }
 

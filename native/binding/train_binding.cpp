@@ -226,7 +226,11 @@ Napi::Value canny_edges(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   image::CannyOptions options;
   fields.read("sigma", options.sigma).read("low", options.low).read("high", options.high);
-  return emit_image(info.Env(), image::canny(parse_image(fields.required_object("image")), options));
+  const image::Image picture = parse_image(fields.required_object("image"));
+  return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext&) -> Emit {
+    const image::Image edges = image::canny(picture, options);
+    return [edges](Napi::Env env) { return emit_image(env, edges); };
+  });
 }
 
 Napi::Value augment_images(const Napi::CallbackInfo& info) {

@@ -25,7 +25,7 @@ Napi::Value lr_at(const Napi::CallbackInfo& info);                // (schedule, 
 Napi::Value mix_batch(const Napi::CallbackInfo& info);            // ({ pixels, labels, mix, smoothing, classes }) -> { pixels, targets }
 Napi::Value apply_augment_op(const Napi::CallbackInfo& info);     // ({ image, op, magnitude, negative, fill }) -> image
 Napi::Value resize_image(const Napi::CallbackInfo& info);         // ({ image, width, height, filter }) -> image
-Napi::Value canny_edges(const Napi::CallbackInfo& info);  // { image, sigma, low, high } -> picture of edges
+Napi::Value canny_edges(const Napi::CallbackInfo& info);          // ({ image, sigma, low, high }, listener) -> job of an image
 Napi::Value augment_images(const Napi::CallbackInfo& info);       // ({ images, augment, size, mean, std, seed, threads }, listener) -> tensor [N, 3, size, size]
 
 }  // namespace seedbed::binding

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../../classifier.js';
 import { loadClip, trainClipClassifier, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
@@ -21,10 +22,14 @@ export interface Gain {
 /** Names of the ways to train. */
 export const REAL = 'real';
 export const BOTH = 'real + generated';
+const SAME_VIEWS = 'real, the same views';
 
 const BACKBONE = 'fractal-vit-nano';
 const RANDOM = 'random';
 const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } satisfies TrainClassifierOptions['augment'];
+
+/** Whether generated pictures are seen in another way than real ones are: what that alone does must be told apart. */
+const ownViews = ({ augment }: Compare): boolean => !isDeepStrictEqual(augment, PLAIN);
 
 /** What all classifiers share. */
 function sharedOptions({ model, steps, batchSize, lr }: Compare, threads: number | undefined) {
@@ -77,6 +82,7 @@ function visionArms(synthetic: Dataset, mixtures: readonly Mixture[], compare: C
   return [
     { name: REAL, ...from },
     { name: 'real, strong augmentation', ...from, train: { augment: STRONG } },
+    ...(ownViews(compare) ? [{ name: SAME_VIEWS, ...from, train: { augment: compare.augment } }] : []),
     { name: 'generated', ...from, data: synthetic, train: { augment: compare.augment } },
     ...mixtures.map((mixture) => ({ ...mixture, ...from, train: { realWeight: compare.realWeight, augment: compare.augment } })),
   ];
@@ -95,6 +101,7 @@ function clipArms(clip: Clip, synthetic: Dataset, mixtures: readonly Mixture[], 
     { name: 'no picture (zero-shot)', learner: asItIs },
     { name: REAL, learner: learn(PLAIN) },
     { name: 'real, strong augmentation', learner: learn(STRONG) },
+    ...(ownViews(compare) ? [{ name: SAME_VIEWS, learner: learn(own) }] : []),
     { name: 'generated', data: synthetic, learner: learn(own) },
     ...mixtures.map((mixture) => ({ ...mixture, learner: learn(own) })),
   ];

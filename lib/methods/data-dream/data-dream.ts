@@ -72,18 +72,28 @@ export function dataDream(options: DataDreamOptions): Job<DataDreamEvent, DataDr
   return new Job<DataDreamEvent, DataDreamResult>((context) => new Run(settings, context).run(), settings);
 }
 
+/** Numbers that adapters are learnt in, and pictures drawn. */
+interface Numbers {
+  learnt: ModelDtype;
+  drawn: ModelDtype;
+}
+
 /** Anew, whole or not at all. */
 async function writeShards(synthetic: Dataset, work: Work): Promise<void> {
   await rm(work.shards, { recursive: true, force: true });
   await writeDataset(work.shards, synthetic, { format: 'webdataset' });
 }
 
-/** Numbers that pictures are drawn in: a run that goes on keeps its own. */
-async function dtypeOf({ model, generate: { dtype: asked = 'auto' }, out }: DataDreamSettings): Promise<ModelDtype> {
-  if (typeof model === 'string') return asked === 'auto' ? ((await notedDtype(out)) ?? placementOf({ device: 'auto', dtype: 'auto' }).dtype) : asked;
+/** Numbers to learn and to draw in: a run that goes on keeps its own. Throws `ERR_INVALID_ARGUMENT` for numbers that there are not here. */
+async function numbersOf({ model, generate: { dtype: asked = 'auto' }, out, shard }: DataDreamSettings): Promise<Numbers> {
+  if (typeof model === 'string') {
+    const noted = asked === 'auto' ? await notedDtype(out) : undefined;
+    if (shard !== undefined && asked === 'auto' && noted === undefined) return { learnt: 'float32', drawn: 'float32' }; // the same on every machine
+    return { learnt: 'float32', drawn: placementOf({ device: 'auto', dtype: noted ?? asked }).dtype };
+  }
   const { dtype } = model.info;
   if (asked !== 'auto' && asked !== dtype) throw new ArgumentError(`Expected generate.dtype ${dtype}, as the loaded model has it, received ${asked}`);
-  return dtype;
+  return { learnt: dtype, drawn: dtype };
 }
 
 const ADAPTERS = { class: 'an adapter for each class', dataset: 'one adapter', picture: 'an adapter for each picture' } as const;
@@ -102,15 +112,16 @@ class Run {
     const settings = this.#settings;
     const { model } = settings;
     const name = typeof model === 'string' ? model : model.info.model;
-    const { real, work, spec, dtype } = await this.#stage('check', 'the pictures and settings', async () => {
+    const { real, work, spec, numbers } = await this.#stage('check', 'the pictures and settings', async () => {
       const opened = await openReal(settings, this.#context.signal);
       await this.#checkStarts();
-      const drawn = await dtypeOf(settings);
-      const decided = specOf({ ...settings, generate: { ...settings.generate, dtype: drawn } }, { model: name, data: await digestOf(opened.train, settings) });
-      return { real: opened, dtype: drawn, spec: decided, work: await openWork(settings, decided) };
+      const numbers = await numbersOf(settings);
+      settings.generate.dtype = numbers.drawn;
+      const decided = specOf(settings, { model: name, data: await digestOf(opened.train, settings), learnt: numbers.learnt });
+      return { real: opened, numbers, spec: decided, work: await openWork(settings, decided) };
     });
     const { train, test, preflight } = real;
-    const classes = await this.#produce(train, work, spec, dtype);
+    const classes = await this.#produce(train, work, spec, numbers);
     const common = { folder: work.folder, preflight, real: { train, test }, parts: this.#parts, settings };
     if (classes === undefined) return { ...common, classes, synthetic: undefined, gain: undefined, notCompared: 'other shards are at work' };
     const synthetic = (await openMetadata(work.images)).withClasses(train.classes);
@@ -145,9 +156,9 @@ class Run {
   }
 
   /** Adapters, pictures, and which of them stay; undefined while those of other shards are missing. */
-  async #produce(train: Dataset, work: Work, spec: Spec, dtype: ModelDtype): Promise<GrownClass[] | undefined> {
+  async #produce(train: Dataset, work: Work, spec: Spec, { learnt, drawn }: Numbers): Promise<GrownClass[] | undefined> {
     const settings = this.#settings;
-    const { model, mode, filter, generate: wanted } = settings;
+    const { mode, filter, generate: wanted } = settings;
     const learn = async (sd: Diffusion): Promise<void> => {
       checkAdapters(sd);
       await claimWork(work, spec); // now that there is a model: the name of one that is not there would stay
@@ -158,9 +169,9 @@ class Run {
       if (unfinished(train.classes, settings, work).length > 0) return undefined;
       return this.#stage('filter', filter === false ? 'nothing is left out' : 'what is of no use', () => this.#filter(sd, train, work));
     };
-    if (typeof model !== 'string' || dtype === 'float32') return this.#withModel('float32', async (sd) => (await learn(sd), make(sd)));
-    await this.#withModel('float32', learn);
-    return this.#withModel(dtype, make);
+    if (learnt === drawn) return this.#withModel(drawn, async (sd) => (await learn(sd), make(sd)));
+    await this.#withModel(learnt, learn);
+    return this.#withModel(drawn, make);
   }
 
   /** Calls with the model; one that is loaded here is gone afterwards. */

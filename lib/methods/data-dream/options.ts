@@ -51,7 +51,10 @@ const generateFields = z.strictObject({
   guidanceScale: oneOrMore(z.number().min(0).max(1000)).default(2),
   /** Default: the model's own. */
   sampler,
-  /** Numbers to draw in, as `loadDiffusion` takes them; adapters are trained in float32. A run that goes on keeps what it began with. Default: of a loaded model its own, else auto. */
+  /**
+   * Numbers to draw in, as `loadDiffusion` takes them; adapters are trained in float32. A run that goes on keeps what it began with. Default: auto, the fastest here; with `shard` float32, which is
+   * the same on every machine. A loaded model draws, and learns, in its own.
+   */
   dtype: z.enum(DTYPES).optional(),
   /** Pictures computed at once; part of the last bits of the result. Default 8. */
   batchSize: positiveInt.max(1024).default(8),
@@ -117,7 +120,7 @@ const compareSchema = z.strictObject({
   lr: z.number().min(0).optional(),
   /** Weight of the real half of each batch, lambda. Default 0.8. */
   realWeight: share.default(0.8),
-  /** Views of pictures where generated ones are among them, as `trainClassifier` makes them. Default: squares of half to all of a picture, mirrored at times. */
+  /** Views of pictures where generated ones are among them, as `trainClassifier` makes them; with others than the default, one more classifier learns from such views of the real ones alone. Default: squares of half to all of a picture, mirrored at times. */
   augment: augmentSchema.prefault(PLAIN),
   /** Runs of each way to train, paired. Default 5. */
   seeds: positiveInt.max(1000).default(5),

@@ -73,8 +73,8 @@ const LEFTOVER = /\.(\d+)-\d+\.tmp$/;
 /** Settings that do not change what is generated. */
 const FREE = new Set(['out', 'signal', 'threads', 'shard', 'compare', 'filter', 'format', 'model', 'data', 'test']);
 
-export function specOf(settings: DataDreamSettings, given: { model: string; data: string }): Spec {
-  return JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))) })) as Spec;
+export function specOf(settings: DataDreamSettings, { learnt, ...given }: { model: string; data: string; learnt: ModelDtype }): Spec {
+  return JSON.parse(JSON.stringify({ seedbed: 1, ...given, ...Object.fromEntries(Object.entries(settings).filter(([name]) => !FREE.has(name))), adapt: { ...settings.adapt, dtype: learnt } })) as Spec;
 }
 
 /** Numbers that the run in a folder draws in; undefined where there is none. */
@@ -94,9 +94,10 @@ export async function openWork(settings: DataDreamSettings, spec: Spec): Promise
   return work;
 }
 
-/** Notes what another run in the folder must have. */
+/** Notes what another run in the folder must have. Throws as `openWork` where one began meanwhile. */
 export async function claimWork(work: Work, spec: Spec): Promise<void> {
-  if (!existsSync(work.spec)) await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
+  if (existsSync(work.spec)) expectSame(spec, await readSpec(work.spec), work.folder);
+  else await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
 }
 
 /** Half-written files of processes that are gone. */

@@ -44,7 +44,7 @@ const std::array<Pixel, kHues>& point_colours() {
   return colours;
 }
 
-// Where a point's pixels are lit: those of its patch, above and to the right, or its own alone.
+// The pixels of a point's patch, above and to the right of it; `light(at, is_lit)`.
 template <typename Light>
 void light_patch(int64_t x, int64_t y, uint64_t mask, int64_t size, Light light) {
   for (int64_t dy = 0; dy < 3; ++dy) {

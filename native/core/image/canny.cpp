@@ -10,7 +10,7 @@ namespace seedbed::image {
 namespace {
 
 constexpr double kRadius = 4;  // of the Gaussian, standard deviations
-constexpr double kMostSigma = 64;
+constexpr double kMostSigma = 16;
 
 struct Field {
   Field(int64_t width, int64_t height) : width(width), height(height), values(width * height) {}

@@ -5,7 +5,7 @@
 namespace seedbed::image {
 
 struct CannyOptions {
-  double sigma = 1;   // of the Gaussian before, pixels; above 0 to 64
+  double sigma = 1;   // of the Gaussian before, pixels; above 0 to 16
   double low = 0.1;   // gradient, of values in [0, 1], that an edge may fall to
   double high = 0.2;  // gradient that some point of an edge must reach; at least `low`
 };

@@ -15,7 +15,11 @@ namespace {
 
 constexpr int64_t kBatch = 64;  // pictures, or sentences, that are embedded together
 
-at::Tensor mean_of_sentences(const at::Tensor& sentences, int64_t classes) { return unit(sentences.view({classes, -1, sentences.size(1)}).mean(1)); }
+at::Tensor mean_of_sentences(const at::Tensor& sentences, const std::vector<int64_t>& counts) {
+  std::vector<at::Tensor> means;
+  for (const at::Tensor& of_class : sentences.split_with_sizes(counts)) means.push_back(of_class.mean(0));
+  return unit(at::stack(means));
+}
 
 ClipFactors first_factors(const ClipModel& model, const ClipClassifierOptions& o) {
   if (!o.initial.text.empty() || !o.initial.vision.empty()) return o.initial;
@@ -68,9 +72,9 @@ class Run {
     const auto loss = [&](const std::vector<std::vector<at::Tensor>>& outputs) {
       std::vector<at::Tensor> texts, pictures;
       for (int64_t i = 0; i < all; ++i) (i < sentences ? texts : pictures).push_back(outputs[i][0]);
-      const at::Tensor classes = sentences == 0 ? constant_ : mean_of_sentences(at::cat(texts), texts_.classes);
+      const at::Tensor classes = sentences == 0 ? constant_ : mean_of_sentences(at::cat(texts), texts_.counts);
       const at::Tensor logits = model_.logit_scale.exp() * at::cat(pictures).matmul(classes.t());
-      return weighted_cross_entropy(batch, at::one_hot(batch.labels, texts_.classes).to(at::kFloat), logits, 0, o_.batch_size);
+      return weighted_cross_entropy(batch, at::one_hot(batch.labels, texts_.classes()).to(at::kFloat), logits, 0, o_.batch_size);
     };
     BatchGradient gradient = joint_gradient(trainer_.parameters(), {all, all}, pool_, forward, loss);
     gradient.samples = o_.batch_size;
@@ -86,7 +90,7 @@ class Run {
     return fmt::format("clip classifier {} | batch {} in {} real {} seed {} | lora {} {} {} {} {} {:x} {:x} | {} | view {} {} | model {:x} texts {} {:x} data {:x} {:x}", describe(o_.updates), o_.batch_size,
                        o_.shard_size, o_.real_weight, o_.seed, o_.draw.rank, o_.draw.alpha, static_cast<int>(o_.draw.init), fmt::join(o_.text_targets, ","), fmt::join(o_.vision_targets, ","),
                        factors(o_.initial.text), factors(o_.initial.vision), describe(o_.augment), fmt::join(o_.normalisation.mean, ","), fmt::join(o_.normalisation.std, ","),
-                       fingerprint(model_.named_parameters()), texts_.classes, fingerprint(texts_.ids), data.fingerprint(), synthetic == nullptr ? 0 : synthetic->fingerprint());
+                       fingerprint(model_.named_parameters()), fmt::join(texts_.counts, "+"), fingerprint(texts_.ids), data.fingerprint(), synthetic == nullptr ? 0 : synthetic->fingerprint());
   }
 
   const ClipModel& model_;
@@ -140,7 +144,7 @@ at::Tensor text_embeddings(const ClipModel& model, const at::Tensor& ids, const 
 
 at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {
   const c10::NoGradGuard no_grad;
-  return mean_of_sentences(text_embeddings(model, texts.ids, adapters, pool, on_batch), texts.classes);
+  return mean_of_sentences(text_embeddings(model, texts.ids, adapters, pool, on_batch), texts.counts);
 }
 
 at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::Image>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {
@@ -159,10 +163,21 @@ at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::I
   return embeddings;
 }
 
+void check_class_texts(const ClassTexts& texts) {
+  check_shape(texts.ids, "ids", {-1, -1});
+  int64_t all = 0;
+  for (const int64_t count : texts.counts) {
+    expect(count > 0, "Expected at least one sentence of each class, received none of one");
+    all += count;
+  }
+  expect(!texts.counts.empty() && all == texts.ids.size(0), "Expected {} sentences about {} classes, received {}", all, texts.counts.size(), texts.ids.size(0));
+}
+
 ClipClassifierTraining train_clip_classifier(const ClipModel& model, const ClassTexts& texts, const image::PictureSource& data, const image::PictureSource* synthetic, const ClipClassifierOptions& options,
                                              WorkerPool& pool, const TrainCallbacks& callbacks) {
   check_range(options.shard_size, "shardSize", 1, 65536);
-  expect(texts.classes == data.classes() && texts.ids.size(0) % texts.classes == 0, "Expected sentences about {} classes, as many of each, received {} about {}", data.classes(), texts.ids.size(0), texts.classes);
+  check_class_texts(texts);
+  expect(texts.classes() == data.classes(), "Expected sentences about {} classes, received some about {}", data.classes(), texts.classes());
   return Run(model, texts, data, synthetic, options, pool).train(callbacks);
 }
 

@@ -54,11 +54,16 @@ struct ClipClassifierTraining {
   ClipFactors factors;
 };
 
-// Sentences about classes, T of each.
+// Sentences about classes.
 struct ClassTexts {
-  at::Tensor ids;  // [classes * T, L] int64, those of a class one after the other
-  int64_t classes = 0;
+  int64_t classes() const { return static_cast<int64_t>(counts.size()); }
+
+  at::Tensor ids;               // [sentences, L] int64, those of a class one after the other
+  std::vector<int64_t> counts;  // sentences of each class
 };
+
+// Throws ERR_INVALID_ARGUMENT where the sentences are not as many as the counts say, or a class has none.
+void check_class_texts(const ClassTexts& texts);
 
 // Rows of length 1, in batches that are spread over the pool; `on_batch` is called before each, on any thread, and may throw `Cancelled`. [N, P] of texts [N, L].
 at::Tensor text_embeddings(const ClipModel& model, const at::Tensor& ids, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
