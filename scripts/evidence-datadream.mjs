@@ -62,7 +62,7 @@ const SOURCES = {
     title: 'Photographs: the three classes of Fashion-MNIST that the seedling never saw, its official test part',
     template: 'a grey photo of a {class} on black',
     ...PHOTOS,
-    remark: 'Coats are also asked for as pullovers, shirts and dresses, sandals as sneakers, flat shoes, ankle boots and high-heeled shoes: what the model knows that resembles them.',
+    remark: 'Coats are also asked for as pullovers, shirts and dresses, sandals as sneakers, flat shoes, ankle boots and high-heeled shoes: what the model knows that resembles them. The first row got seven more seeds (`--shots 1 --seeds 12`) once the first five were seen.',
     ask: () => ({ coat: ['coat', 'pullover', 'shirt', 'dress'], sandal: ['sandal', 'sneaker', 'flat shoe', 'ankle boot', 'high-heeled shoe'] }),
     open: () => {
       const pool = dataset(openSet(values.corpus, 'fashion-heldout'), 'fashion', photo, { keep: isPlain });
@@ -245,7 +245,7 @@ function settingsSection(rows) {
 
 const INTRODUCTION = `Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval; the best without generated pictures is the one with the highest mean on the test, which is hard on the method.
 Classifiers: a small ResNet (${COMPARE.model}) from random weights, ${COMPARE.steps} updates of ${COMPARE.batchSize}, each way to train; real and generated pictures weigh the same (lambda ${COMPARE.realWeight}). "Real" sees crops of half to all of a picture, mirrored at times; "strong
-augmentation" crops of a quarter to all, RandAugment and random erasing. Twins are dropped. The settings of DataDream were chosen on other pictures (photographs of the training part; twelve other kinds of emoji), those of its rivals are the package's and were not chosen at all.`;
+augmentation" crops of a quarter to all, RandAugment and random erasing. Twins are dropped. The settings of DataDream were chosen on other pictures (photographs of the training part; twelve other kinds of emoji, in trials that this recipe does not repeat), those of its rivals are the package's and were not chosen at all.`;
 
 function writeTable() {
   const rows = newest(done());
