@@ -41,9 +41,8 @@ t.test('edges in place of the picture; a network learns to tell copies apart', a
   const data = await fractals.imageCopies(picture(12, 12, 1, 2), { count: 4, size: 32, edges: { sigma: 2, low: 0.02, high: 0.1 } });
   const [first] = await imagesOf(data);
   t.equal(first?.channels, 1);
-  using classifier = await trainClassifier({ model: 'vit_micro_patch4_32', train: data, steps: 40, batchSize: 8, augment: { scale: [0.9, 1], flip: 0 }, threads: 1 });
-  const { losses = [] } = classifier.training ?? {};
-  t.ok((losses.at(-1) ?? 9) < 0.5 * (losses[0] ?? 0), `${losses[0]?.toFixed(2)} to ${losses.at(-1)?.toFixed(2)}`);
+  using classifier = await trainClassifier({ model: 'vit_micro_patch4_32', train: data, steps: 80, batchSize: 8, augment: { scale: [1, 1], flip: 0 }, threads: 1 });
+  t.equal((await classifier.evaluate(data.as('validation'))).accuracy, 1);
 });
 
 t.test('bad input is refused', async (t) => {
