@@ -23,7 +23,7 @@ interface Options {
   askWith?: string[];
   names?: string;
   askFor?: string;
-  dtype?: 'auto' | 'float32' | 'bfloat16' | 'float16';
+  dtype?: (typeof DTYPES)[number];
   captions: boolean;
   rank?: number;
   epochs?: number;

@@ -79,8 +79,8 @@ export function specOf(settings: DataDreamSettings, { learnt, ...given }: { mode
 
 /** Numbers that the run in a folder draws in; undefined where there is none. */
 export async function notedDtype(folder: string): Promise<ModelDtype | undefined> {
-  const { spec } = new Work(folder);
-  return existsSync(spec) ? ((await readSpec(spec))['generate'] as { dtype?: ModelDtype } | undefined)?.dtype : undefined;
+  const spec = await heldSpec(new Work(folder));
+  return (spec?.['generate'] as { dtype?: ModelDtype } | undefined)?.dtype;
 }
 
 /** Opens the folder for a run, new or gone on with. Throws `ERR_INVALID_ARGUMENT` naming what differs from the run that it holds. */
@@ -90,14 +90,13 @@ export async function openWork(settings: DataDreamSettings, spec: Spec): Promise
     throw errorFromFile(error, 'write', work.folder);
   });
   if (settings.shard === undefined) await removeLeftovers(work.folder);
-  if (existsSync(work.spec)) expectSame(spec, await readSpec(work.spec), work.folder);
+  await isHeld(work, spec);
   return work;
 }
 
 /** Notes what another run in the folder must have. Throws as `openWork` where one began meanwhile. */
 export async function claimWork(work: Work, spec: Spec): Promise<void> {
-  if (existsSync(work.spec)) expectSame(spec, await readSpec(work.spec), work.folder);
-  else await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
+  if (!(await isHeld(work, spec))) await writeFileWhole(work.spec, `${JSON.stringify(spec, null, 1)}\n`);
 }
 
 /** Half-written files of processes that are gone. */
@@ -117,12 +116,21 @@ function isRunning(pid: number): boolean {
   }
 }
 
-async function readSpec(path: string): Promise<Spec> {
+/** What the folder's run noted, if there is one. */
+async function heldSpec({ spec }: Work): Promise<Spec | undefined> {
+  if (!existsSync(spec)) return undefined;
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as Spec;
+    return JSON.parse(await readFile(spec, 'utf8')) as Spec;
   } catch (error) {
-    throw new SeedbedError('ERR_FILE_FORMAT', `Expected the settings of a run in '${path}', found something else`, { cause: error });
+    throw new SeedbedError('ERR_FILE_FORMAT', `Expected the settings of a run in '${spec}', found something else`, { cause: error });
   }
+}
+
+/** Whether the folder holds a run. Throws where it is another one. */
+async function isHeld(work: Work, spec: Spec): Promise<boolean> {
+  const held = await heldSpec(work);
+  if (held !== undefined) expectSame(spec, held, work.folder);
+  return held !== undefined;
 }
 
 function expectSame(now: Spec, before: Spec, folder: string): void {
