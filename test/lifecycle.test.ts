@@ -1,6 +1,7 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { fractals, loadClassifier, trainClassifier, Dataset, type Image } from 'seedbed';
+import { fractals, kernelDistance, loadClassifier, trainClassifier, Dataset, type Image } from 'seedbed';
 import { picture, runScript, thrown } from './support.js';
 
 const START = `import { fractals, onePFrac } from 'seedbed';
@@ -135,6 +136,18 @@ console.log((grown / 2 ** 20).toFixed(1), (process.memoryUsage().arrayBuffers / 
   const [grown = NaN, held = NaN] = stdout.split(' ').map(Number);
   t.ok(held < 8, `${held} MiB of results are still held`);
   t.ok(grown < 100, `800 results of 1 MiB each grew the process by ${grown} MiB`);
+});
+
+const STATUS = '/proc/self/status';
+
+t.test('no threads of a job wait for the next one', { skip: !existsSync(STATUS) && `needs ${STATUS}` }, async (t) => {
+  const running = (): number => Number(/Threads:\s+(\d+)/.exec(readFileSync(STATUS, 'utf8'))?.[1]);
+  const features = (step: number) => ({ data: Float32Array.from({ length: 800 * 256 }, (_, i) => Math.sin(i * step)), shape: [800, 256], dtype: 'float32' as const });
+  const [one, other] = [features(1), features(2)];
+  await kernelDistance(one, other, { threads: 1 });
+  const before = running();
+  await kernelDistance(one, other, { threads: 6 });
+  t.equal(running(), before, 'a team of OpenMP that waits makes those of other jobs slow');
 });
 
 t.test('a native error does not crash: wrong JavaScript types at the border', async (t) => {

@@ -5,6 +5,7 @@
 
 #include "errors.h"
 #include "values.h"
+#include "parallel/openmp_team.h"
 #include "tensor/error.h"
 
 namespace seedbed::binding {
@@ -124,6 +125,7 @@ Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener
       kind = "error";
       value = emit_error(describe(std::current_exception()));
     }
+    end_openmp_team();
     post([this, id = job->id, kind, value = std::move(value)](Napi::Env env) { finish(env, id, kind, value); });
   });
   if (running_.empty()) channel_.Ref(env);

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "parallel/openmp_team.h"
 #include "tensor/check.h"
 
 namespace seedbed {
@@ -79,6 +80,7 @@ WorkerPool::~WorkerPool() {
 
 void WorkerPool::run(int64_t count, const std::function<void(int64_t, int)>& body) {
   if (count <= 0) return;
+  end_openmp_team();
   Loop loop{.count = count, .body = body};
   std::unique_lock lock(state_->mutex);
   state_->loop = &loop;
