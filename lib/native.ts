@@ -132,6 +132,7 @@ export interface NativeBinding {
   winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
   winogradFilterGradient(options: Options): Tensor<'float32'>;
   lowRank(options: Options): Tensor[];
+  trainedLowRank(options: Options): Record<'out' | 'gradX' | 'gradDown' | 'gradUp', Tensor<'float32'>>;
   emulateBlocks(options: Options): Tensor<'uint8'>;
 }
 

@@ -309,6 +309,44 @@ t.test("gradients of group norm and gated gelu equal libtorch's", async (t) => {
   }
 });
 
+/** a b of [rows, inner] and [inner, columns], given by what lies at (i, j), in double precision. */
+function product(rows: number, inner: number, columns: number, a: (i: number, j: number) => number, b: (i: number, j: number) => number): Float64Array {
+  const out = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) for (let n = 0; n < inner; n++) out[i * columns + j] = (out[i * columns + j] as number) + a(i, n) * b(n, j);
+  return out;
+}
+
+t.test('low-rank products of a training step and their gradients: the plain sums', async (t) => {
+  const at = (x: { data: ArrayLike<number> }, columns: number) => (i: number, j: number) => x.data[i * columns + j] as number;
+  const turned = (f: (i: number, j: number) => number) => (i: number, j: number) => f(j, i);
+  for (const [rows, inside, rank, out] of [[70, 40, 16, 33], [1, 1, 1, 1], [19, 130, 50, 101], [200, 64, 4, 96], [300, 96, 64, 64]] as const) {
+    const scale = 0.75;
+    const [x, down, up, y, gradient] = [ramp(1, [rows, inside]), ramp(2, [rank, inside]), ramp(3, [out, rank]), ramp(4, [rows, out]), ramp(5, [rows, out])] as const;
+    const hidden = product(rows, inside, rank, at(x, inside), turned(at(down, inside))).map((v) => v * scale);
+    const gradHidden = product(rows, out, rank, at(gradient, out), at(up, rank)).map((v) => v * scale);
+    const added = product(rows, rank, out, at({ data: hidden }, rank), turned(at(up, rank)));
+    const expected = {
+      out: added.map((v, i) => v + (y.data[i] as number)),
+      gradX: product(rows, rank, inside, at({ data: gradHidden }, rank), at(down, inside)),
+      gradDown: product(rank, rows, inside, turned(at({ data: gradHidden }, rank)), at(x, inside)),
+      gradUp: product(out, rows, rank, turned(at(gradient, out)), at({ data: hidden }, rank)),
+    };
+    for (const kernel of codes) {
+      const got = [1, 2].map((threads) => native().trainedLowRank({ x, down, up, y: { ...y, data: y.data.slice() }, gradient, scale, kernel, threads }));
+      t.same(got[1], got[0], `${rows} x ${inside} x ${out}, rank ${rank}, ${kernel}: the same bytes with two threads`);
+      for (const [name, values] of Object.entries(expected)) {
+        const off = worst(floats(got[0]?.[name as keyof typeof expected]), values, { rtol: 1e-5, atol: 1e-4 });
+        t.ok(off <= 1, `${rows} x ${inside} x ${out}, rank ${rank}, ${kernel}: ${name} (${off.toFixed(3)})`);
+      }
+    }
+  }
+  const call = { x: ramp(1, [3, 4]), down: ramp(2, [2, 4]), up: ramp(3, [5, 2]), y: ramp(4, [3, 5]), gradient: ramp(5, [3, 5]) };
+  await refused(t, [
+    ['another width', () => native().trainedLowRank({ ...call, down: ramp(2, [2, 3]) }), 'ERR_INVALID_ARGUMENT', /4 numbers|3 numbers/],
+    ['another output', () => native().trainedLowRank({ ...call, y: ramp(4, [2, 5]) }), 'ERR_INVALID_ARGUMENT', /rows/],
+  ]);
+});
+
 t.test('low-rank products: the plain sums, for all terms of one x', async (t) => {
   const shapes: [title: string, lead: number[], inside: number, terms: [rank: number, out: number, output: number, scale: number, first?: number][], width?: number][] = [
     ['queries, keys and values', [2, 77], 40, [[4, 40, 0, 1], [4, 40, 1, 0.5], [4, 40, 2, -2]]],

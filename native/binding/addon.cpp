@@ -123,6 +123,7 @@ constexpr Export kExports[] = {
     {"geglu", geglu},
     {"trainedLinear", trained_linear},
     {"lowRank", low_rank},
+    {"trainedLowRank", trained_low_rank},
     {"emulateBlocks", emulate_blocks},
     {"winogradConvolution", winograd_convolution},
     {"winogradFilterGradient", winograd_filter_gradient},

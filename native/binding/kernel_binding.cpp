@@ -154,6 +154,21 @@ Napi::Value low_rank(const Napi::CallbackInfo& info) {
   return emit_list(info.Env(), outputs, [&](const at::Tensor& y) { return emit_tensor(info.Env(), y); });
 }
 
+Napi::Value trained_low_rank(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const at::Tensor x = required_tensor(fields, "x"), down = required_tensor(fields, "down"), up = required_tensor(fields, "up"), y = required_tensor(fields, "y"), gradient = required_tensor(fields, "gradient");
+  double scale = 1;
+  fields.read("scale", scale);
+  const at::Tensor grad_x = at::zeros_like(x);
+  const at::Tensor hidden = nn::add_low_rank_forward(x, down, up, scale, y, run.kernel);
+  const at::Tensor grad_hidden = nn::add_low_rank_backward(gradient, down, up, scale, grad_x, run.kernel);
+  return emit_object(info.Env(), {{"out", emit_tensor(info.Env(), y)},
+                                  {"gradX", emit_tensor(info.Env(), grad_x)},
+                                  {"gradDown", emit_tensor(info.Env(), nn::low_rank_gradient(x, grad_hidden, down.size(0), run.kernel).t().contiguous())},
+                                  {"gradUp", emit_tensor(info.Env(), nn::low_rank_gradient(gradient, hidden, down.size(0), run.kernel).contiguous())}});
+}
+
 Napi::Value emulate_blocks(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   std::vector<fractal::Ifs> systems;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "nn/fused.h"
 #include "nn/lora.h"
@@ -14,6 +15,25 @@ namespace {
 
 constexpr int64_t kMostKeptTurned = 1 << 20;  // elements; of larger weights, packing is cheap beside the convolution, and memory dear
 
+// A convolution that keeps the sides of its map and whose weight and bias have no gradient: that of the map that goes in is a convolution too, by the turned filter.
+class FrozenDirect : public torch::autograd::Function<FrozenDirect> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const at::Tensor& turned, const at::Tensor& bias, int64_t padding) {
+    ctx->saved_data["turned"] = turned;
+    ctx->saved_data["padding"] = padding;
+    ctx->saved_data["residual"] = residual.has_value();
+    return packed_convolution(x, packed, bias, {1, padding}, residual.value_or(at::Tensor()));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
+    auto& saved = ctx->saved_data;
+    return {packed_convolution(grads[0], saved["turned"].toTensor(), {}, {1, saved["padding"].toInt()}, {}), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
+  }
+};
+
+// [out, in, k, k] -> [in, out, k, k], each filter turned round.
+at::Tensor turn_filters(const at::Tensor& weight) { return weight.flip({2, 3}).transpose(0, 1); }
+
 }  // namespace
 
 Conv2d::Conv2d(int64_t in, int64_t out, const ConvOptions& options)
@@ -25,6 +45,7 @@ void Conv2d::prepare(const Placement& placement, const std::string& name) {
   const bool packs = packed_.enable(placement, path(name, "weight"));
   winograd_.enable(placement, path(name, "weight"));
   turned_.enable(placement, path(name, "weight"));
+  packed_turned_.enable(placement, path(name, "weight"));
   if (!packs) place(weight, placement, path(name, "weight"), at::MemoryFormat::ChannelsLast);  // as the maps lie
   if (bias.defined()) place(bias, placement, path(name, "bias"));
 }
@@ -33,9 +54,11 @@ bool Conv2d::fits_winograd(const at::Tensor& x) const { return options_.kernel =
 
 bool Conv2d::by_winograd(const at::Tensor& x) const { return fits_winograd(x) && winograd_pays(x.size(1), weight.size(0), x.size(2), x.size(3)); }
 
-bool Conv2d::frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const {
-  return (c10::GradMode::is_enabled() || plain_weights()) && winograd_.enabled() && !weight.requires_grad() && !(bias.defined() && bias.requires_grad()) && by_winograd(x);
+bool Conv2d::is_frozen(const at::Tensor& x, const at::Tensor& bias) const {
+  return (c10::GradMode::is_enabled() || plain_weights()) && packed_.enabled() && x.scalar_type() == at::kFloat && !weight.requires_grad() && !(bias.defined() && bias.requires_grad());
 }
+
+bool Conv2d::keeps_sides() const { return options_.stride == 1 && 2 * options_.padding == options_.kernel - 1; }
 
 bool Conv2d::trained_by_winograd(const at::Tensor& x) const {
   return c10::GradMode::is_enabled() && weight.requires_grad() && weight.is_cpu() && fits_winograd(x) &&
@@ -49,11 +72,18 @@ at::Tensor Conv2d::run(const at::Tensor& x, const at::Tensor& bias, const at::Te
 }
 
 at::Tensor Conv2d::run_with(const MergedWeight* merged, const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const {
-  if (frozen_by_winograd(x, bias) && merged == nullptr) {
+  const bool frozen = is_frozen(x, bias) && merged == nullptr;
+  if (frozen && by_winograd(x)) {
     const int64_t out_channels = weight.size(0);
     const at::Tensor packed = winograd_.get(weight, pack_winograd);
     const auto turn = [&](const at::Tensor&) { return turn_winograd(packed, out_channels); };
     return winograd_conv3x3_frozen(x, packed, weight.numel() > kMostKeptTurned ? at::Tensor() : turned_.get(weight, turn), out_channels, bias, residual);
+  }
+  if (frozen && keeps_sides() && weight.numel() <= kMostKeptTurned) {
+    const auto pack = [&](at::IntArrayRef sizes) { return [&, sizes](const at::Tensor& w) { return pack_convolution(w, shape(), sizes); }; };
+    const std::vector<int64_t> gradient_sizes{x.size(0), weight.size(0), x.size(2), x.size(3)};
+    const at::Tensor turned = packed_turned_.get(weight, [&](const at::Tensor& w) { return pack(gradient_sizes)(turn_filters(w)); });
+    return FrozenDirect::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, packed_.get(weight, pack(x.sizes())), turned, bias, options_.padding);
   }
   if (trained_by_winograd(x) && merged == nullptr) {
     const bool keeps = weight.numel() <= kMostKeptTurned;

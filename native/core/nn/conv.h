@@ -31,7 +31,8 @@ class Conv2d : public Module {
   bool fits_winograd(const at::Tensor& x) const;
   bool by_winograd(const at::Tensor& x) const;
   bool trained_by_winograd(const at::Tensor& x) const;
-  bool frozen_by_winograd(const at::Tensor& x, const at::Tensor& bias) const;  // while gradients are recorded
+  bool is_frozen(const at::Tensor& x, const at::Tensor& bias) const;  // while gradients are recorded
+  bool keeps_sides() const;
   ConvShape shape() const { return {options_.stride, options_.padding}; }
   at::Tensor run(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& residual) const;
   // `merged` may be missing.
@@ -39,6 +40,7 @@ class Conv2d : public Module {
 
   ConvOptions options_;
   PackedWeight packed_;    // for the direct method
+  PackedWeight packed_turned_;  // for its gradients
   PackedWeight winograd_;  // for large maps in float32
   PackedWeight turned_;    // for their gradients
   TrainedPack trained_, trained_turned_;  // the same of a weight that changes

@@ -8,6 +8,7 @@
 
 #include "nn/conv.h"
 #include "nn/linear.h"
+#include "nn/low_rank.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -26,15 +27,42 @@ using torch::autograd::variable_list;
 
 at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
+// Products of one layer's rows with the factors, by kernels where there are some.
+struct LowRankProducts {
+  const at::Tensor &down, &up;
+  double scale;
+
+  bool by_kernel(const at::Tensor& rows) const { return has_low_rank_kernel(rows) && rows.scalar_type() == at::kFloat; }
+
+  // y += scale (x down^T) up^T; returns scale (x down^T).
+  at::Tensor add_forward(const at::Tensor& x, at::Tensor y) const {
+    if (by_kernel(x)) return add_low_rank_forward(x, down, up, scale, y);
+    const at::Tensor hidden = at::mm(x, down.t()) * scale;
+    y.addmm_(hidden, up.t());
+    return hidden;
+  }
+
+  // grad_x += scale (grad up) down, if it is defined; returns scale (grad up).
+  at::Tensor add_backward(const at::Tensor& grad, at::Tensor grad_x) const {
+    if (by_kernel(grad)) return add_low_rank_backward(grad, down, up, scale, grad_x);
+    const at::Tensor hidden = at::mm(grad, up) * scale;
+    if (grad_x.defined()) grad_x.addmm_(hidden, down);
+    return hidden;
+  }
+
+  // rows^T hidden.
+  at::Tensor gradient(const at::Tensor& rows, const at::Tensor& hidden) const { return by_kernel(rows) ? low_rank_gradient(rows, hidden, down.size(0)) : at::mm(rows.t(), hidden); }
+};
+
 // y = x W^T + bias + residual + scale (x down^T) up^T without a gradient for W and bias. What it saves over the sum of its parts is reading
 // and writing maps as large as y: products are added where the last one was written.
 class FrozenLinear : public torch::autograd::Function<FrozenLinear> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& down, const at::Tensor& up, const LinearForms& forms,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given, const std::optional<at::Tensor>& residual, const at::Tensor& down, const at::Tensor& up, const LinearForms& forms,
                             const std::optional<at::Tensor>& bias, double scale) {
-    const at::Tensor hidden = at::mm(rows_of(x), down.t());  // [rows, r]
+    const at::Tensor x = given.contiguous();
     const at::Tensor y = linear_product(x, forms, bias.value_or(at::Tensor()), residual.value_or(at::Tensor()));
-    rows_of(y).addmm_(hidden, up.t(), 1, scale);
+    const at::Tensor hidden = LowRankProducts{down, up, scale}.add_forward(rows_of(x), rows_of(y));
     ctx->save_for_backward({x, down, up, hidden});
     save(*ctx, forms);
     ctx->saved_data["scale"] = scale;
@@ -46,11 +74,11 @@ class FrozenLinear : public torch::autograd::Function<FrozenLinear> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &down = saved[1], &up = saved[2], &hidden = saved[3];
     const LinearForms forms = saved_forms(*ctx);
-    const double scale = ctx->saved_data["scale"].toDouble();
-    const at::Tensor grad = rows_of(grads[0]), grad_hidden = at::mm(grad, up) * scale;
-    at::Tensor grad_x;
-    if (ctx->needs_input_grad(0)) grad_x = turned_product(grad, forms).addmm_(grad_hidden, down).view(x.sizes());
-    return {grad_x, ctx->saved_data["residual"].toBool() ? grads[0] : at::Tensor(), at::mm(grad_hidden.t(), rows_of(x)), at::mm(grad.t(), hidden) * scale, {}, {}, {}};
+    const LowRankProducts products{down, up, ctx->saved_data["scale"].toDouble()};
+    const at::Tensor grad = rows_of(grads[0].contiguous());
+    const at::Tensor grad_x = ctx->needs_input_grad(0) ? turned_product(grad, forms) : at::Tensor();
+    const at::Tensor grad_hidden = products.add_backward(grad, grad_x);
+    return {grad_x.defined() ? grad_x.view(x.sizes()) : grad_x, ctx->saved_data["residual"].toBool() ? grads[0] : at::Tensor(), products.gradient(rows_of(x), grad_hidden).t().contiguous(), products.gradient(grad, hidden).contiguous(), {}, {}, {}};
   }
 };
 

@@ -6,11 +6,17 @@
 #include <span>
 #include <string_view>
 
-// Low-rank products added to what a layer gave, for inference.
+// Low-rank products added to what a layer gave.
 
 namespace seedbed::nn {
 
-// Factors of one layer: down [r, in] and up [out, r], packed once, at the first use, for the code that reads them. They must not change.
+// Factors down [r, in] and up [out, r] as the kernels read them.
+struct LowRankFactors {
+  at::Tensor down;  // [in, r and some], transposed, float32
+  at::Tensor up;    // [r, out and some], transposed, float32
+};
+
+// Factors of one layer, packed once, at the first use. They must not change.
 class PackedLowRank {
  public:
   PackedLowRank(at::Tensor down, at::Tensor up) : down_(std::move(down)), up_(std::move(up)) {}
@@ -18,16 +24,12 @@ class PackedLowRank {
   const at::Tensor& down() const { return down_; }
   const at::Tensor& up() const { return up_; }
 
-  struct Packed {
-    at::Tensor down;  // [in, r and some], transposed, float32
-    at::Tensor up;    // [r, out and some], transposed, float32
-  };
-  const Packed& packed() const;
+  const LowRankFactors& packed() const;
 
  private:
   at::Tensor down_, up_;
   mutable std::once_flag once_;
-  mutable Packed packed_;
+  mutable LowRankFactors packed_;
 };
 
 // What is added to y [*, out].
@@ -47,5 +49,14 @@ void add_low_rank_reference(const at::Tensor& x, std::span<const LowRankTerm> te
 
 // Whether the former takes tensors like x.
 bool has_low_rank_kernel(const at::Tensor& x);
+
+// One training step's products of x [rows, in], gradient [rows, out], down [r, in] and up [out, r], contiguous and float32 on the CPU. `kernel` as above.
+
+// y += scale (x down^T) up^T, y [rows, out]. Returns what `low_rank_gradient` reads: scale (x down^T) [rows, r and some].
+at::Tensor add_low_rank_forward(const at::Tensor& x, const at::Tensor& down, const at::Tensor& up, double scale, const at::Tensor& y, std::string_view kernel = {});
+// x_gradient += scale (gradient up) down, if it is defined, [rows, in]. Returns scale (gradient up) [rows, r and some].
+at::Tensor add_low_rank_backward(const at::Tensor& gradient, const at::Tensor& down, const at::Tensor& up, double scale, const at::Tensor& x_gradient, std::string_view kernel = {});
+// x^T hidden [in, r] of x [rows, in] and of what either of them returned: of up from gradient and forward, of down, transposed, from x and backward.
+at::Tensor low_rank_gradient(const at::Tensor& x, const at::Tensor& hidden, int64_t rank, std::string_view kernel = {});
 
 }  // namespace seedbed::nn
