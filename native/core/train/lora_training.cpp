@@ -181,8 +181,17 @@ class Run {
     return batch;
   }
 
+  // Equal prompts go through the text encoder once.
   at::Tensor prompt_states(const Batch& batch) {
-    if (!weights_.text_encoder.empty()) return model_.text_encoder(batch.ids).states;
+    if (!weights_.text_encoder.empty()) {
+      std::vector<int64_t> first, place;
+      for (int64_t i = 0; i < batch.ids.size(0); ++i) {
+        const auto same = std::ranges::find_if(first, [&](int64_t j) { return batch.ids[i].equal(batch.ids[j]); });
+        place.push_back(same - first.begin());
+        if (same == first.end()) first.push_back(i);
+      }
+      return model_.text_encoder(batch.ids.index_select(0, at::tensor(first))).states.index_select(0, at::tensor(place).to(model_.placement.device));
+    }
     std::vector<at::Tensor> rows;
     for (int64_t place : batch.places) rows.push_back(states_[static_cast<size_t>(place)]);
     return at::cat(rows);
