@@ -7,7 +7,7 @@ import { ArgumentError, errorFromFile, SeedbedError } from './errors.js';
 import { evaluationOf, predictionsOf, type ClassifierEvaluation, type Prediction } from './evaluation.js';
 import { writeFileWhole } from './files.js';
 import type { Image } from './image.js';
-import { checkParts, labelsFor, withImageSets } from './image-sets.js';
+import { checkParts, heldImages, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative, type JobContext } from './job.js';
 import { MODEL_NAMES, modelSchema, type ModelConfig, type ModelName } from './model-options.js';
 import { native, type ClassifierHandle, type ImageSetHandle, type NativeClassifierInfo, type NativeTrainResult, type TrainEvent } from './native.js';
@@ -91,7 +91,7 @@ export class Classifier implements Disposable {
   evaluate(data: Dataset, options: { threads?: number; signal?: AbortSignal } = {}): Job<never, ClassifierEvaluation> {
     return new Job<never, ClassifierEvaluation>(async (context) => {
       const labels = labelsFor(data, this.classes);
-      const set = native().createImageSet({ images: (await data.load()).map(({ image }) => image), labels, classes: this.classes.length });
+      const set = native().createImageSet({ images: await heldImages(data), labels, classes: this.classes.length });
       try {
         const call = { data: set, ...view(this.#head), threads: threads(options.threads) };
         const answers = await runNative<never, { loss: number; predictions: number[] }>((listener) => native().evaluateClassifier(this.#handle, call, listener), context.signal);

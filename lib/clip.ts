@@ -7,7 +7,7 @@ import { loadTokenizer, type ClipTokenizer } from './diffusion/tokenizer.js';
 import { ArgumentError } from './errors.js';
 import { crossEntropyOf, evaluationOf, predictionsOf, type ClassifierEvaluation, type Prediction } from './evaluation.js';
 import type { Image } from './image.js';
-import { checkParts, labelsFor, withImageSets } from './image-sets.js';
+import { checkParts, heldImages, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative } from './job.js';
 import { native, type ClipClassifierHandle, type ClipHandle, type NativeTrainResult, type TrainEvent } from './native.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
@@ -115,7 +115,7 @@ export class ClipClassifier implements Disposable {
   evaluate(data: Dataset, options: CallOptions = {}): Job<never, ClassifierEvaluation> {
     return new Job<never, ClassifierEvaluation>(async ({ signal }) => {
       const labels = labelsFor(data, this.classes);
-      const answers = await this.predict((await data.load()).map(({ image }) => image), { ...options, signal });
+      const answers = await this.predict(await heldImages(data), { ...options, signal });
       return evaluationOf({ loss: crossEntropyOf(answers, labels), predictions: answers.map(({ label }) => label) }, labels, this.classes);
     }, options);
   }

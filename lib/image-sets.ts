@@ -1,12 +1,25 @@
-import type { Dataset, Sample } from './data/dataset.js';
-import { PixelIndex } from './data/overlap.js';
+import type { Dataset } from './data/dataset.js';
+import { pixelDigest, PixelIndex, type Digested } from './data/overlap.js';
 import { ArgumentError, SeedbedError } from './errors.js';
+import type { Image } from './image.js';
 import { native, type ImageSetHandle } from './native.js';
 
 /** The dataset's labels as indices into `classes`, matched by name. */
 export function labelsFor(data: Dataset, classes: readonly string[]): number[] {
   return data.withClasses(classes).labels;
 }
+
+const MOST_PIXELS = 2 ** 21;
+
+/** A picture as networks are shown it: a larger one than 2 million pixels is held smaller, so that photographs of today's cameras do not fill the memory. Networks read a few hundred pixels a side. */
+export function heldImage(image: Image): Image {
+  const share = Math.sqrt(MOST_PIXELS / (image.width * image.height));
+  const side = (length: number): number => Math.max(1, Math.round(length * share));
+  return share >= 1 ? image : native().resizeImage({ image, width: side(image.width), height: side(image.height), filter: 'bicubic' });
+}
+
+/** All pictures of a dataset as networks are shown them. */
+export const heldImages = (data: Dataset): Promise<Image[]> => data.load(({ image }) => heldImage(image));
 
 /** What a classifier learns from. */
 export interface TrainingParts {
@@ -34,20 +47,20 @@ export async function withImageSets<Result>(
 ): Promise<Result> {
   const sets: ImageSetHandle[] = [];
   const learnt = new PixelIndex();
-  const setOf = async (data: Dataset, look: (sample: Sample) => void): Promise<ImageSetHandle> => {
+  const setOf = async (data: Dataset, look: (picture: Digested) => void): Promise<ImageSetHandle> => {
     const labels = labelsFor(data, train.classes);
-    const samples = await data.load();
-    for (const sample of samples) look(sample);
-    const set = native().createImageSet({ images: samples.map(({ image }) => image), labels, classes: train.classes.length });
+    const pictures = await data.load(({ key, image }) => ({ key, image: heldImage(image), digest: validate === undefined ? '' : pixelDigest(image) }));
+    if (validate !== undefined) for (const picture of pictures) look(picture);
+    const set = native().createImageSet({ images: pictures.map(({ image }) => image), labels, classes: train.classes.length });
     sets.push(set);
     return set;
   };
-  const remember = (sample: Sample): void => (validate === undefined ? undefined : learnt.add(sample));
+  const remember = (picture: Digested): void => learnt.add(picture);
   try {
     return await use({
       train: await setOf(train, remember),
       synthetic: synthetic && (await setOf(synthetic, remember)),
-      validation: validate && (await setOf(validate, (sample) => learnt.refuse(sample, 'train and validate'))),
+      validation: validate && (await setOf(validate, (picture) => learnt.refuse(picture, 'train and validate'))),
     });
   } finally {
     for (const set of sets) native().dispose(set);

@@ -138,6 +138,20 @@ console.log((grown / 2 ** 20).toFixed(1), (process.memoryUsage().arrayBuffers / 
   t.ok(grown < 100, `800 results of 1 MiB each grew the process by ${grown} MiB`);
 });
 
+t.test('photographs of many pixels do not fill the memory', async (t) => {
+  const { code, stdout, stderr } = await runScript(`import { Dataset, trainClassifier } from 'seedbed';
+const [width, height] = [4000, 3000];
+const entries = Array.from({ length: 40 }, (_, i) => ({ key: String(i), label: i % 2, read: () => Promise.resolve({ data: new Uint8Array(width * height * 3).fill(i), width, height, channels: 3 }) }));
+const train = new Dataset({ name: 'photographs', classes: ['a', 'b'], entries });
+const before = process.resourceUsage().maxRSS;
+const classifier = await trainClassifier({ model: { imageSize: 32, patchSize: 8, width: 32, depth: 1, heads: 2 }, train, steps: 1, batchSize: 4, threads: 1 });
+await classifier.evaluate(train, { threads: 1 });
+classifier.dispose();
+console.log((process.resourceUsage().maxRSS - before) / 1024);`);
+  t.equal(code, 0, stderr);
+  t.ok(Number(stdout) < (40 * 36e6) / 2 ** 20, `40 pictures of 36 MB took ${stdout.trim()} MiB`);
+});
+
 const STATUS = '/proc/self/status';
 
 t.test('no threads of a job wait for the next one', { skip: !existsSync(STATUS) && `needs ${STATUS}` }, async (t) => {

@@ -8,7 +8,8 @@ interface Size {
   height: number;
 }
 
-function fitted(image: Image, { width, height }: Size): Image {
+/** Resized with Lanczos where it has another size. */
+export function fitted(image: Image, { width, height }: Size): Image {
   const { data, channels } = image;
   if (channels !== 1 && channels !== 3) throw new ArgumentError(`Expected 1 or 3 channels for an image, received ${channels}`);
   const bytes = image.width * image.height * channels;

@@ -3,6 +3,7 @@ import type { Dataset } from '../../data/dataset.js';
 import { METADATA_FILE } from '../../data/metadata.js';
 import { TwinFinder } from '../../data/preflight.js';
 import { writeFileWhole } from '../../files.js';
+import { heldImage } from '../../image-sets.js';
 import { readImage, type Image } from '../../image.js';
 import { agreementOf, type AskOptions, type Judges } from './judges.js';
 import type { DataDreamSettings } from './options.js';
@@ -73,7 +74,7 @@ async function filterClass(pictures: readonly Made[], real: Dataset, { filter, j
   const call: AskOptions = { ...(threads && { threads }), signal };
   const { classifiers, clip, leastAgreement = 0, mostDistance = Infinity } = judges;
   const finder = new TwinFinder();
-  const held = clip && (await real.load());
+  const held = clip && (await real.load(({ key, image }) => ({ key, image: heldImage(image) })));
   if (filter.twins) for await (const { key, image } of held ?? real) finder.find(key, image);
   const shots = clip && held && (await featuresOf(clip, held.map(({ image }) => image), call));
   const scored: Scored[] = [];

@@ -1,6 +1,7 @@
 import type { Classifier } from '../../classifier.js';
 import { loadClip, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
+import { heldImage, heldImages } from '../../image-sets.js';
 import { quantile } from '../../metrics.js';
 import type { Image } from '../../image.js';
 import { realClassifier } from './compare.js';
@@ -69,7 +70,7 @@ export async function agreementOf(classifiers: Judges['classifiers'], images: re
 }
 
 async function agreementsWith(classifiers: Judges['classifiers'], pictures: Dataset, options: AskOptions): Promise<number[]> {
-  const samples = await pictures.load();
+  const samples = await pictures.load(({ image, className }) => ({ image: heldImage(image), className }));
   return agreementOf(classifiers, samples.map(({ image }) => image), samples.map(({ className }) => className), options);
 }
 
@@ -86,7 +87,7 @@ function foldsOf(train: Dataset): { learnt: Dataset; held: Dataset }[] {
 async function ownDistances(clip: Clip, train: Dataset, options: AskOptions): Promise<number[]> {
   const distances: number[] = [];
   for (const className of train.classes) {
-    const features = await featuresOf(clip, (await train.ofClass(className).load()).map(({ image }) => image), options);
+    const features = await featuresOf(clip, await heldImages(train.ofClass(className)), options);
     if (features.length > 1) distances.push(...features.map((own, i) => Math.min(...features.flatMap((other, j) => (i === j ? [] : [apart(own, other)])))));
   }
   return distances;

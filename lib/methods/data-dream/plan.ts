@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../../data/dataset.js';
 import { pixelDigest } from '../../data/overlap.js';
 import type { Diffusion } from '../../diffusion/diffusion.js';
+import { fitted } from '../../diffusion/pixels.js';
 import { planPictureFiles, type PictureCall, type PictureFile } from '../../diffusion/picture-files.js';
 import { errorFromFile } from '../../errors.js';
 import { squared, type Image } from '../../image.js';
@@ -33,7 +34,7 @@ interface Recipe {
 
 /** All pictures of a class; none is looked for. */
 export async function planClass(sd: Diffusion, className: string, shots: Dataset, settings: DataDreamSettings, work: Work): Promise<Made[]> {
-  const recipes = await recipesOf(className, shots, settings);
+  const recipes = await recipesOf(sd, className, shots, settings);
   const hashes = new Map<string, string>();
   for (const name of new Set(recipes.flatMap(({ adapters }) => adapters))) hashes.set(name, await sha256Of(work.lora(name)));
   const loras = recipes.map(({ adapters }) => adapters.map((name) => hashes.get(name)).join('+'));
@@ -50,12 +51,13 @@ export async function planClass(sd: Diffusion, className: string, shots: Dataset
   return files.map((file, i) => ({ ...file, settings: withoutLoras(file.settings), className, name: work.image(className, i), adapters: (recipes[i] as Recipe).adapters, lora: loras[i] as string, call: calls[turnOf(i)] as PictureCall }));
 }
 
-async function recipesOf(className: string, shots: Dataset, settings: DataDreamSettings): Promise<Recipe[]> {
+async function recipesOf(sd: Diffusion, className: string, shots: Dataset, settings: DataDreamSettings): Promise<Recipe[]> {
   const { mode, captions: told, generate: { init, template } } = settings;
   const real = shots.ofClass(className);
   const names = adaptersOf(settings, className, real.length);
   const captions = told && template === undefined ? await real.captions() : [];
-  const beginnings = init === 'noise' ? [] : await real.load(({ image }) => ({ image: squared(image), sha256: pixelDigest(image) }));
+  const size = { width: sd.info.imageSize, height: sd.info.imageSize };
+  const beginnings = init === 'noise' ? [] : await real.load(({ image }) => ({ image: fitted(squared(image), size), sha256: pixelDigest(image) }));
   return lendersOf(settings, className, real.length).map((lenders, i) => {
     const lender = lenders[i % lenders.length] as number; // the real pictures in turn, of those whose adapters draw it
     return { adapters: mode === 'picture' ? lenders.map((own) => names[own] as string) : names, prompt: questionOf(settings, className, captions[lender], i), beginning: beginnings[lender] };
