@@ -14,7 +14,6 @@
 #include "options.h"
 #include "picture_job.h"
 #include "tensor/check.h"
-#include "tensor/scratch.h"
 #include "train/clip_classifier.h"
 #include "train_events.h"
 #include "values.h"
@@ -171,7 +170,6 @@ Napi::Value train_clip_classifier(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::training, parse_listener(info[2]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const ScratchScope scratch;
     const train::ClipModel& model = classifier->clip->model;
     const auto [result, factors] = train::train_clip_classifier(model, classifier->texts, *data->pictures, pictures_of(synthetic), *options, pool, report_to(context, options->updates.steps, no_evaluation));
     const auto adapters = std::make_shared<const train::ClipAdapters>(model, factors, nn::AdapterUse::inference);

@@ -7,6 +7,7 @@
 #include "values.h"
 #include "parallel/openmp_team.h"
 #include "tensor/error.h"
+#include "tensor/scratch.h"
 
 namespace seedbed::binding {
 
@@ -120,6 +121,7 @@ Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener
     Emit value;
     try {
       job->throw_if_cancelled();
+      const ScratchScope scratch;
       value = work(*job);
     } catch (...) {
       kind = "error";

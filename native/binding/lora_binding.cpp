@@ -10,7 +10,6 @@
 #include "handle.h"
 #include "lora_options.h"
 #include "options.h"
-#include "tensor/scratch.h"
 #include "train_events.h"
 #include "values.h"
 
@@ -60,7 +59,6 @@ Napi::Value start_on_model(const Napi::CallbackInfo& info, const Fields& fields,
   const auto active = chosen ? Handle<ActiveLoras>::get(*chosen)->active : object->loras.active();
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=, model = object->model](JobContext& context) -> Emit {
     const c10::InferenceMode inference;
-    const ScratchScope scratch;
     const nn::LoraScope loras(active.get());
     at::set_num_threads(threads);
     return call(*model, context, [&context] { context.throw_if_cancelled(); });
@@ -132,7 +130,6 @@ Napi::Value train_lora(const Napi::CallbackInfo& info) {
     at::set_num_threads(threads);
     const int workers = static_cast<int>(std::clamp<int64_t>(std::min(options->shards, options->batch_size), 1, threads));
     WorkerPool pool(workers, threads / workers);
-    const ScratchScope scratch;
     const auto result = std::make_shared<train::LoraResult>(train::train_lora(*model, *examples, *options, pool, report_to(context, options->updates.steps)));
     return [result](Napi::Env env) {
       return emit_object(env, {{"steps", result->train.steps},

@@ -10,7 +10,6 @@
 #include "nn/autoencoder_kl.h"
 #include "options.h"
 #include "pretrain_options.h"
-#include "tensor/scratch.h"
 #include "train_events.h"
 #include "values.h"
 
@@ -111,7 +110,6 @@ Napi::Value train_autoencoder(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   const auto work = [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const ScratchScope scratch;
     options->initial = read_start(start, nn::AutoencoderKl(config));
     const auto result = std::make_shared<train::AutoencoderResult>(
         train::train_autoencoder(config, pictures, validation, *options, pool, report_to(context, options->updates.steps, emit_quality)));
@@ -140,7 +138,6 @@ Napi::Value train_clip(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   const auto work = [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const ScratchScope scratch;
     options->initial = read_clip_start(start, train::ClipModel(text, vision), start_scale);
     const auto result = std::make_shared<train::ClipResult>(
         train::train_clip(text, vision, data, validation ? &*validation : nullptr, *options, pool, report_to(context, options->updates.steps, emit_top1)));
@@ -172,7 +169,6 @@ Napi::Value train_diffusion(const Napi::CallbackInfo& info) {
   const int threads = parse_threads(fields);
   const auto work = [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const ScratchScope scratch;
     options->initial = read_start(start, nn::Unet2dCondition(config));
     const auto vae = read_network<nn::AutoencoderKl>(vae_config, vae_files);
     const auto text_encoder = read_network<nn::ClipText>(text_config, text_files);
