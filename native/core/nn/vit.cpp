@@ -46,6 +46,7 @@ at::Tensor PatchEmbed::operator()(const at::Tensor& pixels) const {
   // A convolution whose stride is its kernel is a matrix product over patches, with a cheaper backward pass.
   const int64_t B = pixels.size(0), C = pixels.size(1), rows = pixels.size(2) / patch_size_, columns = pixels.size(3) / patch_size_, p = patch_size_;
   const at::Tensor patches = pixels.reshape({B, C, rows, p, columns, p}).permute({0, 2, 4, 1, 3, 5}).reshape({B, rows * columns, C * p * p});
+  if (TrainedLinear::takes(patches, proj_.weight)) return trained_(patches, proj_.weight, proj_.bias, {});
   return at::linear(patches, proj_.weight.flatten(1), proj_.bias);  // [B, L - 1, D]
 }
 

@@ -34,6 +34,7 @@ class PatchEmbed : public Module {
     at::Tensor weight;  // [D, C, patch, patch]
     at::Tensor bias;    // [D]
   } proj_;
+  TrainedLinear trained_;
   int64_t patch_size_;
 };
 
