@@ -5,11 +5,12 @@
 // The corpus is that of scripts/seedling; --photos has clothing-{train,val}.tar and cifar10-{train,val}.tar (WebDataset), without which those are left out. Each seed draws other shots; everything is tested on pictures used nowhere else. The settings were chosen
 // on others: of the photographs on training ones, of the emoji on twelve other kinds. 'settings' is what that choice was about: one thing changed at a time, one shot, on training photographs. A run that was stopped goes on, several may work in one folder on different data, and --table only writes the table of what is there.
 
-import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { dataDream, Dataset, metrics, openDataset } from '../dist/lib/index.js';
+import { dataDream, Dataset } from '../dist/lib/index.js';
+import { missingOf, openPhotos, PHOTOS as STRANGE } from './evidence/photos.mjs';
+import { digestOf, meanOf, percent, Rows, spread, table } from './evidence/rows.mjs';
 import { STYLES } from './seedling/captions.mjs';
 import { openSet } from './seedling/evaluation/pictures.mjs';
 import { isPlain } from './seedling/sets.mjs';
@@ -23,8 +24,7 @@ const { values } = parseArgs({
   },
 });
 if (values.work === undefined || (values.corpus === undefined && !values.table)) throw new Error('Expected --corpus FOLDER and --work FOLDER');
-mkdirSync(values.work, { recursive: true });
-const results = join(values.work, 'results.jsonl');
+const results = new Rows(values.work);
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 
 // Photographs begin with the real ones, noised more and more up to nothing but noise; emoji, which share a style and differ in things, begin with noise and are asked for by the names of things.
@@ -50,6 +50,7 @@ const EMOJI = {
 };
 const COMPARE = { model: 'resnet_nano_32', steps: 300, batchSize: 32, realWeight: 0.5, seeds: 1 };
 const FEWEST = 26; // emoji of a subgroup: 16 shots and 10 to test on
+const FEWEST_SEEDS = 5; // of a line in the tables
 const MOST_TEST = 300; // photos of a class
 const MOST_TEST_MANY = 150; // where there are more classes
 
@@ -60,9 +61,6 @@ const dataset = (set, name, classOf, { keep = () => true, captionOf } = {}) => {
   return new Dataset({ name, classes, entries: chosen.map((i) => ({ key: `${name}/${i}`, label: classes.indexOf(classOf(entries[i])), read: () => Promise.resolve({ data: picture(i), width: PIXELS, height: PIXELS, channels: 3 }), caption: () => Promise.resolve(captionOf?.(entries[i])) })) });
 };
 const photo = ({ ground, concept }) => (ground === 'black' ? concept.replace('photo-', '') : undefined);
-
-/** What decides a row's figures: those of other settings are not shown as these. */
-const digestOf = (settings) => createHash('sha256').update(JSON.stringify(settings)).digest('hex').slice(0, 16);
 
 /** What is learnt from and tested on, by name; `things` to ask for, if any, are a source's own or come with its pictures. */
 const SOURCES = {
@@ -117,25 +115,18 @@ const SOURCES = {
   },
 };
 
-const CLOTHES = ['dress', 'hat', 'long sleeve shirt', 'coat', 'pair of trousers', 'shirt', 'pair of shoes', 'pair of shorts', 'skirt', 't-shirt'];
-const CIFAR = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'];
-
-/** Photographs of another kind than any that the seedling saw. */
-function strange(file, title, classes) {
-  const part = (name) => join(values.photos, `${file}-${name}.tar`);
-  SOURCES[file] = {
-    title,
+// Photographs of another kind than any that the seedling saw.
+for (const [name, { title }] of Object.entries(STRANGE))
+  SOURCES[name] = {
+    title: `Photographs far from what the seedling knows: ${title}`,
     template: 'a photo of a {class}',
     ...MANY_PHOTOS,
-    missing: () => ['train', 'val'].map(part).find((path) => !existsSync(path)),
+    missing: () => missingOf(values.photos, name),
     open: async () => {
-      const [pool, test] = [await openDataset(part('train'), { classes }), (await openDataset(part('val'), { classes })).firstOfEach(MOST_TEST_MANY)];
+      const { pool, test } = await openPhotos(values.photos, name, MOST_TEST_MANY);
       return (shots, seed) => ({ data: pool.subset({ shots, seed }), test });
     },
   };
-}
-strange('clothing', 'Photographs far from what the seedling knows: clothing-dataset-small (a smaller copy), its validation part', CLOTHES);
-strange('cifar10', 'Photographs far from what the seedling knows: CIFAR-10 (JPEG copy, subset), its validation part', CIFAR);
 
 const SETTINGS = 'settings';
 
@@ -170,8 +161,6 @@ function openTraining() {
 }
 for (const [name, change] of Object.entries(CHANGES)) SOURCES[`${SETTINGS}: ${name}`] = { ...SOURCES.fashion, open: openTraining, ...change };
 
-const done = () => (existsSync(results) ? readFileSync(results, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)) : []);
-
 async function measure() {
   const asked = values.data.split(',').flatMap((name) => (name === SETTINGS ? Object.keys(SOURCES).filter((one) => one.startsWith(`${SETTINGS}: `)) : [name]));
   for (const name of asked) {
@@ -186,52 +175,38 @@ async function measure() {
       for (let seed = 0; seed < Number(values.seeds); seed++) {
         const { data, test, things = SOURCES[name].things } = divide(shots, seed);
         const digest = digestOf({ ...settings, things });
-        if (done().some((row) => row.data === name && row.shots === shots && row.seed === seed && row.settings === digest)) continue;
+        if (results.has({ data: name, shots, seed, settings: digest })) continue;
         const began = performance.now();
         const { gain, parts } = await dataDream({
           data, test, out: join(values.work, `${name.replaceAll(/\W+/g, '-')}-${shots}-${seed}`), mode, template, ...(names && { names }), adapt, generate: { ...generate, ...(things && { names: things }) }, filter, compare: { ...settings.compare, ...(augment && { augment }) }, seed, ...threads,
         });
         const arms = Object.fromEntries(gain.study.arms.map((arm) => [arm.name, arm.runs[0].accuracy]));
-        const row = { data: name, settings: digest, shots, seed, classes: data.classes.length, test: test.length, arms, parts, seconds: (performance.now() - began) / 1000 };
-        appendFileSync(results, `${JSON.stringify(row)}\n`);
-        console.log(JSON.stringify(row));
+        results.add({ data: name, settings: digest, shots, seed, classes: data.classes.length, test: test.length, arms, parts, seconds: (performance.now() - began) / 1000 });
       }
   }
 }
-
-const percent = (value) => (100 * value).toFixed(1);
-const signed = (value) => `${value < 0 ? '−' : '+'}${Math.abs(100 * value).toFixed(1)}`;
 
 const GENERATED = /generated/;
 
 /** The ways to train without generated pictures, and of several runs the one that answers best. */
 const rivalsOf = (run) => Object.keys(run.arms).filter((name) => !GENERATED.test(name));
-const meanOf = (runs, arm) => metrics.mean(runs.map((run) => run.arms[arm]));
 const bestRival = (runs) => rivalsOf(runs[0]).reduce((a, b) => (meanOf(runs, a) >= meanOf(runs, b) ? a : b));
-const spread = (differences) => {
-  const { mean, low, high } = metrics.meanInterval(differences);
-  return `**${signed(mean)}** (${signed(low)} to ${signed(high)})`;
-};
 const BOTH = 'real + generated';
-
-/** Rows of the newest settings of their source. */
-function newest(rows) {
-  const latest = new Map(rows.map((row) => [row.data, row.settings]));
-  return rows.filter((row) => latest.get(row.data) === row.settings);
-}
 
 function shotsSection(name, rows) {
   const { title, said, remark, augment } = SOURCES[name];
   const own = rows.filter((row) => row.data === name);
   if (own.length === 0) return [];
   const arms = Object.keys(own[0].arms);
-  const lines = [...new Set(own.map(({ shots }) => shots))].sort((a, b) => a - b).map((shots) => {
+  const lines = [...new Set(own.map(({ shots }) => shots))].sort((a, b) => a - b).flatMap((shots) => {
     const runs = own.filter((row) => row.shots === shots);
+    if (runs.length < FEWEST_SEEDS) return [];
     const rival = bestRival(runs);
-    return `| ${shots} | ${runs.length} | ${arms.map((arm) => percent(meanOf(runs, arm))).join(' | ')} | ${spread(runs.map((run) => run.arms[BOTH] - run.arms[rival]))} |`;
+    return [[shots, runs.length, ...arms.map((arm) => percent(meanOf(runs, arm))), spread(runs.map((run) => run.arms[BOTH] - run.arms[rival]))]];
   });
+  if (lines.length === 0) return [];
   const views = augment === undefined ? 'Generated pictures are seen in the same views as the real ones alone.' : 'With generated pictures the views are crops of a quarter to all of a picture, mirrored at times, with RandAugment; "the same views" are these of the real pictures alone.';
-  return ['', `## ${title}`, '', [`${own[0].classes} classes, ${own[0].test} test pictures.`, said, remark, views].filter(Boolean).join(' '), '', `| shots | seeds | ${arms.join(' | ')} | real + generated against the best without generated |`, `|${'---|'.repeat(arms.length + 3)}`, ...lines];
+  return ['', `## ${title}`, '', [`${own[0].classes} classes, ${own[0].test} test pictures.`, said, remark, views].filter(Boolean).join(' '), '', ...table(['shots', 'seeds', ...arms, 'real + generated against the best without generated'], lines)];
 }
 
 function settingsSection(rows) {
@@ -242,11 +217,11 @@ function settingsSection(rows) {
     const runs = runsOf(name).filter(({ seed }) => before.has(seed));
     if (runs.length === 0) return [];
     const change = name === usual ? '' : spread(runs.map((run) => run.arms[BOTH] - before.get(run.seed)));
-    return [`| ${name} | ${runs.length} | ${percent(meanOf(runs, bestRival(runs)))} | ${percent(meanOf(runs, BOTH))} | ${change} |`];
+    return [[name, runs.length, percent(meanOf(runs, bestRival(runs))), percent(meanOf(runs, BOTH)), change]];
   });
   if (lines.length === 0) return [];
   const text = 'The three classes of the first table, one shot each, measured on pictures of the training part; one thing changed at a time. The last column is what the change does to real + generated, seed by seed; so many intervals are not corrected for their number.';
-  return ['', '## What the settings do', '', text, '', '| | seeds | best without generated | real + generated | the change |', '|---|---|---|---|---|', ...lines];
+  return ['', '## What the settings do', '', text, '', ...table(['', 'seeds', 'best without generated', 'real + generated', 'the change'], lines)];
 }
 
 const INTRODUCTION = `Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval; the best without generated pictures is the one with the highest mean on the test, which is hard on the method.
@@ -254,7 +229,7 @@ Classifiers: a small ResNet (${COMPARE.model}) from random weights, ${COMPARE.st
 augmentation" crops of a quarter to all, RandAugment and random erasing. Twins are dropped. The settings of DataDream were chosen on other pictures (photographs of the training part; twelve other kinds of emoji, in trials that this recipe does not repeat), those of its rivals are the package's and were not chosen at all.`;
 
 function writeTable() {
-  const rows = newest(done());
+  const rows = results.newest();
   const sections = Object.keys(SOURCES).filter((name) => !name.startsWith(SETTINGS)).flatMap((name) => shotsSection(name, rows));
   writeFileSync(values.out, ['# Evidence: DataDream on the seedling', '', INTRODUCTION, ...sections, ...settingsSection(rows), '', '`node scripts/evidence-datadream.mjs --corpus FOLDER --work FOLDER`', ''].join('\n'));
 }

@@ -1,0 +1,156 @@
+// Whether pre-training on formulas alone helps a small network that then learns from few photographs: writes docs/evidence-fractals.md.
+//
+//   node scripts/evidence-fractal.mjs --work FOLDER [--fashion FOLDER] [--photos FOLDER] [--net resnet_nano_32,vit_nano_patch4_32] [--data fashion,clothing,cifar10] [--shots 4,16,64] [--seeds 5] [--updates 30000] [--table] [--threads N]
+//
+// Two backbones of each network, with as many updates in the same steps of difficulty: one learns to tell perturbed copies of one system apart (1p-frac), one systems (FractalDB's). Then few-shot training from random weights, from each of them and,
+// where the package ships one of that network, from that. --fashion has the IDX files of Debian's dataset-fashion-mnist, --photos clothing-{train,val}.tar and cifar10-{train,val}.tar; sets that are not there are left out.
+// A run that was stopped goes on, several may work in one folder on different networks or data, and --table only writes the table of what is there.
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { fewShotStudy, fractals, openDataset, pretrainOnFractals } from '../dist/lib/index.js';
+import { missingOf, openPhotos, PHOTOS } from './evidence/photos.mjs';
+import { digestOf, meanOf, percent, Rows, spread, table } from './evidence/rows.mjs';
+
+const { values } = parseArgs({
+  options: {
+    work: { type: 'string' }, fashion: { type: 'string', default: '/usr/share/datasets/fashion-mnist' }, photos: { type: 'string', default: '.' }, net: { type: 'string', default: 'resnet_nano_32,vit_nano_patch4_32' },
+    data: { type: 'string', default: 'fashion,clothing,cifar10' }, shots: { type: 'string', default: '4,16,64' }, seeds: { type: 'string', default: '5' }, updates: { type: 'string', default: '30000' }, out: { type: 'string', default: 'docs/evidence-fractals.md' },
+    table: { type: 'boolean', default: false }, threads: { type: 'string' },
+  },
+});
+if (values.work === undefined) throw new Error('Expected --work FOLDER');
+const results = new Rows(values.work);
+const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
+
+const RENDER = { size: 128, points: 25_000, padding: 4, value: 255, mask: 'fill' };
+const PRETRAIN = { batchSize: 64, shardSize: 32, clipNorm: 1, lr: 1e-3, minLr: 1e-5, warmupLr: 1e-6, labelSmoothing: 0.1, seed: 0, precision: 'bfloat16' };
+/** From easy to hard, or the loss stays at that of guessing for long: more classes, smaller crops, more colours. Shares of all updates. */
+const STAGES = [
+  { count: 16, share: 0.05, augment: { scale: [0.5, 1], colourise: 0.5 } },
+  { count: 64, share: 0.2, augment: { scale: [0.35, 1], colourise: 0.8 } },
+  { count: 256, share: 0.75, augment: { scale: [0.25, 1], colourise: 0.9 } },
+];
+const FLIPS = { flip: 0.5, flipVertical: 0.5 };
+const SYSTEMS_SEED = 1;
+const KINDS = {
+  '1p-frac': async (count) => {
+    const { copies, textureSeeds } = await fractals.family({ ...RENDER, count, seed: SYSTEMS_SEED, ...threads });
+    return copies.map((ifs, i) => [{ ifs, textureSeed: textureSeeds[i], flip: 'none' }]);
+  },
+  FractalDB: async (count) => {
+    const { systems } = await fractals.search({ count, seed: SYSTEMS_SEED, size: RENDER.size, points: RENDER.points, padding: RENDER.padding, ...threads });
+    return systems.map((system) => fractals.instances(system, { patterns: 1, flips: ['none'] }));
+  },
+};
+const SHIPPED = { vit_nano_patch4_32: 'fractal-vit-nano' };
+
+const TRAIN = { batchSize: 32, lr: 1e-3, minLr: 1e-6, labelSmoothing: 0.1, clipNorm: 1, augment: { scale: [0.5, 1], flip: 0.5 } };
+const UPDATES = { 4: 300, 16: 500, 64: 1000 };
+const updatesOf = (shots) => UPDATES[shots] ?? 300;
+const SCRATCH = 'scratch';
+const POOL = 1000; // pictures of a class that shots are drawn from
+const MOST_TEST = 150; // of a class
+
+const backboneOf = (net, kind) => join(values.work, `${net}-${kind}-${values.updates}`);
+
+/** The folder of a backbone, which is trained if it is not there; each stage ends in one of its own. */
+async function pretrained(net, kind) {
+  let before;
+  for (const [stage, { count, share, augment }] of STAGES.entries()) {
+    const folder = stage === STAGES.length - 1 ? backboneOf(net, kind) : `${backboneOf(net, kind)}-stage-${stage}`;
+    if (!existsSync(join(folder, 'config.json'))) {
+      const steps = Math.round(share * Number(values.updates));
+      const job = pretrainOnFractals({ classes: await KINDS[kind](count), render: RENDER, ...(before === undefined ? { model: net } : { init: before }), ...PRETRAIN, steps, warmupSteps: Math.min(100, Math.round(steps / 10)), augment: { ...augment, ...FLIPS }, checkpoint: `${folder}.checkpoint.safetensors`, checkpointEvery: 500, resume: true, ...threads });
+      let [sum, seen] = [0, 0];
+      for await (const event of job) {
+        if (event.type !== 'step') continue;
+        [sum, seen] = [sum + event.loss, seen + 1];
+        if (event.step % 500 !== 0) continue;
+        console.log(`${net}, ${kind}, ${count} classes: update ${event.step} of ${steps}, loss ${(sum / seen).toFixed(3)} (guessing: ${Math.log(count).toFixed(2)})`);
+        [sum, seen] = [0, 0];
+      }
+      const backbone = await job;
+      await backbone.save(folder);
+      backbone.dispose();
+    }
+    before = folder;
+  }
+  return before;
+}
+
+const SOURCES = {
+  fashion: {
+    title: 'Fashion-MNIST, its official test part',
+    missing: () => (existsSync(values.fashion) ? undefined : values.fashion),
+    open: async () => ({ pool: (await openDataset(values.fashion)).firstOfEach(POOL), test: (await openDataset(values.fashion, { part: 'test' })).firstOfEach(MOST_TEST) }),
+  },
+  ...Object.fromEntries(Object.entries(PHOTOS).map(([name, { title }]) => [name, { title, missing: () => missingOf(values.photos, name), open: () => openPhotos(values.photos, name, MOST_TEST) }])),
+};
+
+async function measure() {
+  for (const net of values.net.split(',')) {
+    const starts = { ...Object.fromEntries(await inTurn(Object.keys(KINDS), async (kind) => [kind, await pretrained(net, kind)])), ...(SHIPPED[net] && { shipped: SHIPPED[net] }) };
+    const arms = [{ name: SCRATCH, train: { model: net } }, ...Object.entries(starts).map(([name, init]) => ({ name, init }))];
+    const settings = digestOf({ PRETRAIN, STAGES, RENDER, TRAIN, UPDATES, updates: values.updates, net });
+    for (const data of values.data.split(',')) {
+      const { missing, open } = SOURCES[data];
+      if (missing() !== undefined) {
+        console.log(`${data} is left out: there is no '${missing()}'`);
+        continue;
+      }
+      const { pool, test } = await open();
+      for (const shots of values.shots.split(',').map(Number)) {
+        const steps = updatesOf(shots);
+        for (let seed = 0; seed < Number(values.seeds); seed++) {
+          const name = `${net}: ${data}`;
+          if (results.has({ data: name, shots, seed, settings })) continue;
+          const study = await fewShotStudy({ pool, test, shots, seeds: 1, firstSeed: seed, arms, train: { ...TRAIN, steps, warmupSteps: Math.round(steps / 10), ...threads } });
+          results.add({ data: name, settings, shots, seed, test: study.testPictures, updates: Number(values.updates), arms: Object.fromEntries(study.arms.map((arm) => [arm.name, arm.runs[0].accuracy])), seconds: study.arms.map(({ runs }) => runs[0].seconds) });
+        }
+      }
+    }
+  }
+}
+
+async function inTurn(list, work) {
+  const done = [];
+  for (const one of list) done.push(await work(one));
+  return done;
+}
+
+function section(net, data, rows) {
+  const own = rows.filter((row) => row.data === `${net}: ${data}`);
+  if (own.length === 0) return [];
+  const arms = Object.keys(own[0].arms);
+  const lines = [...new Set(own.map(({ shots }) => shots))].sort((a, b) => a - b).map((shots) => {
+    const runs = own.filter((row) => row.shots === shots);
+    return [shots, runs.length, ...arms.map((arm) => percent(meanOf(runs, arm))), ...arms.slice(1).map((arm) => spread(runs.map((run) => run.arms[arm] - run.arms[SCRATCH])))];
+  });
+  return ['', `### ${SOURCES[data].title}, ${own[0].test} pictures`, '', ...table(['shots', 'seeds', ...arms, ...arms.slice(1).map((arm) => `${arm} against scratch`)], lines)];
+}
+
+async function writeTable() {
+  const rows = results.newest();
+  const lines = ['# Evidence: pre-training on formulas', ''];
+  lines.push("Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval. All starts are trained alike, from shots alone; nothing was chosen on the test part.");
+  for (const net of new Set(rows.map(({ data }) => data.split(': ')[0]))) {
+    const samples = (Math.max(...rows.filter(({ data }) => data.startsWith(net)).map(({ updates }) => updates)) * PRETRAIN.batchSize).toLocaleString('en');
+    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes.${await shippedWords(net)}`);
+    for (const data of Object.keys(SOURCES)) lines.push(...section(net, data, rows));
+  }
+  writeFileSync(values.out, [...lines, '', '`node scripts/evidence-fractal.mjs --work FOLDER --photos FOLDER`', ''].join('\n'));
+}
+
+/** What the shipped backbone of a network has seen. */
+async function shippedWords(net) {
+  const name = SHIPPED[net];
+  if (name === undefined) return '';
+  const { stages } = JSON.parse(readFileSync(join('models', name, 'training.json'), 'utf8'));
+  const samples = stages.reduce((sum, stage) => sum + stage.samples, 0).toLocaleString('en');
+  return ` Shipped: \`${name}\`, 1p-frac in ${stages.length} stages, ${samples} pictures.`;
+}
+
+if (!values.table) await measure();
+await writeTable();
