@@ -7,7 +7,7 @@ import { ArgumentError, errorFromFile, SeedbedError } from './errors.js';
 import { evaluationOf, predictionsOf, type ClassifierEvaluation, type Prediction } from './evaluation.js';
 import { writeFileWhole } from './files.js';
 import type { Image } from './image.js';
-import { checkParts, heldImages, labelsFor, withImageSets } from './image-sets.js';
+import { checkParts, heldImage, heldImages, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative, type JobContext } from './job.js';
 import { MODEL_NAMES, modelSchema, type ModelConfig, type ModelName } from './model-options.js';
 import { native, type ClassifierHandle, type ImageSetHandle, type NativeClassifierInfo, type NativeTrainResult, type TrainEvent } from './native.js';
@@ -78,7 +78,7 @@ export class Classifier implements Disposable {
 
   /** Class scores before the softmax, float32 [pictures, classes]. */
   logits(images: readonly Image[], options: { threads?: number; signal?: AbortSignal } = {}): Job<never, Tensor<'float32'>> {
-    const call = { images, ...view(this.#head), threads: threads(options.threads) };
+    const call = { images: images.map(heldImage), ...view(this.#head), threads: threads(options.threads) };
     return new Job<never, Tensor<'float32'>>((context) => runNative((listener) => native().predictClassifier(this.#handle, call, listener), context.signal), options);
   }
 

@@ -7,7 +7,7 @@ import { loadTokenizer, type ClipTokenizer } from './diffusion/tokenizer.js';
 import { ArgumentError } from './errors.js';
 import { crossEntropyOf, evaluationOf, predictionsOf, type ClassifierEvaluation, type Prediction } from './evaluation.js';
 import type { Image } from './image.js';
-import { checkParts, heldImages, labelsFor, withImageSets } from './image-sets.js';
+import { checkParts, heldImage, heldImages, labelsFor, withImageSets } from './image-sets.js';
 import { Job, runNative } from './job.js';
 import { native, type ClipClassifierHandle, type ClipHandle, type NativeTrainResult, type TrainEvent } from './native.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share } from './options.js';
@@ -53,7 +53,7 @@ export class Clip implements Disposable {
 
   /** [pictures, projectionDim], rows of length 1. Pictures of any size: the square in the middle is looked at. */
   encodeImages(images: readonly Image[], options: CallOptions = {}): Job<never, Tensor<'float32'>> {
-    const call = { images, ...VIEW, threads: threads(options.threads) };
+    const call = { images: images.map(heldImage), ...VIEW, threads: threads(options.threads) };
     return new Job<never, Tensor<'float32'>>(({ signal }) => runNative((listener) => native().encodeClipImages(this.#handle, call, listener), signal), options);
   }
 
@@ -102,7 +102,7 @@ export class ClipClassifier implements Disposable {
 
   /** Class scores before the softmax, float32 [pictures, classes]: the model's scale times cosines. */
   logits(images: readonly Image[], options: CallOptions = {}): Job<never, Tensor<'float32'>> {
-    const call = { images, ...VIEW, threads: threads(options.threads) };
+    const call = { images: images.map(heldImage), ...VIEW, threads: threads(options.threads) };
     return new Job<never, Tensor<'float32'>>(({ signal }) => runNative((listener) => native().predictClipClassifier(this.#handle, call, listener), signal), options);
   }
 

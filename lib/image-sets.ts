@@ -11,10 +11,13 @@ export function labelsFor(data: Dataset, classes: readonly string[]): number[] {
 
 const MOST_PIXELS = 2 ** 21;
 
-/** A picture as networks are shown it: a larger one than 2 million pixels is held smaller, so that photographs of today's cameras do not fill the memory. Networks read a few hundred pixels a side. */
+/**
+ * A picture as networks are shown it: a larger one than 2 million pixels is held smaller, so that photographs of today's cameras do not fill the memory; of such a one the same comes out
+ * again. Networks read a few hundred pixels a side.
+ */
 export function heldImage(image: Image): Image {
   const share = Math.sqrt(MOST_PIXELS / (image.width * image.height));
-  const side = (length: number): number => Math.max(1, Math.round(length * share));
+  const side = (length: number): number => Math.max(1, Math.floor(length * share));
   return share >= 1 ? image : native().resizeImage({ image, width: side(image.width), height: side(image.height), filter: 'bicubic' });
 }
 

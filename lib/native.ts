@@ -129,6 +129,7 @@ export interface NativeBinding {
   groupNorm<O extends Options>(options: O): WithGradients<O>;
   geglu<O extends Options>(options: O): WithGradients<O>;
   trainedLinear<O extends Options>(options: O): WithGradients<O>;
+  frozenConvolution<O extends Options>(options: O): WithGradients<O>;
   winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;
   winogradFilterGradient(options: Options): Tensor<'float32'>;
   lowRank(options: Options): Tensor[];

@@ -178,7 +178,7 @@ async function measure() {
         if (results.has({ data: name, shots, seed, settings: digest })) continue;
         const began = performance.now();
         const { gain, parts } = await dataDream({
-          data, test, out: join(values.work, `${name.replaceAll(/\W+/g, '-')}-${shots}-${seed}`), mode, template, ...(names && { names }), adapt, generate: { ...generate, ...(things && { names: things }) }, filter, compare: { ...settings.compare, ...(augment && { augment }) }, seed, ...threads,
+          data, test, out: join(values.work, `${name.replaceAll(/\W+/g, '-')}-${shots}-${seed}-${digest}`), mode, template, ...(names && { names }), adapt, generate: { ...generate, ...(things && { names: things }) }, filter, compare: { ...settings.compare, ...(augment && { augment }) }, seed, ...threads,
         });
         const arms = Object.fromEntries(gain.study.arms.map((arm) => [arm.name, arm.runs[0].accuracy]));
         results.add({ data: name, settings: digest, shots, seed, classes: data.classes.length, test: test.length, arms, parts, seconds: (performance.now() - began) / 1000 });

@@ -53,7 +53,9 @@ const SCRATCH = 'scratch';
 const POOL = 1000; // pictures of a class that shots are drawn from
 const MOST_TEST = 150; // of a class
 
-const backboneOf = (net, kind) => join(values.work, `${net}-${kind}-${values.updates}`);
+/** Of a backbone, in its folder's name; rows have it among theirs. */
+const pretraining = { PRETRAIN, STAGES, FLIPS, RENDER, SYSTEMS_SEED, updates: Number(values.updates) };
+const backboneOf = (net, kind) => join(values.work, `${net}-${kind}-${digestOf(pretraining)}`);
 
 /** The folder of a backbone, which is trained if it is not there; each stage ends in one of its own. */
 async function pretrained(net, kind) {
@@ -93,7 +95,7 @@ async function measure() {
   for (const net of values.net.split(',')) {
     const starts = { ...Object.fromEntries(await inTurn(Object.keys(KINDS), async (kind) => [kind, await pretrained(net, kind)])), ...(SHIPPED[net] && { shipped: SHIPPED[net] }) };
     const arms = [{ name: SCRATCH, train: { model: net } }, ...Object.entries(starts).map(([name, init]) => ({ name, init }))];
-    const settings = digestOf({ PRETRAIN, STAGES, RENDER, TRAIN, UPDATES, updates: values.updates, net });
+    const settings = digestOf({ pretraining, TRAIN, UPDATES, POOL, MOST_TEST, net, shipped: shippedOf(net) });
     for (const data of values.data.split(',')) {
       const { missing, open } = SOURCES[data];
       if (missing() !== undefined) {
@@ -114,6 +116,9 @@ async function measure() {
   }
 }
 
+/** What the shipped backbone of a network has seen. */
+const shippedOf = (net) => (SHIPPED[net] === undefined ? undefined : JSON.parse(readFileSync(join('models', SHIPPED[net], 'training.json'), 'utf8')));
+
 async function inTurn(list, work) {
   const done = [];
   for (const one of list) done.push(await work(one));
@@ -131,26 +136,25 @@ function section(net, data, rows) {
   return ['', `### ${SOURCES[data].title}, ${own[0].test} pictures`, '', ...table(['shots', 'seeds', ...arms, ...arms.slice(1).map((arm) => `${arm} against scratch`)], lines)];
 }
 
-async function writeTable() {
+function writeTable() {
   const rows = results.newest();
   const lines = ['# Evidence: pre-training on formulas', ''];
   lines.push("Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval. All starts are trained alike, from shots alone; nothing was chosen on the test part.");
   for (const net of new Set(rows.map(({ data }) => data.split(': ')[0]))) {
-    const samples = (Math.max(...rows.filter(({ data }) => data.startsWith(net)).map(({ updates }) => updates)) * PRETRAIN.batchSize).toLocaleString('en');
-    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes.${await shippedWords(net)}`);
+    const updates = new Set(rows.filter(({ data }) => data.startsWith(`${net}: `)).map((row) => row.updates));
+    const samples = [...updates].map((count) => (count * PRETRAIN.batchSize).toLocaleString('en')).join(' or ');
+    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes.${shippedWords(net)}`);
     for (const data of Object.keys(SOURCES)) lines.push(...section(net, data, rows));
   }
   writeFileSync(values.out, [...lines, '', '`node scripts/evidence-fractal.mjs --work FOLDER --photos FOLDER`', ''].join('\n'));
 }
 
-/** What the shipped backbone of a network has seen. */
-async function shippedWords(net) {
-  const name = SHIPPED[net];
-  if (name === undefined) return '';
-  const { stages } = JSON.parse(readFileSync(join('models', name, 'training.json'), 'utf8'));
+function shippedWords(net) {
+  if (SHIPPED[net] === undefined) return '';
+  const { stages } = shippedOf(net);
   const samples = stages.reduce((sum, stage) => sum + stage.samples, 0).toLocaleString('en');
-  return ` Shipped: \`${name}\`, 1p-frac in ${stages.length} stages, ${samples} pictures.`;
+  return ` Shipped: \`${SHIPPED[net]}\`, 1p-frac in ${stages.length} stages, ${samples} pictures.`;
 }
 
 if (!values.table) await measure();
-await writeTable();
+writeTable();

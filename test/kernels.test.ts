@@ -342,9 +342,26 @@ t.test('low-rank products of a training step and their gradients: the plain sums
   }
   const call = { x: ramp(1, [3, 4]), down: ramp(2, [2, 4]), up: ramp(3, [5, 2]), y: ramp(4, [3, 5]), gradient: ramp(5, [3, 5]) };
   await refused(t, [
-    ['another width', () => native().trainedLowRank({ ...call, down: ramp(2, [2, 3]) }), 'ERR_INVALID_ARGUMENT', /4 numbers|3 numbers/],
-    ['another output', () => native().trainedLowRank({ ...call, y: ramp(4, [2, 5]) }), 'ERR_INVALID_ARGUMENT', /rows/],
+    ['another width', () => native().trainedLowRank({ ...call, down: ramp(2, [2, 3]) }), 'ERR_SHAPE', /factor down/],
+    ['another output', () => native().trainedLowRank({ ...call, y: ramp(4, [3, 100]) }), 'ERR_SHAPE', /factor up/],
+    ['another rank', () => native().trainedLowRank({ ...call, up: ramp(3, [5, 1]) }), 'ERR_SHAPE', /factor down/],
+    ['other rows', () => native().trainedLowRank({ ...call, y: ramp(4, [2, 5]) }), 'ERR_INVALID_ARGUMENT', /rows/],
   ]);
+});
+
+t.test('convolutions of frozen filters equal libtorch, with their gradients', async (t) => {
+  for (const [size, inside, out, height, width] of [[3, 40, 33, 4, 4], [3, 4, 64, 16, 16], [3, 64, 4, 5, 9], [1, 20, 48, 8, 8], [5, 3, 7, 6, 4], [3, 48, 40, 16, 16]] as const)
+    for (const added of [false, true]) {
+      const [x, weight, bias] = [ramp(1, [2, inside, height, width]), ramp(2, [out, inside, size, size], 0.2), ramp(3, [out])];
+      const [gradient, residual] = [ramp(4, [2, out, height, width]), added ? ramp(5, [2, out, height, width]) : undefined];
+      const call = { x, weight, bias, gradient, ...(residual && { residual }) };
+      const expected = native().frozenConvolution({ ...call, kind: 'reference' });
+      const got = native().frozenConvolution(call);
+      for (const name of ['out', 'gradX', ...(added ? (['gradResidual'] as const) : [])] as const) {
+        const off = worst(floats(got[name]), floats(expected[name]), { rtol: 2e-5, atol: 2e-5 });
+        t.ok(off <= 1, `${size} x ${size}, ${inside} to ${out} channels, ${height} x ${width}${added ? ', added' : ''}: ${name} (${off.toFixed(3)})`);
+      }
+    }
 });
 
 t.test('low-rank products: the plain sums, for all terms of one x', async (t) => {

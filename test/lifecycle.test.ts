@@ -162,6 +162,9 @@ t.test('no threads of a job wait for the next one', { skip: !existsSync(STATUS) 
   const before = running();
   await kernelDistance(one, other, { threads: 6 });
   t.equal(running(), before, 'a team of OpenMP that waits makes those of other jobs slow');
+  using classifier = await loadClassifier('fractal-vit-nano');
+  t.ok(classifier.info.parameters > 0);
+  t.equal(running(), before, 'nor does one of the JavaScript thread wait');
 });
 
 t.test('a native error does not crash: wrong JavaScript types at the border', async (t) => {

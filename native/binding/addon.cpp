@@ -13,6 +13,7 @@
 #include "sampler_binding.h"
 #include "system_binding.h"
 #include "train_binding.h"
+#include "parallel/openmp_team.h"
 
 namespace seedbed::binding {
 
@@ -125,12 +126,19 @@ constexpr Export kExports[] = {
     {"lowRank", low_rank},
     {"trainedLowRank", trained_low_rank},
     {"emulateBlocks", emulate_blocks},
+    {"frozenConvolution", frozen_convolution},
     {"winogradConvolution", winograd_convolution},
     {"winogradFilterGradient", winograd_filter_gradient},
 };
 
+// Of the JavaScript thread.
+struct TeamEnd {
+  ~TeamEnd() { end_openmp_team(); }
+};
+
 // Calls an export; whatever it throws becomes one JavaScript error.
 Napi::Value call(const Napi::CallbackInfo& info) {
+  const TeamEnd end;
   try {
     return static_cast<const Export*>(info.Data())->function(info);
   } catch (...) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tensor/error.h"
+#include "tensor/scratch.h"
 
 namespace seedbed::binding {
 
@@ -51,6 +52,7 @@ class Handle {
   void release(Napi::Env env) {
     if (!object_) return;
     object_.reset();
+    release_scratch();
     Napi::MemoryManagement::AdjustExternalMemory(env, -bytes_);
   }
 

@@ -11,6 +11,7 @@
 #include "fields.h"
 #include "fractal/render_blocks.h"
 #include "nn/attention.h"
+#include "nn/conv.h"
 #include "nn/fused.h"
 #include "nn/low_rank.h"
 #include "nn/trained_linear.h"
@@ -180,6 +181,22 @@ Napi::Value emulate_blocks(const Napi::CallbackInfo& info) {
   WorkerPool pool(1);
   const fractal::Renderer renderer(parse_render_options(fields));
   return emit_tensor(info.Env(), fractal::render_blocks(*fractal::emulate_blocks(), renderer, systems, seeds, pool));
+}
+
+Napi::Value frozen_convolution(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const at::Tensor x = required_tensor(fields, "x"), weight = required_tensor(fields, "weight"), bias = optional_tensor(fields, "bias"), residual = optional_tensor(fields, "residual");
+  const int64_t kernel = weight.size(-1), padding = (kernel - 1) / 2;
+  nn::Conv2d layer(weight.size(1), weight.size(0), {.kernel = kernel, .stride = 1, .padding = padding, .bias = bias.defined()});
+  layer.weight.requires_grad_(false).copy_(weight);
+  if (bias.defined()) layer.bias.requires_grad_(false).copy_(bias);
+  layer.prepare({}, "layer");
+  return with_gradients(info.Env(), fields, {{"X", x}, {"Residual", residual}}, [&](const at::Tensor& input) {
+    if (!run.reference) return residual.defined() ? layer.add_to(residual, input) : layer(input);
+    const at::Tensor y = at::conv2d(input, weight, bias, 1, at::IntArrayRef({padding, padding}));
+    return residual.defined() ? residual + y : y;
+  });
 }
 
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info) {

@@ -16,6 +16,7 @@ Napi::Value low_rank(const Napi::CallbackInfo& info);    // ({ x, outputs, terms
 Napi::Value trained_low_rank(const Napi::CallbackInfo& info);  // ({ x, down, up, y, gradient, scale?, kernel?, threads? }) -> { out, gradX, gradDown, gradUp }: y with what was added, and the gradients for that of the output
 // ({ systems, RenderOptions }) -> tensor: the pictures that the GPU's code draws, by a loop; texture seed i for system i
 Napi::Value emulate_blocks(const Napi::CallbackInfo& info);
+Napi::Value frozen_convolution(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, kind?, threads? }) -> out, or { out, gradX, gradResidual }: sides kept, while gradients are recorded
 Napi::Value winograd_convolution(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, kernel?, threads? }) -> tensor, contiguous
 Napi::Value winograd_filter_gradient(const Napi::CallbackInfo& info);  // ({ x, gradient, kernel?, threads? }) -> tensor
 

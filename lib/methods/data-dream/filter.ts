@@ -75,7 +75,7 @@ async function filterClass(pictures: readonly Made[], real: Dataset, { filter, j
   const { classifiers, clip, leastAgreement = 0, mostDistance = Infinity } = judges;
   const finder = new TwinFinder();
   const held = clip && (await real.load(({ key, image }) => ({ key, image: heldImage(image) })));
-  if (filter.twins) for await (const { key, image } of held ?? real) finder.find(key, image);
+  if (filter.twins) for await (const { key, image } of held ?? real) finder.find(key, heldImage(image));
   const shots = clip && held && (await featuresOf(clip, held.map(({ image }) => image), call));
   const scored: Scored[] = [];
   for (let first = 0; first < pictures.length; first += AT_ONCE) {

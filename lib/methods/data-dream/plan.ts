@@ -42,7 +42,7 @@ export async function planClass(sd: Diffusion, className: string, shots: Dataset
   const prompts = recipes.map(({ prompt }) => prompt);
   const fileOf = (_: number, i: number): string => join(work.images, work.image(className, i));
   const provenance = (i: number): Record<string, unknown> => ({ class: className, lora: loras[i], ...(recipes[i]?.beginning && { imageSha256: recipes[i].beginning.sha256 }) });
-  const calls = callsOf(settings, className);
+  const calls = callsOf(sd, settings, className);
   const plans = calls.map((call) => planPictureFiles(sd, call, prompts, { fileOf, provenance, ...(images.length > 0 && { images }) }));
   const turnOf = (i: number): number => Math.floor(i / settings.generate.batchSize) % calls.length;
   const files = prompts.map((_, i) => plans[turnOf(i)]?.[i] as PictureFile);
@@ -56,7 +56,7 @@ async function recipesOf(sd: Diffusion, className: string, shots: Dataset, setti
   const real = shots.ofClass(className);
   const names = adaptersOf(settings, className, real.length);
   const captions = told && template === undefined ? await real.captions() : [];
-  const size = { width: sd.info.imageSize, height: sd.info.imageSize };
+  const size = sizeOf(sd);
   const beginnings = init === 'noise' ? [] : await real.load(({ image }) => ({ image: fitted(squared(image), size), sha256: pixelDigest(image) }));
   return lendersOf(settings, className, real.length).map((lenders, i) => {
     const lender = lenders[i % lenders.length] as number; // the real pictures in turn, of those whose adapters draw it
@@ -81,12 +81,15 @@ function lendersOf({ mode, seed, generate: { perClass } }: DataDreamSettings, cl
 }
 
 /** What the pictures of a class share, for each value of the schedules in turn. */
-function callsOf({ generate: { steps, guidanceScale, sampler, seedPolicy, init, strength }, seed, threads }: DataDreamSettings, className: string): PictureCall[] {
+function callsOf(sd: Diffusion, { generate: { steps, guidanceScale, sampler, seedPolicy, init, strength }, seed, threads }: DataDreamSettings, className: string): PictureCall[] {
   const [guidances, strengths] = [[guidanceScale].flat(), [strength].flat()];
-  const shared = { steps, seed: seedPolicy === 'perClassRestart' ? seed : classSeed(seed, className), ...(sampler && { sampler }), ...(threads && { threads }) };
+  const shared = { ...sizeOf(sd), steps, seed: seedPolicy === 'perClassRestart' ? seed : classSeed(seed, className), ...(sampler && { sampler }), ...(threads && { threads }) };
   const turns = init === 'real' ? leastCommonMultiple(guidances.length, strengths.length) : guidances.length;
   return Array.from({ length: turns }, (_, i) => ({ ...shared, guidanceScale: guidances[i % guidances.length] as number, ...(init === 'real' && { strength: strengths[i % strengths.length] as number }) }));
 }
+
+/** Of generated pictures: what the model was trained on. */
+const sizeOf = ({ info: { imageSize } }: Diffusion): { width: number; height: number } => ({ width: imageSize, height: imageSize });
 
 function leastCommonMultiple(a: number, b: number): number {
   let multiple = a;

@@ -8,6 +8,7 @@
 #include "nn/lora.h"
 #include "nn/recompute.h"
 #include "nn/winograd.h"
+#include "tensor/error.h"
 
 namespace seedbed::nn {
 
@@ -18,7 +19,8 @@ constexpr int64_t kMostKeptTurned = 1 << 20;  // elements; of larger weights, pa
 // A convolution that keeps the sides of its map and whose weight and bias have no gradient: that of the map that goes in is a convolution too, by the turned filter.
 class FrozenDirect : public torch::autograd::Function<FrozenDirect> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const at::Tensor& turned, const at::Tensor& bias, int64_t padding) {
+  // `turned` is read where x has a gradient.
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& residual, const at::Tensor& packed, const std::optional<at::Tensor>& turned, const at::Tensor& bias, int64_t padding) {
     ctx->saved_data["turned"] = turned;
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["residual"] = residual.has_value();
@@ -26,8 +28,10 @@ class FrozenDirect : public torch::autograd::Function<FrozenDirect> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
+    expect(!c10::GradMode::is_enabled(), "Expected first derivatives of a frozen convolution, it has no others");
     auto& saved = ctx->saved_data;
-    return {packed_convolution(grads[0], saved["turned"].toTensor(), {}, {1, saved["padding"].toInt()}, {}), saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
+    const at::Tensor grad_x = ctx->needs_input_grad(0) ? packed_convolution(grads[0], saved["turned"].toTensor(), {}, {1, saved["padding"].toInt()}, {}) : at::Tensor();
+    return {grad_x, saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
   }
 };
 
@@ -82,7 +86,8 @@ at::Tensor Conv2d::run_with(const MergedWeight* merged, const at::Tensor& x, con
   if (frozen && keeps_sides() && weight.numel() <= kMostKeptTurned) {
     const auto pack = [&](at::IntArrayRef sizes) { return [&, sizes](const at::Tensor& w) { return pack_convolution(w, shape(), sizes); }; };
     const std::vector<int64_t> gradient_sizes{x.size(0), weight.size(0), x.size(2), x.size(3)};
-    const at::Tensor turned = packed_turned_.get(weight, [&](const at::Tensor& w) { return pack(gradient_sizes)(turn_filters(w)); });
+    std::optional<at::Tensor> turned;
+    if (x.requires_grad()) turned = packed_turned_.get(weight, [&](const at::Tensor& w) { return pack(gradient_sizes)(turn_filters(w)); });
     return FrozenDirect::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, packed_.get(weight, pack(x.sizes())), turned, bias, options_.padding);
   }
   if (trained_by_winograd(x) && merged == nullptr) {

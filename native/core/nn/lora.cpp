@@ -1,6 +1,7 @@
 #include "nn/lora.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/ranges.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -71,6 +72,7 @@ class FrozenLinear : public torch::autograd::Function<FrozenLinear> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    expect(!c10::GradMode::is_enabled(), "Expected first derivatives of a layer with an adapter, it has no others");
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &down = saved[1], &up = saved[2], &hidden = saved[3];
     const LinearForms forms = saved_forms(*ctx);

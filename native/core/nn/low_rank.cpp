@@ -71,11 +71,17 @@ void add_parts(const at::Tensor& x, const std::vector<LowRankPart>& parts, const
   });
 }
 
+// Factors of layers from `in` to `out` numbers.
+void check_factors(const at::Tensor& down, const at::Tensor& up, int64_t in, int64_t out) {
+  check_shape(down, "low-rank factor down", {up.size(1), in});
+  check_shape(up, "low-rank factor up", {out, down.size(0)});
+}
+
 // y += scale (x down^T) up^T if y is defined; returns scale (x down^T).
 at::Tensor add_kept(const at::Tensor& x, const LowRankFactors& factors, int64_t rank, double scale, const at::Tensor& y, std::string_view kernel) {
   check_dtype(x, "x", at::kFloat);
   LowRankPart part = part_of(factors, rank, y.defined() ? y.size(-1) : 0, scale);
-  expect(x.is_contiguous() && factors.down.size(0) == x.size(1) && (!y.defined() || (y.is_contiguous() && y.size(0) == x.size(0) && y.scalar_type() == at::kFloat)), "Expected contiguous rows of {} numbers", factors.down.size(0));
+  expect(x.is_contiguous() && (!y.defined() || (y.is_contiguous() && y.size(0) == x.size(0) && y.scalar_type() == at::kFloat)), "Expected as many contiguous rows that go in as come out");
   const at::Tensor hidden = at::empty({x.size(0), part.down_stride}, x.options());
   part.hidden = hidden.data_ptr<float>();
   if (y.defined()) part.y = y.data_ptr();
@@ -110,10 +116,12 @@ void add_low_rank(const at::Tensor& x, std::span<const LowRankTerm> terms, std::
 }
 
 at::Tensor add_low_rank_forward(const at::Tensor& x, const at::Tensor& down, const at::Tensor& up, double scale, const at::Tensor& y, std::string_view kernel) {
+  check_factors(down, up, x.size(1), y.size(1));
   return add_kept(x, pack(down, up), down.size(0), scale, y, kernel);
 }
 
 at::Tensor add_low_rank_backward(const at::Tensor& gradient, const at::Tensor& down, const at::Tensor& up, double scale, const at::Tensor& x_gradient, std::string_view kernel) {
+  check_factors(down, up, x_gradient.defined() ? x_gradient.size(1) : down.size(1), gradient.size(1));
   return add_kept(gradient, {padded(up), padded(down)}, down.size(0), scale, x_gradient, kernel);
 }
 

@@ -58,6 +58,7 @@ struct WorkerPool::State {
       Loop& current = *loop;
       lock.unlock();
       work_on(current, worker);
+      end_openmp_team();
       lock.lock();
       if (--busy == 0) changed.notify_all();
     }

@@ -77,10 +77,17 @@ class ScratchAllocator final : public c10::Allocator {
   }
 
   void close() {
-    std::multimap<size_t, Block> blocks;
     {
       const std::lock_guard lock(mutex_);
       if (--scopes_ > 0) return;
+    }
+    release_kept();
+  }
+
+  void release_kept() {
+    std::multimap<size_t, Block> blocks;
+    {
+      const std::lock_guard lock(mutex_);
       blocks.swap(store_);
       kept_ = 0;
       most_in_use_ = in_use_;
@@ -182,6 +189,8 @@ ScratchScope::ScratchScope() {
   static_cast<void>(installed);
   ScratchAllocator::get().open();
 }
+
+void release_scratch() { ScratchAllocator::get().release_kept(); }
 
 ScratchScope::~ScratchScope() { ScratchAllocator::get().close(); }
 

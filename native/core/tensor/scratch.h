@@ -14,6 +14,9 @@ class ScratchScope {
   ScratchScope& operator=(const ScratchScope&) = delete;
 };
 
+// Gives back what is kept at the moment: what was just freed belonged to something that does not come again, as a model.
+void release_scratch();
+
 constexpr size_t kHugePage = size_t{2} << 20;  // bytes
 
 // Asks for huge pages for the part of the memory that was not written yet: fewer page faults, and kernels write to dozens of

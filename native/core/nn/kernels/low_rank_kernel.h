@@ -142,8 +142,8 @@ void add_rows(const LowRankRows& task, int64_t first, float* work) {
   }
   for (int64_t p = 0; p < task.count; ++p) {
     const LowRankPart& part = task.parts[p];
-    if (part.hidden != nullptr) hidden = part.hidden + first * part.down_stride;
-    add_block<Lanes, R>(floats, task.in, part, static_cast<T*>(part.y) + first * part.y_stride, hidden);
+    float* const kept = part.hidden == nullptr ? hidden : part.hidden + first * part.down_stride;
+    add_block<Lanes, R>(floats, task.in, part, static_cast<T*>(part.y) + first * part.y_stride, kept);
   }
 }
 
