@@ -321,6 +321,11 @@ t.test('pictures that begin with real ones', async (t) => {
   const used = rowsOf(join(place('real-weak'), 'images', 'metadata.jsonl')).length;
   t.equal(used, 12);
   t.match(await thrown(() => dataDream({ ...options, out: place('real-weak'), generate: { ...options.generate, strength: 0.5 } })), { message: /generate\.strength/ });
+  const large = new Dataset({ name: 'large', classes: CLASSES, entries: CLASSES.map((_, label) => ({ key: `large-${label}`, label, read: () => Promise.resolve(picture(150, 140, 3, label)) })) });
+  const sized = await dataDream({ ...options, data: large, out: place('real-large'), generate: { ...options.generate, perClass: 1, steps: 2 } });
+  const { width, height } = await readImage(sized.classes?.[0]?.shown.kept[0] ?? '');
+  await using sd = await loadDiffusion(model, { threads: 1 });
+  t.same([width, height], [sd.info.imageSize, sd.info.imageSize], "pictures of the model's size");
 });
 
 t.test("the paper's classifier: a CLIP with LoRA in both towers", async (t) => {
