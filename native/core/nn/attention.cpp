@@ -7,6 +7,7 @@
 
 #include "nn/kernels/attention_kernel.h"
 #include "nn/kernels/scratch.h"
+#include "nn/tensors.h"
 #include "tensor/vector_code.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -131,7 +132,7 @@ class Attention : public torch::autograd::Function<Attention> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    expect(!c10::GradMode::is_enabled(), "attention: there are no second derivatives; use attention_reference for them");
+    expect_first_derivative("attention");
     const variable_list saved = ctx->get_saved_variables();
     const Wanted wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(1) || ctx->needs_input_grad(2)};
     const Gradients out = run_backward(kernel_of(static_cast<VectorCode>(ctx->saved_data["code"].toInt()), saved[0].scalar_type()), saved[0], saved[1], saved[2], ctx->saved_data["scale"].toDouble(), saved[3],

@@ -7,8 +7,8 @@
 #include "nn/fused.h"
 #include "nn/lora.h"
 #include "nn/recompute.h"
+#include "nn/tensors.h"
 #include "nn/winograd.h"
-#include "tensor/error.h"
 
 namespace seedbed::nn {
 
@@ -28,7 +28,7 @@ class FrozenDirect : public torch::autograd::Function<FrozenDirect> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& grads) {
-    expect(!c10::GradMode::is_enabled(), "Expected first derivatives of a frozen convolution, it has no others");
+    expect_first_derivative("a frozen convolution");
     auto& saved = ctx->saved_data;
     const at::Tensor grad_x = ctx->needs_input_grad(0) ? packed_convolution(grads[0], saved["turned"].toTensor(), {}, {1, saved["padding"].toInt()}, {}) : at::Tensor();
     return {grad_x, saved["residual"].toBool() ? grads[0] : at::Tensor(), {}, {}, {}, {}};
@@ -88,7 +88,7 @@ at::Tensor Conv2d::run_with(const MergedWeight* merged, const at::Tensor& x, con
     const std::vector<int64_t> gradient_sizes{x.size(0), weight.size(0), x.size(2), x.size(3)};
     std::optional<at::Tensor> turned;
     if (x.requires_grad()) turned = packed_turned_.get(weight, [&](const at::Tensor& w) { return pack(gradient_sizes)(turn_filters(w)); });
-    return FrozenDirect::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, packed_.get(weight, pack(x.sizes())), turned, bias, options_.padding);
+    return FrozenDirect::apply(x, optional(residual), packed_.get(weight, pack(x.sizes())), turned, bias, options_.padding);
   }
   if (trained_by_winograd(x) && merged == nullptr) {
     const bool keeps = weight.numel() <= kMostKeptTurned;

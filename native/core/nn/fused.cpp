@@ -12,6 +12,7 @@
 
 #include "nn/kernels/fused_kernel.h"
 #include "nn/kernels/scratch.h"
+#include "nn/tensors.h"
 #include "tensor/vector_code.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -217,8 +218,6 @@ GroupNorm norm_of(const at::Tensor& x, int64_t groups, const at::Tensor& weight,
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr const char* kNoSecondDerivatives = "there are no second derivatives; use the reference for them";
-
 // Lets autograd's context hold what a backward pass needs.
 struct NormHolder : torch::CustomClassHolder {
   NormHolder(const FusedKernel& chosen, GroupNorm given, Placement where, bool with_silu) : kernel(chosen), norm(std::move(given)), placement(std::move(where)), silu(with_silu) {}
@@ -241,7 +240,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    expect(!c10::GradMode::is_enabled(), "group_norm: {}", kNoSecondDerivatives);
+    expect_first_derivative("group_norm");
     const at::Tensor x = ctx->get_saved_variables()[0];
     const auto held = c10::static_intrusive_pointer_cast<NormHolder>(ctx->saved_data["norm"].toCapsule());
     const at::Tensor grad = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
@@ -275,7 +274,7 @@ class GegluFunction : public torch::autograd::Function<GegluFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    expect(!c10::GradMode::is_enabled(), "geglu: {}", kNoSecondDerivatives);
+    expect_first_derivative("geglu");
     const auto* const kernel = reinterpret_cast<const FusedKernel*>(ctx->saved_data["kernel"].toInt());
     const at::Tensor x = ctx->get_saved_variables()[0], grad = grads[0].contiguous(), out = at::empty_like(x);
     const int64_t width = x.size(-1) / 2;

@@ -1,7 +1,6 @@
 #include "nn/lora.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 #include <fmt/ranges.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -9,7 +8,7 @@
 
 #include "nn/conv.h"
 #include "nn/linear.h"
-#include "nn/low_rank.h"
+#include "nn/tensors.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
 
@@ -25,8 +24,6 @@ at::Tensor in_type_of(const at::Tensor& factor, const at::Tensor& x) { return fa
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 // Products of one layer's rows with the factors, by kernels where there are some.
 struct LowRankProducts {
@@ -72,7 +69,7 @@ class FrozenLinear : public torch::autograd::Function<FrozenLinear> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    expect(!c10::GradMode::is_enabled(), "Expected first derivatives of a layer with an adapter, it has no others");
+    expect_first_derivative("a layer with an adapter");
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &down = saved[1], &up = saved[2], &hidden = saved[3];
     const LinearForms forms = saved_forms(*ctx);
@@ -152,7 +149,6 @@ at::Tensor LoraSite::with_rows(at::Tensor y, const at::Tensor& x, int64_t first,
 }
 
 at::Tensor LoraSite::frozen_linear(const at::Tensor& x, const LinearForms& forms, const at::Tensor& bias, const at::Tensor& residual) const {
-  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
   const LoraFactors& f = joined();
   return FrozenLinear::apply(x, optional(residual), in_type_of(f.down.flatten(1), x), in_type_of(f.up, x), forms, optional(bias), f.scale);
 }

@@ -6,6 +6,7 @@
 
 #include "nn/attention.h"
 #include "nn/recompute.h"
+#include "nn/tensors.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 
@@ -22,8 +23,6 @@ template <typename Signature>
 c10::TypedOperatorHandle<Signature> find(const char* name, const char* overload = "") {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
 }
-
-OptionalTensor optional(const at::Tensor& x) { return x.defined() ? OptionalTensor(x) : std::nullopt; }
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "nn/recompute.h"
+#include "nn/tensors.h"
 
 namespace seedbed::nn {
 
@@ -17,8 +18,6 @@ constexpr int64_t kMostKept = 1 << 20;        // elements; larger weights are la
 constexpr int64_t kFewestByOneDnn = 1 << 15;  // elements of a weight whose gradient repays laying both factors out anew
 
 thread_local Precision precision = Precision::float32;
-
-at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
 at::Tensor rounded(const at::Tensor& x) { return x.to(at::kBFloat16); }
 
@@ -63,8 +62,6 @@ class Trained : public torch::autograd::Function<Trained> {
     return out;
   }
 };
-
-std::optional<at::Tensor> optional(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "nn/kernels/scratch.h"
+#include "nn/tensors.h"
 #include "tensor/vector_code.h"
 #include "nn/kernels/winograd_kernel.h"
 #include "tensor/check.h"
@@ -293,7 +294,6 @@ at::Tensor winograd_filter_gradient(const at::Tensor& x, const at::Tensor& grad_
 }
 
 at::Tensor winograd_conv3x3_trained(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& packed, const at::Tensor& turned, const at::Tensor& bias, const at::Tensor& residual) {
-  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
   return TrainedConvolution::apply(x, weight, optional(bias), optional(residual), packed, optional(turned));
 }
 
@@ -323,7 +323,6 @@ at::Tensor winograd_conv3x3(const at::Tensor& x, const at::Tensor& packed, int64
 }
 
 at::Tensor winograd_conv3x3_frozen(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& turned, int64_t out_channels, const at::Tensor& bias, const at::Tensor& residual) {
-  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
   return FrozenConvolution::apply(x, optional(residual), packed, optional(turned), out_channels, bias);
 }
 
