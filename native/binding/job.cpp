@@ -121,7 +121,8 @@ Napi::Value Jobs::start(Napi::Env env, Lane lane, const Napi::Function& listener
     Emit value;
     try {
       job->throw_if_cancelled();
-      const ScratchScope scratch;
+      std::optional<ScratchScope> scratch;
+      if (job->lane == Lane::training) scratch.emplace();
       value = work(*job);
     } catch (...) {
       kind = "error";

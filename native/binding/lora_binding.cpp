@@ -12,6 +12,7 @@
 #include "options.h"
 #include "train_events.h"
 #include "values.h"
+#include "tensor/scratch.h"
 
 namespace seedbed::binding {
 
@@ -59,6 +60,7 @@ Napi::Value start_on_model(const Napi::CallbackInfo& info, const Fields& fields,
   const auto active = chosen ? Handle<ActiveLoras>::get(*chosen)->active : object->loras.active();
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[2]), [=, model = object->model](JobContext& context) -> Emit {
     const c10::InferenceMode inference;
+    const ScratchScope scratch;
     const nn::LoraScope loras(active.get());
     at::set_num_threads(threads);
     return call(*model, context, [&context] { context.throw_if_cancelled(); });
