@@ -50,15 +50,15 @@ export async function withImageSets<Result>(
 ): Promise<Result> {
   const sets: ImageSetHandle[] = [];
   const learnt = new PixelIndex();
-  const setOf = async (data: Dataset, look: (picture: Digested) => void): Promise<ImageSetHandle> => {
+  const setOf = async (data: Dataset, look: ((picture: Digested) => void) | undefined): Promise<ImageSetHandle> => {
     const labels = labelsFor(data, train.classes);
-    const pictures = await data.load(({ key, image }) => ({ key, image: heldImage(image), digest: validate === undefined ? '' : pixelDigest(image) }));
-    if (validate !== undefined) for (const picture of pictures) look(picture);
+    const pictures = await data.load(({ key, image }) => ({ image: heldImage(image), ...(look && { seen: { key, digest: pixelDigest(image) } }) }));
+    for (const { seen } of pictures) if (seen) look?.(seen);
     const set = native().createImageSet({ images: pictures.map(({ image }) => image), labels, classes: train.classes.length });
     sets.push(set);
     return set;
   };
-  const remember = (picture: Digested): void => learnt.add(picture);
+  const remember = validate && ((picture: Digested): void => learnt.add(picture));
   try {
     return await use({
       train: await setOf(train, remember),
