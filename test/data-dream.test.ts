@@ -292,6 +292,20 @@ t.test('views of the pictures where generated ones are among them', async (t) =>
   t.same(Object.keys(bold).filter((name) => !(name in plain)), ['real, the same views']);
 });
 
+t.test('views and weight chosen on the real pictures; with weight 1 generated ones are left out', async (t) => {
+  const out = place('chosen');
+  const generate = { ...small.generate, init: 'real' } as const;
+  const { gain } = await dataDream({ ...small, generate, out, compare: { ...small.compare, seeds: 1, augment: 'choose', realWeight: 'choose' } });
+  t.same(gain?.choice?.trials.map(({ what, value }) => `${what} ${value}`), ['augment varied', 'augment plain', 'realWeight 0.5', 'realWeight 0.8', 'realWeight 1']);
+  t.equal(gain?.choice?.folds, 3);
+  const rows = rowsOf(join(out, 'images', 'metadata.jsonl'));
+  t.ok(rows.every(({ from }) => Array.isArray(from) && from.length === 1), 'metadata says which real picture each began with');
+  const alone = await dataDream({ ...small, generate, out, compare: { ...small.compare, seeds: 1, realWeight: 1 } });
+  const [real, , , both] = alone.gain?.study.arms ?? [];
+  t.same(both?.runs[0]?.losses, real?.runs[0]?.losses);
+  t.equal(alone.gain?.choice, undefined);
+});
+
 t.test('a schedule of guidance: each value for a batch in turn, with the bytes it gives alone', async (t) => {
   const run = async (name: string, guidanceScale: number | number[]): Promise<Buffer[]> => {
     const folder = place(name);

@@ -50,6 +50,7 @@ interface Options {
   compareSteps?: number;
   seeds?: number;
   realWeight?: number;
+  choose?: boolean;
   sweep?: number[];
   format?: 'imagefolder' | 'webdataset';
   shard?: { index: number; count: number };
@@ -102,6 +103,7 @@ export function addGrow(program: Command): void {
     .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
     .option('--seeds <n>', 'runs of each way to train; default 5', integer)
     .option('--real-weight <share>', 'of the real pictures in the loss; default 0.8', number)
+    .option('--choose', 'choose views of pictures, and that share unless it is given, on the real ones: each is held out in turn (about twelve more classifiers)')
     .option('--sweep <n...>', 'also train with so many generated pictures per class, for a curve', integers)
     .addOption(new Option('--format <format>', 'webdataset: write tars too; default imagefolder').choices(['imagefolder', 'webdataset']))
     .option('--shard <i/n>', 'do every n-th class only, from the i-th on', shard)
@@ -129,6 +131,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
   const { mode, domain, shots, seed, threads, test, holdOut } = o;
   const names = o.names && (await readJson(o.names));
   const things = o.askFor && (await readJson(o.askFor));
+  const chosen = o.choose ? 'choose' : undefined;
   const options = {
     ...defined({ mode, domain, shots, seed, threads, test, holdOut, template: o.template, captions: o.captions, names, shard: o.shard, format: o.format }),
     model,
@@ -137,7 +140,7 @@ async function grow(data: string, o: Options, command: Command): Promise<void> {
     adapt: defined({ rank: o.rank, epochs: o.epochs, steps: o.adaptSteps, lr: o.adaptLr, textEncoder: o.textEncoder ? undefined : false }),
     generate: defined({ perClass: o.perClass, template: o.askWith, names: things, dtype: o.dtype, steps: o.steps, guidanceScale: o.guidance, batchSize: o.batchSize, init: o.from, strength: o.strength }),
     filter: o.filter && defined({ keep: o.keep, agreementPercentile: o.agreementPercentile, judge: o.judge, near: o.near, distancePercentile: o.distancePercentile, diverse: o.diverse, clip: o.filterClip }),
-    compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight, sweep: o.sweep }),
+    compare: o.compare && defined({ init: o.init, clip: o.clip, steps: o.compareSteps, seeds: o.seeds, realWeight: o.realWeight ?? chosen, augment: chosen, sweep: o.sweep }),
     signal: interruptible(),
   } as DataDreamOptions;
   await runGrow(options, outputOf(command));
@@ -158,6 +161,8 @@ export async function runGrow(options: DataDreamOptions, output: Output): Promis
 }
 
 const TITLES: Readonly<Record<Stage, string>> = { check: 'check', load: 'load', adapt: 'adapt the model', generate: 'generate', filter: 'filter', write: 'write', compare: 'compare', report: 'report' };
+
+const TRIALS = { augment: 'views', realWeight: 'real weight' } as const;
 
 /** Stages as lines, and now and then one about how far they are. */
 function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
@@ -191,6 +196,7 @@ function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
         warned.add(event.message);
         return;
       case 'compare':
+        if (event.event.type === 'choose') say(`  ${TRIALS[event.event.what]} ${event.event.value}: ${percent(event.event.accuracy)} of ${event.event.held} real pictures right, each held out in turn`);
         if (event.event.type === 'run') say(`  ${event.event.done} of ${event.event.total}  ${event.event.arm}: ${percent(event.event.accuracy)} right`);
         return;
       default:
@@ -219,6 +225,7 @@ function finish({ classes, gain, folder, preflight, notCompared }: DataDreamResu
     say(`Right answers on ${gain.study.testPictures} real pictures that nothing else saw (guessing: ${percent(1 / gain.study.classes.length)}):`);
     for (const { name, accuracy, runs } of gain.study.arms) say(`  ${name.padEnd(28)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);
     const says = { better: 'they helped', worse: 'they did harm', undecided: 'not decided by these runs' };
+    if (gain.choice !== undefined) say(`  chosen: ${gain.choice.ways.realWeight === 1 ? 'generated pictures left out' : `real weight ${gain.choice.ways.realWeight}`}`);
     for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, 95 % interval ${interval(one.interval)}: ${says[verdict(one)]}`);
   }
   say(`Report: ${resolve(work.report)}`);

@@ -59,6 +59,7 @@ async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]
       ]),
     ),
     ...(await curveFigure(gain)),
+    ...choiceTable(gain),
   ];
 }
 
@@ -70,6 +71,19 @@ async function curveFigure({ study, curve }: Gain): Promise<string[]> {
     return found === undefined ? [] : [[perClass, 100 * found.accuracy.mean] as const];
   });
   return [figure(await lineChart([{ name: 'right answers', points: line }], { x: 'generated pictures per class beside the real ones', y: 'right answers, %' }), 'How many generated pictures are enough: means over runs, as many updates each.')];
+}
+
+/** What was tried on the real pictures, each held out in turn. */
+function choiceTable({ choice }: Gain): string[] {
+  if (choice === undefined) return [];
+  if (choice.trials.length === 0) return ['<p class="soft">How classifiers of both learn was to be chosen on the real pictures that are learnt from, but a class has only one: the weight is that of few pictures.</p>'];
+  const what = { augment: 'views', realWeight: 'weight of real pictures' };
+  const lines = choice.trials.map(({ what: name, value, accuracy }) => [escape(what[name]), escape(value), percent(accuracy)]);
+  const weight = choice.ways.realWeight;
+  return [
+    table(['tried', '', 'right answers, %'], lines),
+    `<p class="soft">How classifiers of both learn was chosen on the real pictures that are learnt from, held out in ${choice.folds} parts in turn: ${weight === 1 ? 'without the generated pictures, which did not help there' : `real pictures weigh ${weight}`}. Pictures to measure on had no part in it.</p>`,
+  ];
 }
 
 function classTable({ real, both }: NonNullable<GrowRecord['confusions']>, classes: readonly string[]): string {

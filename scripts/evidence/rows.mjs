@@ -21,11 +21,12 @@ export class Rows {
     return existsSync(this.#file) ? readFileSync(this.#file, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)) : [];
   }
 
-  /** Rows of the newest settings of their source. */
+  /** Rows of the newest settings of their source and shots. */
   newest() {
     const rows = this.all();
-    const latest = new Map(rows.map((row) => [row.data, row.settings]));
-    return rows.filter((row) => latest.get(row.data) === row.settings);
+    const lineOf = ({ data, shots }) => `${data} ${shots}`;
+    const latest = new Map(rows.map((row) => [lineOf(row), row.settings]));
+    return rows.filter((row) => latest.get(lineOf(row)) === row.settings);
   }
 
   /** Whether there is a row with all these values. */

@@ -2,12 +2,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../../classifier.js';
 import { loadClip, trainClipClassifier, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
-import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type LearnerCall } from '../../experiment/few-shot.js';
+import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type Judged, type LearnerCall } from '../../experiment/few-shot.js';
 import { follow, Job } from '../../job.js';
 import type { TrainEvent } from '../../native.js';
-import { PLAIN, type DataDreamSettings } from './options.js';
+import { chooseWays, type Choice, type ChooseEvent, type Ways } from './choose.js';
+import { CHOOSE, PLAIN, type Compare, type DataDreamSettings } from './options.js';
 
-type Compare = Exclude<DataDreamSettings['compare'], false>;
 type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'seed' | 'threads'> & { compare: Compare };
 
 /** What generated pictures were worth. */
@@ -17,7 +17,11 @@ export interface Gain {
   gains: Comparison[];
   /** Arms with so many generated pictures per class, the least first; 0: those with real ones alone. Empty where no sweep was asked for. */
   curve: { perClass: number; arm: string }[];
+  /** Of the views and the weight; undefined where both were given. */
+  choice?: Choice | undefined;
 }
+
+export type CompareEvent = FewShotEvent | ChooseEvent;
 
 /** Names of the ways to train. */
 export const REAL = 'real';
@@ -27,9 +31,6 @@ const SAME_VIEWS = 'real, the same views';
 const BACKBONE = 'fractal-vit-nano';
 const RANDOM = 'random';
 const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } satisfies TrainClassifierOptions['augment'];
-
-/** Whether generated pictures are seen in another way than real ones are: what that alone does must be told apart. */
-const ownViews = ({ augment }: Compare): boolean => !isDeepStrictEqual(augment, PLAIN);
 
 /** What all classifiers share. */
 function sharedOptions({ model, steps, batchSize, lr }: Compare, threads: number | undefined) {
@@ -51,58 +52,61 @@ interface Parts {
   train: Dataset;
   synthetic: Dataset;
   test: Dataset;
+  /** Keys of the real pictures that each generated one was made from, by its own key. */
+  origins: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Classifiers with and without the generated pictures: as many updates each, paired over seeds, measured on pictures that nothing else saw. */
-export async function compareArms({ train, synthetic, test }: Parts, settings: Settings, { signal, emit }: { signal: AbortSignal; emit: (event: FewShotEvent) => void }): Promise<Gain> {
-  const { compare } = settings;
+export async function compareArms({ train, synthetic, test, origins }: Parts, settings: Settings, { signal, emit }: { signal: AbortSignal; emit: (event: CompareEvent) => void }): Promise<Gain> {
+  const { compare, seed } = settings;
   const clip = compare.clip === undefined ? undefined : await loadClip(compare.clip);
   try {
+    const learn = clip === undefined ? visionLearner(settings) : clipLearner(clip, settings);
+    const choice = await chooseWays({ train, synthetic }, compare, { learn, origins, seed, signal, emit });
+    const chosen = compare.augment === CHOOSE || compare.realWeight === CHOOSE;
     const most = Math.max(...synthetic.counts);
     const amounts = [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
-    const parts = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: synthetic.firstOfEach(perClass) })), { name: BOTH, synthetic }];
-    const arms = clip === undefined ? visionArms(synthetic, parts, compare) : clipArms(clip, synthetic, parts, settings);
-    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: settings.seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
+    const mixtures = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: synthetic.firstOfEach(perClass) })), { name: BOTH, synthetic }];
+    const arms = [...(clip === undefined ? [] : [zeroShot(clip, settings)]), ...armsOf(learn, synthetic, mixtures, choice.ways)];
+    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
-    const curve = amounts.length === 0 ? [] : [{ perClass: 0, arm: REAL }, ...parts.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
-    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve };
+    const curve = amounts.length === 0 ? [] : [{ perClass: 0, arm: REAL }, ...mixtures.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
+    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve, ...(chosen && { choice }) };
   } finally {
     clip?.dispose();
   }
 }
 
-/** Real pictures and some generated ones. */
-interface Mixture {
-  name: string;
-  synthetic: Dataset;
-}
+type Learn = (call: LearnerCall, ways: Ways) => Job<TrainEvent, Judged>;
 
-function visionArms(synthetic: Dataset, mixtures: readonly Mixture[], compare: Compare): Arm[] {
-  const from = initOf(compare);
-  return [
-    { name: REAL, ...from },
-    { name: 'real, strong augmentation', ...from, train: { augment: STRONG } },
-    ...(ownViews(compare) ? [{ name: SAME_VIEWS, ...from, train: { augment: compare.augment } }] : []),
-    { name: 'generated', ...from, data: synthetic, train: { augment: compare.augment } },
-    ...mixtures.map((mixture) => ({ ...mixture, ...from, train: { realWeight: compare.realWeight, augment: compare.augment } })),
-  ];
-}
+/** Generated pictures, some or all, as they are mixed with the real ones. */
+const mixed = ({ train, synthetic, seed, signal }: LearnerCall, { augment, realWeight }: Ways) => ({ train, seed, signal, augment, ...(synthetic && realWeight < 1 && { synthetic, realWeight }) });
+
+const visionLearner =
+  ({ compare, threads }: Settings): Learn =>
+  (call, ways) =>
+    trainClassifier({ ...sharedOptions(compare, threads), ...initOf(compare), ...mixed(call, ways) });
 
 /** The paper's classifier: sentences about classes, LoRA in both towers. */
-function clipArms(clip: Clip, synthetic: Dataset, mixtures: readonly Mixture[], { compare, template, domain, names, threads }: Settings): Arm[] {
-  const { steps, batchSize, lr, realWeight, augment: own } = compare;
-  const sentences = { template, domain, names };
-  const learn =
-    (augment: Compare['augment']) =>
-    ({ train, synthetic: generated, seed, signal }: LearnerCall) =>
-      trainClipClassifier({ clip, train, ...sentences, ...(generated && { synthetic: generated, realWeight }), steps, batchSize, ...(lr !== undefined && { lr }), augment, seed, ...(threads && { threads }), signal });
-  const asItIs = ({ train, signal }: LearnerCall) => new Job<TrainEvent, ClipClassifier>(() => Promise.resolve(clip.classifier({ classes: [...train.classes], ...sentences })), { signal });
+const clipLearner =
+  (clip: Clip, { compare: { steps, batchSize, lr }, template, domain, names, threads }: Settings): Learn =>
+  (call, ways) =>
+    trainClipClassifier({ clip, template, domain, names, steps, batchSize, ...(lr !== undefined && { lr }), ...(threads && { threads }), ...mixed(call, ways) });
+
+/** That classifier as it is. */
+function zeroShot(clip: Clip, { template, domain, names }: Settings): Arm {
+  const asItIs = ({ train, signal }: LearnerCall) => new Job<TrainEvent, ClipClassifier>(() => Promise.resolve(clip.classifier({ classes: [...train.classes], template, domain, names })), { signal });
+  return { name: 'no picture (zero-shot)', learner: asItIs };
+}
+
+/** What is compared. Where generated pictures are seen in another way than real ones are, what that alone does is told apart. */
+function armsOf(learn: Learn, synthetic: Dataset, mixtures: readonly Pick<Arm, 'name' | 'synthetic'>[], ways: Ways): Arm[] {
+  const learner = (own: Partial<Ways>) => (call: LearnerCall) => learn(call, { ...ways, ...own });
   return [
-    { name: 'no picture (zero-shot)', learner: asItIs },
-    { name: REAL, learner: learn(PLAIN) },
-    { name: 'real, strong augmentation', learner: learn(STRONG) },
-    ...(ownViews(compare) ? [{ name: SAME_VIEWS, learner: learn(own) }] : []),
-    { name: 'generated', data: synthetic, learner: learn(own) },
-    ...mixtures.map((mixture) => ({ ...mixture, learner: learn(own) })),
+    { name: REAL, learner: learner({ augment: PLAIN }) },
+    { name: 'real, strong augmentation', learner: learner({ augment: STRONG }) },
+    ...(isDeepStrictEqual(ways.augment, PLAIN) ? [] : [{ name: SAME_VIEWS, learner: learner({}) }]),
+    { name: 'generated', data: synthetic, learner: learner({}) },
+    ...mixtures.map((mixture) => ({ ...mixture, learner: learner({}) })),
   ];
 }

@@ -9,7 +9,6 @@ import type { Diffusion } from '../../diffusion/diffusion.js';
 import { loadDiffusion, placementOf, type FetchEvent } from '../../diffusion/load.js';
 import { lookForPictures } from '../../diffusion/picture-files.js';
 import { ArgumentError } from '../../errors.js';
-import type { FewShotEvent } from '../../experiment/few-shot.js';
 import { writeFileWhole } from '../../files.js';
 import { follow, Job, type JobContext } from '../../job.js';
 import type { LoadEvent } from '../../native.js';
@@ -17,8 +16,8 @@ import { checkOptions } from '../../options.js';
 import { writeRecord, type Part } from '../../report/record.js';
 import { renderReport } from '../../report/report.js';
 import type { ModelDtype } from '../../tensor.js';
-import { compareArms, initOf, type Gain } from './compare.js';
-import { filterPictures, type GrownClass } from './filter.js';
+import { compareArms, initOf, type CompareEvent, type Gain } from './compare.js';
+import { filterPictures, originsOf, type GrownClass } from './filter.js';
 import { openJudges } from './judges.js';
 import { clipOf, dataDreamSchema, judgeOf, settingsOf, type DataDreamOptions, type DataDreamSettings } from './options.js';
 import { adapt, checkAdapters, generate, unfinished, type ProduceEvent } from './produce.js';
@@ -36,7 +35,7 @@ export type DataDreamEvent =
   | LoadEvent
   | FetchEvent
   | ProduceEvent
-  | { type: 'compare'; event: FewShotEvent };
+  | { type: 'compare'; event: CompareEvent };
 
 /** A finished run; or, of a shard, as much as it could do. */
 export interface DataDreamResult {
@@ -126,7 +125,7 @@ class Run {
     if (classes === undefined) return { ...common, classes, synthetic: undefined, gain: undefined, notCompared: 'other shards are at work' };
     const synthetic = (await openMetadata(work.images)).withClasses(train.classes);
     if (settings.format === 'webdataset') await this.#stage('write', work.shards, () => writeShards(synthetic, work));
-    const gain = await this.#compare(real, synthetic);
+    const gain = await this.#compare(real, synthetic, work);
     const result = { ...common, classes, synthetic, gain, notCompared: real.notCompared };
     await this.#stage('report', work.report, async () => {
       const record = await growRecord(result, name);
@@ -203,11 +202,11 @@ class Run {
     }
   }
 
-  async #compare({ train, test }: RealPictures, synthetic: Dataset): Promise<Gain | undefined> {
+  async #compare({ train, test }: RealPictures, synthetic: Dataset, work: Work): Promise<Gain | undefined> {
     const { compare } = this.#settings;
     if (test === undefined || compare === false) return undefined;
     const { emit, signal } = this.#context;
     const detail = `classifiers with and without generated pictures, ${compare.seeds} run${compare.seeds === 1 ? '' : 's'} each`;
-    return this.#stage('compare', detail, () => compareArms({ train, synthetic, test }, { ...this.#settings, compare }, { signal, emit: (event) => emit({ type: 'compare', event }) }));
+    return this.#stage('compare', detail, async () => compareArms({ train, synthetic, test, origins: await originsOf(work) }, { ...this.#settings, compare }, { signal, emit: (event) => emit({ type: 'compare', event }) }));
   }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Dataset } from '../../data/dataset.js';
-import { METADATA_FILE } from '../../data/metadata.js';
+import { METADATA_FILE, readMetadata } from '../../data/metadata.js';
 import { TwinFinder } from '../../data/preflight.js';
 import { writeFileWhole } from '../../files.js';
 import { heldImage } from '../../image-sets.js';
@@ -149,5 +149,11 @@ function rowOf(scored: Scored): string {
   const { made, agreement, distance } = scored;
   const why = reasonOf(scored);
   const scores = { ...(agreement !== undefined && { agreement: Number(agreement.toFixed(4)) }), ...(distance !== undefined && { distance: Number(distance.toFixed(4)) }) };
-  return `${JSON.stringify({ file_name: made.name, label: made.className, text: made.prompt, seed: made.seed, lora: made.lora, ...scores, ...(why !== undefined && { dropped: why }) })}\n`;
+  return `${JSON.stringify({ file_name: made.name, label: made.className, text: made.prompt, seed: made.seed, lora: made.lora, ...(made.from.length > 0 && { from: made.from }), ...scores, ...(why !== undefined && { dropped: why }) })}\n`;
+}
+
+/** Keys of the real pictures that each picture that stays was made from, by its own key. */
+export async function originsOf(work: Work): Promise<Map<string, readonly string[]>> {
+  const rows = await readMetadata(join(work.images, METADATA_FILE), ({ file_name: name, from }) => (typeof name === 'string' ? ([name, Array.isArray(from) ? (from as string[]) : []] as const) : undefined), '"file_name"');
+  return new Map(rows);
 }

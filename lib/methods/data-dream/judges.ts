@@ -5,6 +5,7 @@ import { heldImage, heldImages } from '../../image-sets.js';
 import { quantile } from '../../metrics.js';
 import type { Image } from '../../image.js';
 import { realClassifier } from './compare.js';
+import { foldsOf } from './folds.js';
 import { clipOf, judgeOf, type DataDreamSettings } from './options.js';
 import { apart, featuresOf } from './views.js';
 
@@ -40,7 +41,7 @@ export async function openJudges(train: Dataset, settings: DataDreamSettings, op
     const crossed = judge === 'classifier' && filter.agreementPercentile > 0;
     const agreements: number[] = [];
     if (judge === 'classifier' && compare !== false)
-      for (const { learnt, held } of crossed ? foldsOf(train) : [{ learnt: train, held: undefined }]) {
+      for (const { learnt, held } of crossed ? foldsOf(train, MOST_FOLDS) : [{ learnt: train, held: undefined }]) {
         const classifier = await realClassifier(learnt, compare, { seed: settings.seed, threads: options.threads, signal: options.signal });
         classifiers.push(classifier);
         if (held !== undefined) agreements.push(...(await agreementsWith([classifier], held, options)));
@@ -72,15 +73,6 @@ export async function agreementOf(classifiers: Judges['classifiers'], images: re
 async function agreementsWith(classifiers: Judges['classifiers'], pictures: Dataset, options: AskOptions): Promise<number[]> {
   const samples = await pictures.load(({ image, className }) => ({ image: heldImage(image), className }));
   return agreementOf(classifiers, samples.map(({ image }) => image), samples.map(({ className }) => className), options);
-}
-
-/** Every picture is held out once; in turn within each class, so that every class is learnt everywhere. */
-function foldsOf(train: Dataset): { learnt: Dataset; held: Dataset }[] {
-  const seen = train.classes.map(() => 0);
-  const folds = Math.min(MOST_FOLDS, ...train.counts);
-  const { keys, labels } = train;
-  const foldOf = new Map(labels.map((label, i) => [keys[i], ((seen[label] as number)++) % folds]));
-  return Array.from({ length: folds }, (_, fold) => ({ learnt: train.filter((key) => foldOf.get(key) !== fold), held: train.filter((key) => foldOf.get(key) === fold) }));
 }
 
 /** Of each real picture to the nearest other of its class. */

@@ -101,6 +101,11 @@ const filterSchema = z.strictObject({
 
 /** Views of few pictures. */
 export const PLAIN = { scale: [0.5, 1], flip: 0.5 } satisfies z.input<typeof augmentSchema>;
+/** And of fewer. */
+export const VARIED = { scale: [0.25, 1], flip: 0.5, randAugment: true } satisfies z.input<typeof augmentSchema>;
+
+/** In place of a value: the one that real pictures held out are best answered with. */
+export const CHOOSE = 'choose';
 
 const compareSchema = z.strictObject({
   /**
@@ -118,10 +123,16 @@ const compareSchema = z.strictObject({
   batchSize: z.int().min(2).max(65536).default(32),
   /** Default 1e-3, with `clip` 1e-4. */
   lr: z.number().min(0).optional(),
-  /** Weight of the real half of each batch, lambda. Default 0.8. */
-  realWeight: share.default(0.8),
-  /** Views of pictures where generated ones are among them, as `trainClassifier` makes them; with others than the default, one more classifier learns from such views of the real ones alone. Default: squares of half to all of a picture, mirrored at times. */
-  augment: augmentSchema.prefault(PLAIN),
+  /**
+   * Weight of the real half of each batch, lambda; with 1 generated pictures are left out. `choose`: 0.5, 0.8 or 1, whichever answers best about real pictures that are held out in turn (cross-validation on up to three
+   * parts, without the generated pictures that begin with a held one or were made with its own adapter; the adapters of classes saw them all the same); where a class has one picture, 0.5. Default 0.8.
+   */
+  realWeight: z.union([share, z.literal(CHOOSE)]).default(0.8),
+  /**
+   * Views of pictures where generated ones are among them, as `trainClassifier` makes them; with others than the default, one more classifier learns from such views of the real ones alone. `choose`: these, or squares
+   * of a quarter to all with RandAugment, whichever classifiers of the real ones alone answer best with, chosen as `realWeight` is and before it; where a class has one picture, the latter. Default: squares of half to all of a picture, mirrored at times.
+   */
+  augment: z.union([augmentSchema, z.literal(CHOOSE)]).prefault(PLAIN),
   /** Runs of each way to train, paired. Default 5. */
   seeds: positiveInt.max(1000).default(5),
   /** Numbers of generated pictures per class to train with too, for a curve that shows how many are enough: [10, 50, 100]. Default none. */
@@ -180,6 +191,9 @@ export type DataDreamSettings = Omit<Parsed, 'adapt'> & { adapt: Adapt & Require
 
 /** With the defaults that depend on the mode. */
 export const settingsOf = (parsed: Parsed): DataDreamSettings => ({ ...parsed, adapt: { ...(parsed.mode === 'picture' ? LOFT : PAPER), ...(defined(parsed.adapt) as Adapt) } });
+
+/** Settings of the comparison. */
+export type Compare = Exclude<DataDreamSettings['compare'], false>;
 
 /** Name of the adapter of all classes together. */
 export const ALL = 'all';

@@ -20,6 +20,8 @@ export interface Made extends PictureFile {
   adapters: readonly string[];
   /** Their sha256, with + between them. */
   lora: string;
+  /** Keys of the real pictures of its class that it was made from more than from the others: it begins with that one, or has the adapters of these. */
+  from: readonly string[];
   /** What it shares with its neighbours. */
   call: PictureCall;
 }
@@ -28,6 +30,7 @@ export interface Made extends PictureFile {
 interface Recipe {
   adapters: string[];
   prompt: string;
+  from: string[];
   /** A real picture; undefined where all begins with noise. */
   beginning: { image: Image; sha256: string } | undefined;
 }
@@ -48,7 +51,7 @@ export async function planClass(sd: Diffusion, className: string, shots: Dataset
   const files = prompts.map((_, i) => plans[turnOf(i)]?.[i] as PictureFile);
   // Which of the run's adapters are in the model at this moment says nothing of the picture; `lora` does.
   const withoutLoras = ({ loras: _, ...others }: PictureFile['settings']): PictureFile['settings'] => others;
-  return files.map((file, i) => ({ ...file, settings: withoutLoras(file.settings), className, name: work.image(className, i), adapters: (recipes[i] as Recipe).adapters, lora: loras[i] as string, call: calls[turnOf(i)] as PictureCall }));
+  return files.map((file, i) => ({ ...file, settings: withoutLoras(file.settings), className, name: work.image(className, i), adapters: (recipes[i] as Recipe).adapters, from: (recipes[i] as Recipe).from, lora: loras[i] as string, call: calls[turnOf(i)] as PictureCall }));
 }
 
 async function recipesOf(sd: Diffusion, className: string, shots: Dataset, settings: DataDreamSettings): Promise<Recipe[]> {
@@ -60,7 +63,8 @@ async function recipesOf(sd: Diffusion, className: string, shots: Dataset, setti
   const beginnings = init === 'noise' ? [] : await real.load(({ image }) => ({ image: fitted(squared(image), size), sha256: pixelDigest(image) }));
   return lendersOf(settings, className, real.length).map((lenders, i) => {
     const lender = lenders[i % lenders.length] as number; // the real pictures in turn, of those whose adapters draw it
-    return { adapters: mode === 'picture' ? lenders.map((own) => names[own] as string) : names, prompt: questionOf(settings, className, captions[lender], i), beginning: beginnings[lender] };
+    const origins = mode === 'picture' ? lenders : init === 'real' ? [lender] : [];
+    return { adapters: mode === 'picture' ? lenders.map((own) => names[own] as string) : names, prompt: questionOf(settings, className, captions[lender], i), from: origins.map((own) => real.keys[own] as string), beginning: beginnings[lender] };
   });
 }
 
