@@ -15,6 +15,7 @@ interface Call {
   learnt: string[];
   synthetic: string[] | undefined;
   held: string[];
+  share: number | undefined;
   ways: Ways;
 }
 
@@ -22,11 +23,11 @@ interface Call {
 async function choose(perClass: number, wanted: Parameters<typeof chooseWays>[1], accuracyOf: (ways: Ways) => number, origins = new Map<string, readonly string[]>()) {
   const calls: Call[] = [];
   let disposed = 0;
-  const learn = ({ train, synthetic }: LearnerCall, ways: Ways) =>
+  const learn = ({ train, synthetic }: LearnerCall, ways: Ways, share?: number) =>
     new Job<TrainEvent, Judged>(() =>
       Promise.resolve({
         evaluate: (held: Dataset) => {
-          calls.push({ learnt: [...train.keys], synthetic: synthetic && [...synthetic.keys], held: [...held.keys], ways });
+          calls.push({ learnt: [...train.keys], synthetic: synthetic && [...synthetic.keys], held: [...held.keys], share, ways });
           return new Job(() => Promise.resolve({ accuracy: accuracyOf(ways) } as never));
         },
         dispose: () => disposed++,
@@ -40,14 +41,14 @@ const BOTH = { augment: 'choose', realWeight: 'choose' } as const;
 
 t.test('each real picture is held out once, and what was made from it too', async (t) => {
   const origins = new Map([['made/cat/0', ['real/cat/1']], ['made/dog/1', ['real/dog/0', 'real/dog/2']]]);
-  const { choice, calls, disposed } = await choose(4, BOTH, () => 0.5, origins);
-  t.equal(choice.folds, 3);
+  const { calls, disposed } = await choose(4, BOTH, () => 0.5, origins);
   t.equal(disposed, calls.length);
   const real = [...dataset('real', 4).keys].sort();
-  for (let first = 0; first < calls.length; first += 3) {
-    const folds = calls.slice(first, first + 3);
+  for (let first = 0; first < calls.length; first += 2) {
+    const folds = calls.slice(first, first + 2);
     t.same(folds.flatMap(({ held }) => held).sort(), real);
-    for (const { learnt, held, synthetic } of folds) {
+    for (const { learnt, held, synthetic, share } of folds) {
+      t.equal(share, 0.5, 'as many passes');
       t.same([...learnt, ...held].sort(), real);
       t.ok(CLASSES.every((name) => learnt.some((key) => key.includes(name))), 'every class is learnt');
       for (const [made, from] of origins) t.equal(synthetic?.includes(made), !from.some((key) => held.includes(key)), made);
@@ -69,7 +70,7 @@ t.test('views by real pictures alone, then the weight; the first wins where none
 
 t.test('nothing to hold out, or nothing to choose', async (t) => {
   const single = await choose(1, BOTH, () => 0.5);
-  t.match(single, { calls: [], choice: { folds: 1, trials: [], ways: { realWeight: 0.5 } } });
+  t.match(single, { calls: [], choice: { trials: [], ways: { realWeight: 0.5 } } });
   t.notSame(single.choice.ways.augment, PLAIN);
   const given = await choose(3, { augment: PLAIN, realWeight: 0.7 }, () => 0.5);
   t.match(given, { calls: [], choice: { trials: [], ways: { augment: PLAIN, realWeight: 0.7 } } });

@@ -103,7 +103,7 @@ export function addGrow(program: Command): void {
     .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
     .option('--seeds <n>', 'runs of each way to train; default 5', integer)
     .option('--real-weight <share>', 'of the real pictures in the loss; default 0.8', number)
-    .option('--choose', 'choose views of pictures, and that share unless it is given, on the real ones: each is held out in turn (about twelve more classifiers)')
+    .option('--choose', 'choose views of pictures, and that share unless it is given, on the real ones, held out by halves in turn (eight more classifiers of half as many updates)')
     .option('--sweep <n...>', 'also train with so many generated pictures per class, for a curve', integers)
     .addOption(new Option('--format <format>', 'webdataset: write tars too; default imagefolder').choices(['imagefolder', 'webdataset']))
     .option('--shard <i/n>', 'do every n-th class only, from the i-th on', shard)
@@ -196,7 +196,7 @@ function teller(say: (text: string) => void): (event: DataDreamEvent) => void {
         warned.add(event.message);
         return;
       case 'compare':
-        if (event.event.type === 'choose') say(`  ${TRIALS[event.event.what]} ${event.event.value}: ${percent(event.event.accuracy)} of ${event.event.held} real pictures right, each held out in turn`);
+        if (event.event.type === 'choose') say(`  ${TRIALS[event.event.what]} ${event.event.value}: ${percent(event.event.accuracy)} of ${event.event.held} real pictures right, held out by halves in turn`);
         if (event.event.type === 'run') say(`  ${event.event.done} of ${event.event.total}  ${event.event.arm}: ${percent(event.event.accuracy)} right`);
         return;
       default:

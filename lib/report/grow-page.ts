@@ -82,7 +82,7 @@ function choiceTable({ choice }: Gain): string[] {
   const weight = choice.ways.realWeight;
   return [
     table(['tried', '', 'right answers, %'], lines),
-    `<p class="soft">How classifiers of both learn was chosen on the real pictures that are learnt from, held out in ${choice.folds} parts in turn: ${weight === 1 ? 'without the generated pictures, which did not help there' : `real pictures weigh ${weight}`}. Pictures to measure on had no part in it.</p>`,
+    `<p class="soft">How classifiers of both learn was chosen on the real pictures that are learnt from, held out by halves in turn: ${weight === 1 ? 'without the generated pictures, which did not help there' : `real pictures weigh ${weight}`}. Pictures to measure on had no part in it.</p>`,
   ];
 }
 

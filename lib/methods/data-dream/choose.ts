@@ -5,7 +5,7 @@ import type { TrainEvent } from '../../native.js';
 import { foldsOf, type Fold } from './folds.js';
 import { CHOOSE, PLAIN, VARIED, type Compare } from './options.js';
 
-const MOST_FOLDS = 3;
+const HALVES = 2;
 
 /** How classifiers learn that may have generated pictures beside the real ones. */
 export interface Ways {
@@ -28,16 +28,17 @@ export interface Trial {
 /** What was chosen on the real pictures that are learnt from. */
 export interface Choice {
   ways: Ways;
-  /** Parts that were held out in turn; 1: nothing could be. */
-  folds: number;
   /** None where nothing was to be chosen, or nothing could be held out. */
   trials: Trial[];
 }
 
 export type ChooseEvent = { type: 'choose'; held: number } & Trial;
 
+/** A classifier's training, or a share of it. */
+export type Learn = (call: LearnerCall, ways: Ways, share?: number) => Job<TrainEvent, Judged>;
+
 interface ChooseOptions {
-  learn: (call: LearnerCall, ways: Ways) => Job<TrainEvent, Judged>;
+  learn: Learn;
   /** Keys of the real pictures that each generated one was made from, by its own key. */
   origins: ReadonlyMap<string, readonly string[]>;
   seed: number;
@@ -48,9 +49,9 @@ interface ChooseOptions {
 /** A fold with the generated pictures that were made from none of the held ones, if any is left. */
 type Divided = Fold & { synthetic: Dataset | undefined };
 
-/** Settles what is to be chosen, by cross-validation on the real pictures: the views first, by classifiers of real pictures alone, then the weight. */
+/** Settles what is to be chosen, by cross-validation on halves of the real pictures, as many passes over one as there would be over both: the views first, by classifiers of real pictures alone, then the weight. */
 export async function chooseWays({ train, synthetic }: { train: Dataset; synthetic: Dataset }, { augment, realWeight }: Pick<Compare, keyof Ways>, options: ChooseOptions): Promise<Choice> {
-  const folds = foldsOf(train, MOST_FOLDS);
+  const folds = foldsOf(train, HALVES);
   const divided = folds.length < 2 ? [] : folds.map((fold) => without(fold, synthetic, options.origins));
   const trials: Trial[] = [];
   const known = new Map<string, number>(); // a way of real pictures alone is asked about twice
@@ -69,7 +70,7 @@ export async function chooseWays({ train, synthetic }: { train: Dataset; synthet
   };
   const views = augment === CHOOSE ? await best('augment', Object.entries(VIEWS), (candidate) => ({ augment: candidate, realWeight: 1 })) : augment;
   const weight = realWeight === CHOOSE ? await best('realWeight', WEIGHTS.map((one) => [String(one), one] as const), (candidate) => ({ augment: views, realWeight: candidate })) : realWeight;
-  return { ways: { augment: views, realWeight: weight }, folds: folds.length, trials };
+  return { ways: { augment: views, realWeight: weight }, trials };
 }
 
 function without(fold: Fold, synthetic: Dataset, origins: ReadonlyMap<string, readonly string[]>): Divided {
@@ -82,7 +83,7 @@ function without(fold: Fold, synthetic: Dataset, origins: ReadonlyMap<string, re
 async function answered(folds: readonly Divided[], ways: Ways, { learn, seed, signal }: ChooseOptions): Promise<number> {
   let [right, all] = [0, 0];
   for (const { learnt, held, synthetic } of folds) {
-    const classifier = await follow(learn({ train: learnt, synthetic, seed, signal }, ways), () => {});
+    const classifier = await follow(learn({ train: learnt, synthetic, seed, signal }, ways, learnt.length / (learnt.length + held.length)), () => {});
     try {
       const { accuracy } = await classifier.evaluate(held, { signal });
       [right, all] = [right + accuracy * held.length, all + held.length];

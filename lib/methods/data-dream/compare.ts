@@ -2,10 +2,10 @@ import { isDeepStrictEqual } from 'node:util';
 import { trainClassifier, type Classifier, type TrainClassifierOptions } from '../../classifier.js';
 import { loadClip, trainClipClassifier, type Clip, type ClipClassifier } from '../../clip.js';
 import type { Dataset } from '../../data/dataset.js';
-import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type Judged, type LearnerCall } from '../../experiment/few-shot.js';
+import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type LearnerCall } from '../../experiment/few-shot.js';
 import { follow, Job } from '../../job.js';
 import type { TrainEvent } from '../../native.js';
-import { chooseWays, type Choice, type ChooseEvent, type Ways } from './choose.js';
+import { chooseWays, type Choice, type ChooseEvent, type Learn, type Ways } from './choose.js';
 import { CHOOSE, PLAIN, type Compare, type DataDreamSettings } from './options.js';
 
 type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'seed' | 'threads'> & { compare: Compare };
@@ -77,21 +77,24 @@ export async function compareArms({ train, synthetic, test, origins }: Parts, se
   }
 }
 
-type Learn = (call: LearnerCall, ways: Ways) => Job<TrainEvent, Judged>;
-
 /** Generated pictures, some or all, as they are mixed with the real ones. */
 const mixed = ({ train, synthetic, seed, signal }: LearnerCall, { augment, realWeight }: Ways) => ({ train, seed, signal, augment, ...(synthetic && realWeight < 1 && { synthetic, realWeight }) });
 
+/** Of the updates. */
+const partOf = (compare: Compare, share: number): Compare => ({ ...compare, steps: Math.max(1, Math.round(share * compare.steps)) });
+
 const visionLearner =
   ({ compare, threads }: Settings): Learn =>
-  (call, ways) =>
-    trainClassifier({ ...sharedOptions(compare, threads), ...initOf(compare), ...mixed(call, ways) });
+  (call, ways, share = 1) =>
+    trainClassifier({ ...sharedOptions(partOf(compare, share), threads), ...initOf(compare), ...mixed(call, ways) });
 
 /** The paper's classifier: sentences about classes, LoRA in both towers. */
 const clipLearner =
-  (clip: Clip, { compare: { steps, batchSize, lr }, template, domain, names, threads }: Settings): Learn =>
-  (call, ways) =>
-    trainClipClassifier({ clip, template, domain, names, steps, batchSize, ...(lr !== undefined && { lr }), ...(threads && { threads }), ...mixed(call, ways) });
+  (clip: Clip, { compare, template, domain, names, threads }: Settings): Learn =>
+  (call, ways, share = 1) => {
+    const { steps, batchSize, lr } = partOf(compare, share);
+    return trainClipClassifier({ clip, template, domain, names, steps, batchSize, ...(lr !== undefined && { lr }), ...(threads && { threads }), ...mixed(call, ways) });
+  };
 
 /** That classifier as it is. */
 function zeroShot(clip: Clip, { template, domain, names }: Settings): Arm {

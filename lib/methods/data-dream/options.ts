@@ -124,8 +124,8 @@ const compareSchema = z.strictObject({
   /** Default 1e-3, with `clip` 1e-4. */
   lr: z.number().min(0).optional(),
   /**
-   * Weight of the real half of each batch, lambda; with 1 generated pictures are left out. `choose`: 0.5, 0.8 or 1, whichever answers best about real pictures that are held out in turn (cross-validation on up to three
-   * parts, without the generated pictures that begin with a held one or were made with its own adapter; the adapters of classes saw them all the same); where a class has one picture, 0.5. Default 0.8.
+   * Weight of the real half of each batch, lambda; with 1 generated pictures are left out. `choose`: 0.5, 0.8 or 1, whichever answers best about real pictures that are held out in turn (cross-validation on
+   * two halves, without the generated pictures that begin with a held one or were made with its own adapter; the adapters of classes saw them all the same); where a class has one picture, 0.5. Default 0.8.
    */
   realWeight: z.union([share, z.literal(CHOOSE)]).default(0.8),
   /**
