@@ -23,15 +23,3 @@ def write(name, content):
     GOLDEN.mkdir(parents=True, exist_ok=True)
     (GOLDEN / f"{name}.json").write_text(json.dumps(content) + "\n")
     print(GOLDEN / f"{name}.json")
-
-
-def timm_without_torchvision_ops():
-    """Imports timm beside a torchvision whose compiled operators do not fit this torch."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for op in ("nms", "qnms"):
-        library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import timm
-
-    return timm, library

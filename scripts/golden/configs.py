@@ -5,11 +5,7 @@ import tempfile
 import torch
 from common import write
 
-# diffusers imports torchvision; its compiled operators may not fit this torch and are not used.
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+import torchvision_ops  # noqa: F401  before diffusers, which imports torchvision
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection  # noqa: E402
 

@@ -12,10 +12,7 @@ import sys
 
 import torch
 
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+import torchvision_ops  # noqa: F401  before diffusers, which imports torchvision
 from diffusers import DDIMScheduler, StableDiffusionPipeline  # noqa: E402
 from diffusers.utils import logging  # noqa: E402
 from diffusers_cases.folders import pipeline  # noqa: E402

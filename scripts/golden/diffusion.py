@@ -8,11 +8,7 @@ import sys
 import torch
 from common import GOLDEN
 
-# diffusers imports torchvision; its compiled operators may not fit this torch and are not used.
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+import torchvision_ops  # noqa: F401  before diffusers, which imports torchvision
 from diffusers.utils import logging  # noqa: E402
 from diffusers_cases import attention_cases, embedding_cases, formula, inversion_cases, lora_cases, net_cases, pipeline_cases, pretrain_cases, shortcut_cases, single_file  # noqa: E402
 

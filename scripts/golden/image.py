@@ -1,13 +1,12 @@
 """Resizing and augmentation operations, by Pillow and timm, edges by scikit-image: sha256 of the output bytes."""
 import hashlib
 
-from common import picture, timm_without_torchvision_ops, write
+import torchvision_ops  # noqa: F401, I001  before timm, which imports torchvision
 import numpy as np
+from common import picture, write
 from PIL import Image
 from skimage.feature import canny
-
-timm, _library = timm_without_torchvision_ops()
-from timm.data import auto_augment  # noqa: E402
+from timm.data import auto_augment
 
 FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "lanczos": Image.LANCZOS}
 SIZES = [(37, 29, 16, 16), (20, 31, 45, 50), (64, 64, 32, 32), (50, 40, 50, 17), (9, 9, 9, 9)]

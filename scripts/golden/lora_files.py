@@ -16,10 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-library = torch.library.Library("torchvision", "DEF")
-for op in ("nms", "qnms"):
-    library.define(op + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+import torchvision_ops  # noqa: F401  before diffusers, which imports torchvision
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel  # noqa: E402
 from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers  # noqa: E402
 from diffusers.training_utils import _collate_lora_metadata  # noqa: E402

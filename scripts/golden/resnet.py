@@ -1,12 +1,12 @@
 """Logits and optimiser steps of tiny residual networks, and the state-dict keys of the large ones, by timm and PyTorch."""
+import torchvision_ops  # noqa: F401, I001  before timm, which imports torchvision
 import numpy as np
+import timm
 import torch
-from common import ramp, timm_without_torchvision_ops, write
+from common import ramp, write
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet, make_blocks
 from torch import nn
 from torch.nn import functional as F
-
-timm, _library = timm_without_torchvision_ops()
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet, make_blocks  # noqa: E402
 
 WIDTH, CLASSES, COUNT, STEPS = 4, 5, 4, 2
 SHOWN = 6  # values kept of each tensor

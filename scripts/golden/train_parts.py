@@ -1,10 +1,9 @@
 """Learning rates, mixed batches and soft targets, by timm."""
+import torchvision_ops  # noqa: F401, I001  before timm, which imports torchvision
 import torch
-from common import ramp, timm_without_torchvision_ops, write
-
-timm, _library = timm_without_torchvision_ops()
-from timm.data.mixup import mixup_target  # noqa: E402
-from timm.scheduler import CosineLRScheduler  # noqa: E402
+from common import ramp, write
+from timm.data.mixup import mixup_target
+from timm.scheduler import CosineLRScheduler
 
 
 def rates(base, warmup, minimum, warmup_steps, total, at):

@@ -1,10 +1,10 @@
 """Logits, loss and optimiser steps of a tiny vision transformer, by timm and PyTorch."""
+import torchvision_ops  # noqa: F401, I001  before timm, which imports torchvision
 import numpy as np
+import timm
 import torch
-from common import picture, ramp, timm_without_torchvision_ops, write
+from common import picture, ramp, write
 from torch.nn import functional as F
-
-timm, _library = timm_without_torchvision_ops()
 
 IMAGE, PATCH, WIDTH, DEPTH, HEADS, CLASSES, COUNT = 16, 4, 24, 3, 2, 5, 4
 SHOWN = 6  # values kept of each parameter
