@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
 import { dataDream, Dataset, encodePng, loadClip, loadDiffusion, openDataset, preflight, readGenerationSettings, readImage, scaleImage, trainClassifier, trainClip, type Classifier, type DataDreamOptions, type DataDreamResult, type Image } from 'seedbed';
+import type { ArmResult } from '#lib/experiment/few-shot.js';
 import { squared } from '#lib/image.js';
+import type { Gain } from '#lib/methods/data-dream/compare.js';
 import { promptOf } from '#lib/methods/data-dream/options.js';
 import { findLibtorch } from '#lib/setup/find.js';
 import { readRecord, type GrowRecord } from '#lib/report/record.js';
@@ -296,13 +298,22 @@ t.test('views and weight chosen on the real pictures; with weight 1 generated on
   const out = place('chosen');
   const generate = { ...small.generate, init: 'real' } as const;
   const { gain } = await dataDream({ ...small, generate, out, compare: { ...small.compare, seeds: 1, augment: 'choose', realWeight: 'choose' } });
-  t.same(gain?.choice?.trials.map(({ what, value }) => `${what} ${value}`), ['augment varied', 'augment plain', 'realWeight 0.5', 'realWeight 0.8', 'realWeight 1']);
+  t.same(gain?.choice?.trials.map(({ what, value }) => `${what} ${value}`), ['augment plain', 'augment varied', 'realWeight 1', 'realWeight 0.8', 'realWeight 0.5']);
   const rows = rowsOf(join(out, 'images', 'metadata.jsonl'));
   t.ok(rows.every(({ from }) => Array.isArray(from) && from.length === 1), 'metadata says which real picture each began with');
-  const alone = await dataDream({ ...small, generate, out, compare: { ...small.compare, seeds: 1, realWeight: 1 } });
-  const [real, , , both] = alone.gain?.study.arms ?? [];
-  t.same(both?.runs[0]?.losses, real?.runs[0]?.losses);
-  t.equal(alone.gain?.choice, undefined);
+  const { ways } = gain?.choice ?? {};
+  const given = await dataDream({ ...small, generate, out, compare: { ...small.compare, seeds: 1, ...ways } });
+  const lossesOf = (arms: ArmResult[] = []) => arms.map(({ name, runs }) => [name, runs[0]?.losses]);
+  t.same(lossesOf(given.gain?.study.arms), lossesOf(gain?.study.arms), 'what was chosen is what is compared');
+  t.equal(given.gain?.choice, undefined);
+  const { study } = (await dataDream({ ...small, generate, out, compare: { ...small.compare, seeds: 2, realWeight: 1, sweep: [1] } })).gain as Gain;
+  t.same(study.arms.map(({ name }) => name), ['real', 'real, strong augmentation', 'generated', 'real + generated'], 'no curve of nothing');
+  t.equal(study.arms[3]?.runs.length, 2);
+  for (const [i, run] of study.arms[3]?.runs.entries() ?? []) t.equal(run, study.arms[0]?.runs[i], 'trained once');
+  const asked = await dataDream({ ...small, out: place('chosen-clip'), compare: { clip, steps: 2, batchSize: 4, seeds: 1, augment: 'choose', realWeight: 'choose' } });
+  t.equal(asked.gain?.choice?.trials.length, 5);
+  const pairs = await dataDream({ ...small, out: place('chosen-pairs'), data: dataset(2), mode: 'picture', adapt: { steps: 1, size: 32 }, compare: { ...small.compare, seeds: 1, realWeight: 'choose' } });
+  t.same([pairs.gain?.choice?.trials, pairs.gain?.choice?.ways.realWeight], [[], 0.5], 'a pair of two has seen both');
 });
 
 t.test('a schedule of guidance: each value for a batch in turn, with the bytes it gives alone', async (t) => {

@@ -125,6 +125,24 @@ t.test('perturbation stays within its width', async (t) => {
   t.same(fractals.perturb(base, { delta: 0 }), base, 'no width, no change');
 });
 
+t.test('a base whose copies stay too sparse is replaced, and no more often than was said', async (t) => {
+  // One try for each copy: a base that passes its only probe still fails when one copy does.
+  const options = { ...small, count: 12, probes: 1, maxImageTries: 1, seed: 4 };
+  const { base, baseTries, imageTries } = await fractals.family(options);
+  t.ok(baseTries > 1, `${baseTries} systems`);
+  t.equal(imageTries, 12);
+  t.same(await fractals.family({ ...options, threads: 1 }), await fractals.family({ ...options, threads: 2 }));
+  t.match(await thrown(() => fractals.family({ ...options, maxBaseTries: baseTries - 1 })), { code: 'ERR_DEGENERATE_FRACTAL', message: /then in each of 12 copies within 1 tries/ });
+  t.same((await fractals.family({ ...options, count: 1, maxBaseTries: baseTries })).copies.length, 1);
+  t.notSame((await fractals.family({ ...options, seed: 5 })).base, base);
+});
+
+t.test("the notes' system that fills 4.34 % where 5 are asked: the released code draws it for ever", async (t) => {
+  const base = fractals.weigh((reference.systems['sparse'] as { affine: AffineMap[] }).affine);
+  t.match(await thrown(() => fractals.family({ count: 3, base, delta: 0.001, maxImageTries: 5 })), { code: 'ERR_DEGENERATE_FRACTAL', message: /Copy \d filled 0\.05 .* in each of 5 tries/ });
+  t.equal((await fractals.family({ count: 3, base, delta: 0.001, fillThreshold: 0.04 })).imageTries, 3);
+});
+
 const number = fc.oneof(fc.double({ min: -3, max: 3, noNaN: true }), fc.double({ noNaN: true, noDefaultInfinity: true }));
 const map = fc.tuple(fc.tuple(number, number, number), fc.tuple(number, number, number));
 const system = fc.array(map, { minLength: 1, maxLength: 16 }).map((affine): Ifs => ({ affine, weights: affine.map(() => 1 / affine.length) }));

@@ -7,7 +7,7 @@ import { dataDream, type DataDreamEvent, type DataDreamResult, type Stage } from
 import type { DataDreamOptions } from '../../lib/methods/data-dream/options.js';
 import { Work } from '../../lib/methods/data-dream/work.js';
 import { defined } from '../../lib/options.js';
-import { interval, percent, points, verdict } from '../../lib/report/parts.js';
+import { choiceText, interval, percent, points, verdict } from '../../lib/report/parts.js';
 import { example, integer, number, outputOf } from '../arguments.js';
 import { interruptible, type Output } from '../tasks.js';
 
@@ -103,7 +103,7 @@ export function addGrow(program: Command): void {
     .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
     .option('--seeds <n>', 'runs of each way to train; default 5', integer)
     .option('--real-weight <share>', 'of the real pictures in the loss; default 0.8', number)
-    .option('--choose', 'choose views of pictures, and that share unless it is given, on the real ones, held out by halves in turn (eight more classifiers of half as many updates)')
+    .option('--choose', 'choose views of pictures, and that share unless it is given, on the real ones, held out by halves in turn (up to eight more classifiers of half as many updates)')
     .option('--sweep <n...>', 'also train with so many generated pictures per class, for a curve', integers)
     .addOption(new Option('--format <format>', 'webdataset: write tars too; default imagefolder').choices(['imagefolder', 'webdataset']))
     .option('--shard <i/n>', 'do every n-th class only, from the i-th on', shard)
@@ -225,7 +225,7 @@ function finish({ classes, gain, folder, preflight, notCompared }: DataDreamResu
     say(`Right answers on ${gain.study.testPictures} real pictures that nothing else saw (guessing: ${percent(1 / gain.study.classes.length)}):`);
     for (const { name, accuracy, runs } of gain.study.arms) say(`  ${name.padEnd(28)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);
     const says = { better: 'they helped', worse: 'they did harm', undecided: 'not decided by these runs' };
-    if (gain.choice !== undefined) say(`  chosen: ${gain.choice.ways.realWeight === 1 ? 'generated pictures left out' : `real weight ${gain.choice.ways.realWeight}`}`);
+    if (gain.choice !== undefined) say(`  chosen for both: ${choiceText(gain.choice)}${gain.choice.trials.length === 0 ? ' (too few pictures to hold some out)' : ''}`);
     for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, 95 % interval ${interval(one.interval)}: ${says[verdict(one)]}`);
   }
   say(`Report: ${resolve(work.report)}`);

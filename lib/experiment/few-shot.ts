@@ -18,6 +18,8 @@ export interface Arm {
   synthetic?: Dataset;
   /** What differs from `train` of all arms. */
   train?: Partial<FewShotOptions['train']>;
+  /** Trained exactly as this earlier arm, whose runs it has. */
+  like?: string;
   /** In place of `trainClassifier`: another way to learn, which `train` says nothing about; or one that learns nothing. */
   learner?: (call: LearnerCall) => Job<TrainEvent, Judged>;
 }
@@ -107,6 +109,16 @@ export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShot
       const results: ArmResult[] = arms.map(({ name }) => ({ name, runs: [], accuracy: { mean: 0, low: 0, high: 0 } }));
       for (let seed = firstSeed; seed < firstSeed + seeds; seed++)
         for (const [i, arm] of arms.entries()) {
+          const done = (seed - firstSeed) * arms.length + i + 1;
+          const finish = (run: FewShotRun): void => {
+            results[i]?.runs.push(run);
+            context.emit({ type: 'run', arm: arm.name, seed, accuracy: run.accuracy, done, total: seeds * arms.length });
+          };
+          const before = arm.like === undefined ? undefined : results.find(({ name }) => name === arm.like)?.runs.at(-1);
+          if (before !== undefined) {
+            finish(before);
+            continue;
+          }
           const begin = performance.now();
           const own = arm.data ?? (shots === undefined ? pool : pool.subset({ shots, seed }));
           const { init, synthetic, learner } = arm;
@@ -115,9 +127,7 @@ export function fewShotStudy(options: FewShotOptions): Job<FewShotEvent, FewShot
           const classifier = await follow(job, (event) => context.emit({ ...event, arm: arm.name, seed }));
           try {
             const { accuracy, predictions } = await classifier.evaluate(test, { signal: context.signal });
-            const run = { seed, accuracy, predictions, losses: classifier.training?.losses ?? [], seconds: (performance.now() - begin) / 1000 };
-            results[i]?.runs.push(run);
-            context.emit({ type: 'run', arm: arm.name, seed, accuracy, done: (seed - firstSeed) * arms.length + i + 1, total: seeds * arms.length });
+            finish({ seed, accuracy, predictions, losses: classifier.training?.losses ?? [], seconds: (performance.now() - begin) / 1000 });
           } finally {
             classifier.dispose();
           }

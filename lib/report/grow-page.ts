@@ -1,6 +1,7 @@
 import { capital, escape, figure, page, pictureGrid, section, table } from './html.js';
 import { confusionChart, intervalChart, lineChart } from './chart.js';
-import { count, interval, originLine, percent, points, settingsTable, timeTable, verdict } from './parts.js';
+import { choiceText, count, interval, originLine, percent, points, settingsTable, timeTable, verdict } from './parts.js';
+import type { Choice } from '../methods/data-dream/choose.js';
 import type { Gain } from '../methods/data-dream/compare.js';
 import type { GrowRecord } from './record.js';
 
@@ -39,13 +40,15 @@ export async function growPage(record: GrowRecord): Promise<string> {
 async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]> {
   if (gain === undefined) return [`<p class="lead">Whether they help was not measured: ${escape(notCompared ?? '')}.</p>`];
   const { study, gains } = gain;
+  const unused = gain.choice?.ways.realWeight === 1;
   const says = { better: 'They helped.', worse: 'They did harm.', undecided: 'The interval includes zero: these runs do not decide whether they helped.' };
   const lead = gains.map(
-    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (${one.differences.length === 1 ? 'one run: it decides nothing' : `95 % interval ${interval(one.interval)}, ${one.differences.length} paired runs`}). ${one.differences.length === 1 ? '' : says[verdict(one)]}</p>`,
+    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (${one.differences.length === 1 ? 'one run: it decides nothing' : `95 % interval ${interval(one.interval)}, ${one.differences.length} paired runs`}). ${one.differences.length === 1 || unused ? '' : says[verdict(one)]}</p>`,
   );
   const bars = study.arms.map(({ name, accuracy, runs }) => ({ name, ...accuracy, runs: runs.map((run) => run.accuracy) }));
   const both = study.arms.at(-1);
   return [
+    ...(unused ? ['<p class="lead">None of the generated pictures was used: about held-out halves of the real ones, classifiers answered no better with them. "Real + generated" is without.</p>'] : []),
     ...lead,
     figure(
       await intervalChart(bars, { x: 'right answers, %', rule: { x: 1 / study.classes.length, label: 'guessing' } }),
@@ -59,7 +62,7 @@ async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]
       ]),
     ),
     ...(await curveFigure(gain)),
-    ...choiceTable(gain),
+    ...choiceSection(gain.choice),
   ];
 }
 
@@ -73,17 +76,12 @@ async function curveFigure({ study, curve }: Gain): Promise<string[]> {
   return [figure(await lineChart([{ name: 'right answers', points: line }], { x: 'generated pictures per class beside the real ones', y: 'right answers, %' }), 'How many generated pictures are enough: means over runs, as many updates each.')];
 }
 
-/** What was tried on the real pictures, each held out in turn. */
-function choiceTable({ choice }: Gain): string[] {
+/** What was chosen on the real pictures, and by what. */
+function choiceSection(choice: Choice | undefined): string[] {
   if (choice === undefined) return [];
-  if (choice.trials.length === 0) return ['<p class="soft">How classifiers of both learn was to be chosen on the real pictures that are learnt from, but a class has only one: the weight is that of few pictures.</p>'];
-  const what = { augment: 'views', realWeight: 'weight of real pictures' };
-  const lines = choice.trials.map(({ what: name, value, accuracy }) => [escape(what[name]), escape(value), percent(accuracy)]);
-  const weight = choice.ways.realWeight;
-  return [
-    table(['tried', '', 'right answers, %'], lines),
-    `<p class="soft">How classifiers of both learn was chosen on the real pictures that are learnt from, held out by halves in turn: ${weight === 1 ? 'without the generated pictures, which did not help there' : `real pictures weigh ${weight}`}. Pictures to measure on had no part in it.</p>`,
-  ];
+  const lines = choice.trials.map(({ what, value, accuracy }) => [what === 'augment' ? 'views' : 'weight of the real pictures', escape(value), percent(accuracy)]);
+  const why = lines.length === 0 ? 'Too few pictures of a class to hold some out: these are what did best with so few elsewhere.' : 'Tried on the real pictures that are learnt from: classifiers of one half of them were asked about the other. Generated pictures are used where that is better by more than the standard error. The pictures to measure on had no part in it.';
+  return [`<p>Chosen for classifiers of both: ${escape(choiceText(choice))}.</p>`, ...(lines.length > 0 ? [table(['tried', '', 'right answers'], lines)] : []), `<p class="soft">${why}</p>`];
 }
 
 function classTable({ real, both }: NonNullable<GrowRecord['confusions']>, classes: readonly string[]): string {

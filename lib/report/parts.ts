@@ -1,5 +1,8 @@
+import { isDeepStrictEqual } from 'node:util';
 import { escape, table } from './html.js';
 import type { Comparison } from '../experiment/few-shot.js';
+import type { Choice } from '../methods/data-dream/choose.js';
+import { PLAIN } from '../methods/data-dream/options.js';
 import type { Origin, Part } from './record.js';
 
 // What pages of all kinds of runs have.
@@ -35,4 +38,10 @@ export const text = (value: unknown): string => (typeof value === 'string' ? val
 export function settingsTable(settings: Readonly<Record<string, unknown>>): string {
   const rows = Object.entries(settings).map(([name, value]) => [escape(name), Array.isArray(value) ? value.map((one) => escape(text(one))).join(', ') : escape(text(value))]);
   return table(['option', 'value'], rows, 'text');
+}
+
+/** What was chosen for classifiers of real and generated pictures. */
+export function choiceText({ ways, asked }: Choice): string {
+  const texts = { augment: isDeepStrictEqual(ways.augment, PLAIN) ? 'plain views' : 'varied views', realWeight: ways.realWeight === 1 ? 'no generated pictures' : `weight ${ways.realWeight} of the real ones` };
+  return asked.map((what) => texts[what]).join(', ');
 }

@@ -6,7 +6,7 @@ import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type F
 import { follow, Job } from '../../job.js';
 import type { TrainEvent } from '../../native.js';
 import { chooseWays, type Choice, type ChooseEvent, type Learn, type Ways } from './choose.js';
-import { CHOOSE, PLAIN, type Compare, type DataDreamSettings } from './options.js';
+import { PLAIN, type Compare, type DataDreamSettings } from './options.js';
 
 type Settings = Pick<DataDreamSettings, 'template' | 'domain' | 'names' | 'seed' | 'threads'> & { compare: Compare };
 
@@ -53,7 +53,7 @@ interface Parts {
   synthetic: Dataset;
   test: Dataset;
   /** Keys of the real pictures that each generated one was made from, by its own key. */
-  origins: ReadonlyMap<string, readonly string[]>;
+  origins: () => Promise<ReadonlyMap<string, readonly string[]>>;
 }
 
 /** Classifiers with and without the generated pictures: as many updates each, paired over seeds, measured on pictures that nothing else saw. */
@@ -63,15 +63,14 @@ export async function compareArms({ train, synthetic, test, origins }: Parts, se
   try {
     const learn = clip === undefined ? visionLearner(settings) : clipLearner(clip, settings);
     const choice = await chooseWays({ train, synthetic }, compare, { learn, origins, seed, signal, emit });
-    const chosen = compare.augment === CHOOSE || compare.realWeight === CHOOSE;
     const most = Math.max(...synthetic.counts);
-    const amounts = [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
+    const amounts = choice.ways.realWeight === 1 ? [] : [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
     const mixtures = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: synthetic.firstOfEach(perClass) })), { name: BOTH, synthetic }];
     const arms = [...(clip === undefined ? [] : [zeroShot(clip, settings)]), ...armsOf(learn, synthetic, mixtures, choice.ways)];
     const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
     const curve = amounts.length === 0 ? [] : [{ perClass: 0, arm: REAL }, ...mixtures.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
-    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve, ...(chosen && { choice }) };
+    return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve, ...(choice.asked.length > 0 && { choice }) };
   } finally {
     clip?.dispose();
   }
@@ -105,11 +104,12 @@ function zeroShot(clip: Clip, { template, domain, names }: Settings): Arm {
 /** What is compared. Where generated pictures are seen in another way than real ones are, what that alone does is told apart. */
 function armsOf(learn: Learn, synthetic: Dataset, mixtures: readonly Pick<Arm, 'name' | 'synthetic'>[], ways: Ways): Arm[] {
   const learner = (own: Partial<Ways>) => (call: LearnerCall) => learn(call, { ...ways, ...own });
+  const plain = isDeepStrictEqual(ways.augment, PLAIN);
   return [
     { name: REAL, learner: learner({ augment: PLAIN }) },
     { name: 'real, strong augmentation', learner: learner({ augment: STRONG }) },
-    ...(isDeepStrictEqual(ways.augment, PLAIN) ? [] : [{ name: SAME_VIEWS, learner: learner({}) }]),
+    ...(plain ? [] : [{ name: SAME_VIEWS, learner: learner({}) }]),
     { name: 'generated', data: synthetic, learner: learner({}) },
-    ...mixtures.map((mixture) => ({ ...mixture, learner: learner({}) })),
+    ...mixtures.map((mixture) => ({ ...mixture, ...(ways.realWeight < 1 ? { learner: learner({}) } : { like: plain ? REAL : SAME_VIEWS }) })),
   ];
 }

@@ -207,6 +207,6 @@ class Run {
     if (test === undefined || compare === false) return undefined;
     const { emit, signal } = this.#context;
     const detail = `classifiers with and without generated pictures, ${compare.seeds} run${compare.seeds === 1 ? '' : 's'} each`;
-    return this.#stage('compare', detail, async () => compareArms({ train, synthetic, test, origins: await originsOf(work) }, { ...this.#settings, compare }, { signal, emit: (event) => emit({ type: 'compare', event }) }));
+    return this.#stage('compare', detail, () => compareArms({ train, synthetic, test, origins: () => originsOf(work) }, { ...this.#settings, compare }, { signal, emit: (event) => emit({ type: 'compare', event }) }));
   }
 }

@@ -6,7 +6,7 @@ export interface Fold {
   held: Dataset;
 }
 
-/** Up to `most` folds: every picture is held out once, in turn within each class, so that every class is learnt everywhere. A class of one picture makes one fold, which has nothing to learn from. */
+/** Up to `most` folds: every picture is held out once, in turn within each class, so that every class is learnt everywhere. Where a class has one picture there is one fold, which has nothing to learn from. */
 export function foldsOf(train: Dataset, most: number): Fold[] {
   const seen = train.classes.map(() => 0);
   const folds = Math.min(most, ...train.counts);

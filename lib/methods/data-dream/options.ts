@@ -101,7 +101,7 @@ const filterSchema = z.strictObject({
 
 /** Views of few pictures. */
 export const PLAIN = { scale: [0.5, 1], flip: 0.5 } satisfies z.input<typeof augmentSchema>;
-/** And of fewer. */
+/** Views that differ more, for one or two pictures of a class. */
 export const VARIED = { scale: [0.25, 1], flip: 0.5, randAugment: true } satisfies z.input<typeof augmentSchema>;
 
 /** In place of a value: the one that real pictures held out are best answered with. */
@@ -124,13 +124,14 @@ const compareSchema = z.strictObject({
   /** Default 1e-3, with `clip` 1e-4. */
   lr: z.number().min(0).optional(),
   /**
-   * Weight of the real half of each batch, lambda; with 1 generated pictures are left out. `choose`: 0.5, 0.8 or 1, whichever answers best about real pictures that are held out in turn (cross-validation on
-   * two halves, without the generated pictures that begin with a held one or were made with its own adapter; the adapters of classes saw them all the same); where a class has one picture, 0.5. Default 0.8.
+   * Weight of the real half of each batch, lambda; with 1 generated pictures are left out. `choose`: 0.5 or 0.8 where that answers better about real pictures that are held out, by more than the standard error, else 1: cross-validation on two halves of the
+   * real pictures, without the generated ones that begin with a held one or were made with its own adapter. Adapters of classes, captions and filters have seen the held pictures all the same. Where a class has one picture, or with `mode: 'picture'` two or
+   * three, that cannot be tried, and it is 0.5. Default 0.8.
    */
   realWeight: z.union([share, z.literal(CHOOSE)]).default(0.8),
   /**
-   * Views of pictures where generated ones are among them, as `trainClassifier` makes them; with others than the default, one more classifier learns from such views of the real ones alone. `choose`: these, or squares
-   * of a quarter to all with RandAugment, whichever classifiers of the real ones alone answer best with, chosen as `realWeight` is and before it; where a class has one picture, the latter. Default: squares of half to all of a picture, mirrored at times.
+   * Views of pictures where generated ones are among them, as `trainClassifier` makes them; with others than the default, one more classifier learns from such views of the real ones alone. `choose`: squares of a quarter to all of a picture with RandAugment
+   * where classifiers of real pictures alone answer better with them about held ones, as with `realWeight` and before it, else the default; where a class has one picture, the former. Default: squares of half to all of a picture, mirrored at times.
    */
   augment: z.union([augmentSchema, z.literal(CHOOSE)]).prefault(PLAIN),
   /** Runs of each way to train, paired. Default 5. */

@@ -1,6 +1,8 @@
 #include "fractal/family.h"
 
 #include <atomic>
+#include <limits>
+#include <optional>
 
 #include "tensor/check.h"
 #include "tensor/error.h"
@@ -42,35 +44,29 @@ bool passes_probes(const Ifs& base, const FamilyOptions& options, const Renderer
   return passed >= options.probe_share * options.probes;
 }
 
-Ifs find_base(const FamilyOptions& options, const Renderer& renderer, WorkerPool& pool, int& tries) {
-  for (tries = 1; tries <= options.max_base_tries; ++tries) {
-    Rng rng(derive_seed(options.seed, "base", {static_cast<uint64_t>(tries)}));
-    Ifs base = sample_ifs(options.sample, rng);
-    if (passes_probes(base, options, renderer, pool)) return base;
-  }
-  fail(ErrorCode::degenerate_fractal,
-       "None of {} systems with sigmaFactor {} filled more than {} of its picture in {} of {} perturbed copies; raise sigmaFactor or lower fillThreshold",
-       options.max_base_tries, options.sample.sigma_factor, options.fill_threshold, options.probe_share, options.probes);
-}
-
-Family draw_copies(Family family, const FamilyOptions& options, const Renderer& renderer, WorkerPool& pool, const std::function<void(int64_t)>& on_copy) {
-  family.copies.resize(options.count);
-  std::atomic<int64_t> tries{0};
+// The copies of family.base; the number of one that was too sparse at every try, if there was one.
+std::optional<int64_t> draw_copies(Family& family, const FamilyOptions& options, const Renderer& renderer, WorkerPool& pool, const std::function<void(int64_t)>& on_copy) {
+  family.copies.assign(options.count, {});
+  family.texture_seeds.clear();
   for (int64_t i = 0; i < options.count; ++i) family.texture_seeds.push_back(texture_seed(options.seed, i));
-  pool.run(options.count, [&](int64_t i, int) {
+  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  std::atomic<int64_t> tries{0}, sparse{kNone};
+  const auto draw = [&](int64_t i) {
     for (int attempt = 0; attempt < options.max_image_tries; ++attempt) {
       const uint64_t seed = derive_seed(options.seed, "copy", {static_cast<uint64_t>(i), static_cast<uint64_t>(attempt)});
       ++tries;
       Trial trial = try_copy(family.base, options, renderer, seed, family.texture_seeds[i]);
       if (!trial.accepted) continue;
       family.copies[i] = std::move(trial.ifs);
-      return;
+      return true;
     }
-    fail(ErrorCode::degenerate_fractal, "Copy {} filled {} of its picture or less in each of {} tries; lower delta or fillThreshold, or raise maxImageTries", i,
-         options.fill_threshold, options.max_image_tries);
+    return false;
+  };
+  pool.run(options.count, [&](int64_t i, int) {
+    if (sparse == kNone && !draw(i)) sparse = i;
   }, on_copy);
   family.image_tries = tries;
-  return family;
+  return sparse == kNone ? std::nullopt : std::optional(sparse.load());
 }
 
 }  // namespace
@@ -83,8 +79,14 @@ Family make_family(const FamilyOptions& options, WorkerPool& pool, const std::fu
   check_options(options);
   const Renderer renderer(options.render);
   Family family;
-  family.base = find_base(options, renderer, pool, family.base_tries);
-  return draw_copies(std::move(family), options, renderer, pool, on_copy);
+  for (family.base_tries = 1; family.base_tries <= options.max_base_tries; ++family.base_tries) {
+    Rng rng(derive_seed(options.seed, "base", {static_cast<uint64_t>(family.base_tries)}));
+    family.base = sample_ifs(options.sample, rng);
+    if (passes_probes(family.base, options, renderer, pool) && !draw_copies(family, options, renderer, pool, on_copy)) return family;
+  }
+  fail(ErrorCode::degenerate_fractal,
+       "None of {} systems with sigmaFactor {} filled more than {} of its picture in {} of {} perturbed copies, and then in each of {} copies within {} tries; raise sigmaFactor, or lower delta or fillThreshold",
+       options.max_base_tries, options.sample.sigma_factor, options.fill_threshold, options.probe_share, options.probes, options.count, options.max_image_tries);
 }
 
 Family make_family_of(const Ifs& base, const FamilyOptions& options, WorkerPool& pool, const std::function<void(int64_t done)>& on_copy) {
@@ -93,7 +95,9 @@ Family make_family_of(const Ifs& base, const FamilyOptions& options, WorkerPool&
   const Renderer renderer(options.render);
   Family family;
   family.base = base;
-  return draw_copies(std::move(family), options, renderer, pool, on_copy);
+  if (const auto sparse = draw_copies(family, options, renderer, pool, on_copy))
+    fail(ErrorCode::degenerate_fractal, "Copy {} filled {} of its picture or less in each of {} tries; lower delta or fillThreshold, or raise maxImageTries", *sparse, options.fill_threshold, options.max_image_tries);
+  return family;
 }
 
 }  // namespace seedbed::fractal
