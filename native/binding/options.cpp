@@ -94,7 +94,9 @@ RenderOptions parse_render_options(const Fields& fields) {
   RenderOptions o;
   fields.read("size", o.size).read("padding", o.padding).read("points", o.points).read("index_seed", o.index_seed).read("value", o.value);
   fields.read("colour", o.colour).read("draw", names(kDraw), o.draw).read("texture", names(kTexture), o.texture).read("mask", names(kMask), o.mask);
-  fields.read("precision", names(kRenderPrecision), o.precision).read("start", names(kStart), o.start).read("aspect", names(kAspect), o.aspect);
+  std::string code;  // of tests
+  fields.read("precision", names(kRenderPrecision), o.precision).read("start", names(kStart), o.start).read("aspect", names(kAspect), o.aspect).read("kernel", code);
+  o.code = vector_code(code);
   return o;
 }
 

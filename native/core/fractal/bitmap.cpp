@@ -9,29 +9,31 @@ namespace seedbed::fractal {
 
 namespace {
 
-const BitmapKernel& kernel() {
+const BitmapKernel& kernel_for(const Bitmap& bitmap) {
+  switch (bitmap.code) {
 #if defined(__x86_64__)
-  static const bool avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi2");
-  if (avx512) return kBitmapAvx512;
+    case VectorCode::avx512bf16:
+    case VectorCode::avx512: return kBitmapAvx512;
 #endif
-  return kBitmapPortable;
+    default: return kBitmapPortable;
+  }
 }
 
 }  // namespace
 
 void set_pixels(Bitmap& bitmap, const std::vector<int32_t>& bits) {
   std::vector<uint64_t> spare(bitmap.words.size(), 0);
-  kernel().set(bitmap.words.data(), spare.data(), static_cast<int64_t>(spare.size()), bits.data(), static_cast<int64_t>(bits.size()));
+  kernel_for(bitmap).set(bitmap.words.data(), spare.data(), static_cast<int64_t>(spare.size()), bits.data(), static_cast<int64_t>(bits.size()));
 }
 
-int64_t count_set(const Bitmap& bitmap) { return kernel().count(bitmap.words.data(), static_cast<int64_t>(bitmap.words.size())); }
+int64_t count_set(const Bitmap& bitmap) { return kernel_for(bitmap).count(bitmap.words.data(), static_cast<int64_t>(bitmap.words.size())); }
 
 void dilate_to_patches(Bitmap& bitmap) {
   const int64_t W = bitmap.row_words;
   std::vector<uint64_t> wide(bitmap.words.size());
-  for (int64_t y = 0; y < bitmap.size; ++y) kernel().smear(&wide[y * W], &bitmap.words[y * W], W);
+  for (int64_t y = 0; y < bitmap.size; ++y) kernel_for(bitmap).smear(&wide[y * W], &bitmap.words[y * W], W);
   std::ranges::fill(bitmap.words, 0);
-  for (int64_t shift = 1; shift <= 3; ++shift) kernel().merge(&bitmap.words[shift * W], wide.data(), (bitmap.size - shift) * W);
+  for (int64_t shift = 1; shift <= 3; ++shift) kernel_for(bitmap).merge(&bitmap.words[shift * W], wide.data(), (bitmap.size - shift) * W);
   const int tail = bitmap.size % 64;
   if (tail == 0) return;
   for (int64_t y = 0; y < bitmap.size; ++y) bitmap.words[y * W + W - 1] &= (uint64_t{1} << tail) - 1;
@@ -55,7 +57,7 @@ void expand_flipped(const Bitmap& bitmap, uint8_t value, uint8_t* pixels) {
   for (int64_t y = 0; y < bitmap.size; ++y) {
     const uint64_t* words = &bitmap.words[y * bitmap.row_words];
     uint8_t* row = pixels + (bitmap.size - 1 - y) * bitmap.size;
-    kernel().expand(words, whole, value, row);
+    kernel_for(bitmap).expand(words, whole, value, row);
     for (int64_t x = whole * 64; x < bitmap.size; ++x) row[x] = words[whole] >> (x - whole * 64) & 1 ? value : 0;
   }
 }

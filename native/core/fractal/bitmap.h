@@ -3,17 +3,20 @@
 #include <cstdint>
 #include <vector>
 
+#include "tensor/vector_code.h"
+
 namespace seedbed::fractal {
 
 // A square picture of one bit per pixel. Rows are padded to whole words.
 struct Bitmap {
-  explicit Bitmap(int64_t size) : size(size), row_words((size + 63) / 64), words(size * row_words, 0) {}
+  explicit Bitmap(int64_t size, VectorCode code = vector_codes().front()) : size(size), row_words((size + 63) / 64), words(size * row_words, 0), code(code) {}
 
   int64_t stride() const { return row_words * 64; }  // bits from one row to the next
 
   int64_t size;
   int64_t row_words;
   std::vector<uint64_t> words;  // [size, row_words]
+  VectorCode code;              // that works on it
 };
 
 // Sets bits y * stride + x.

@@ -5,6 +5,7 @@
 
 #include "fractal/ifs.h"
 #include "fractal/index_sequence.h"
+#include "tensor/vector_code.h"
 
 namespace seedbed::fractal {
 
@@ -24,13 +25,14 @@ struct Frame {
 std::vector<int32_t> orbit_pixels_exact(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame);
 
 // The same in single precision: 16 chunks of the sequence run side by side in vector registers. The start of a chunk is
-// the exact affine composition of the steps before it (512 of them where they contract to nothing, else the whole
-// chunk). The result does not depend on the processor. Falls back to the exact orbit when a point is not finite.
+// the exact affine composition of the steps before it (64 to 1536 of them, as many as contract to nothing, else the whole
+// chunk). The result does not depend on the processor, nor on `code`. Falls back to the exact orbit when a point is not finite.
 // `scratch` is reused from call to call.
 struct OrbitScratch {
   std::vector<int32_t> pixels;  // [chunk, 16]
 };
-const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch);
+const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch,
+                                              VectorCode code = vector_codes().front());
 
 // The name of the vector code that `orbit_pixels_fast` runs here: "avx512", "avx2" or "portable".
 const char* orbit_kernel_name();

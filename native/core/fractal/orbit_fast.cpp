@@ -14,17 +14,15 @@ namespace {
 constexpr int64_t kWarmUpRows[] = {64, 192, 512, 1536};
 constexpr float kContracted = 1e-6F;  // largest entry of a composed linear part that counts as nothing
 
-const OrbitKernel& choose_kernel() {
+const OrbitKernel& kernel_of(VectorCode code) {
+  switch (code) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return kOrbitAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kOrbitAvx2;
+    case VectorCode::avx512bf16:
+    case VectorCode::avx512: return kOrbitAvx512;
+    case VectorCode::avx2: return kOrbitAvx2;
 #endif
-  return kOrbitPortable;
-}
-
-const OrbitKernel& kernel() {
-  static const OrbitKernel& chosen = choose_kernel();
-  return chosen;
+    default: return kOrbitPortable;
+  }
 }
 
 bool contracted(const ChunkMaps& maps) {
@@ -35,19 +33,19 @@ bool contracted(const ChunkMaps& maps) {
 }
 
 // Composes the last steps of each chunk if that is enough to forget where the chunk began.
-bool compose_warm_up(const OrbitTables& tables, const Steps& steps, ChunkMaps& maps) {
+bool compose_warm_up(const OrbitKernel& kernel, const OrbitTables& tables, const Steps& steps, ChunkMaps& maps) {
   for (int64_t rows : kWarmUpRows) {
     if (rows >= steps.chunk) return false;
-    kernel().compose(tables, steps, rows, maps);
+    kernel.compose(tables, steps, rows, maps);
     if (contracted(maps)) return true;
   }
   return false;
 }
 
 // Where each chunk begins: the composed map of the chunk before it, applied to that chunk's own start.
-Starts chunk_starts(const OrbitTables& tables, const Steps& steps, std::array<double, 2> start) {
+Starts chunk_starts(const OrbitKernel& kernel, const OrbitTables& tables, const Steps& steps, std::array<double, 2> start) {
   ChunkMaps maps;
-  if (!compose_warm_up(tables, steps, maps)) kernel().compose(tables, steps, steps.chunk, maps);
+  if (!compose_warm_up(kernel, tables, steps, maps)) kernel.compose(tables, steps, steps.chunk, maps);
   Starts starts{};
   starts.x[0] = static_cast<float>(start[0]);
   starts.y[0] = static_cast<float>(start[1]);
@@ -71,21 +69,22 @@ Range range_of(const float (&low)[16], const float (&high)[16]) { return {*std::
 
 }  // namespace
 
-const char* orbit_kernel_name() { return kernel().name; }
+const char* orbit_kernel_name() { return kernel_of(vector_codes().front()).name; }
 
-const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch) {
+const std::vector<int32_t>& orbit_pixels_fast(const Ifs& ifs, const IndexSequence& sequence, Start start, const Frame& frame, OrbitScratch& scratch, VectorCode code) {
+  const OrbitKernel& kernel = kernel_of(code);
   scratch.pixels.resize(sequence.chunk * IndexSequence::kLanes);
   const OrbitTables tables = make_tables(ifs);
   const Steps steps{sequence.interleaved.data(), sequence.chunk, sequence.points};
-  const Starts starts = chunk_starts(tables, steps, start_point(ifs, start));
+  const Starts starts = chunk_starts(kernel, tables, steps, start_point(ifs, start));
   OrbitBox box;
-  kernel().bounds(tables, steps, starts, box);
+  kernel.bounds(tables, steps, starts, box);
   if (!is_usable(box)) {
     scratch.pixels = orbit_pixels_exact(ifs, sequence, start, frame);
     return scratch.pixels;
   }
   const PixelMap map = make_pixel_map(range_of(box.low_x, box.high_x), range_of(box.low_y, box.high_y), frame);
-  kernel().pixels(tables, steps, starts, map, scratch.pixels.data());
+  kernel.pixels(tables, steps, starts, map, scratch.pixels.data());
   return scratch.pixels;
 }
 

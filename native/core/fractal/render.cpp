@@ -88,7 +88,7 @@ double paste_colours(const std::vector<int32_t>& offsets, const RenderOptions& o
 }
 
 double draw_bitmap(const std::vector<int32_t>& offsets, const RenderOptions& options, uint64_t seed, uint8_t* pixels) {
-  Bitmap bitmap(options.size);
+  Bitmap bitmap(options.size, options.code);
   set_pixels(bitmap, offsets);
   if (options.draw == Draw::patch) {
     dilate_to_patches(bitmap);
@@ -111,7 +111,7 @@ double Renderer::render(const Ifs& ifs, uint64_t texture_seed, uint8_t* pixels) 
   if (options_.colour || options_.precision == Precision::exact)
     scratch.pixels = orbit_pixels_exact(ifs, *sequence, options_.start, frame);
   else
-    orbit_pixels_fast(ifs, *sequence, options_.start, frame, scratch);
+    orbit_pixels_fast(ifs, *sequence, options_.start, frame, scratch, options_.code);
   if (options_.colour) return paste_colours(scratch.pixels, options_, texture_seed, pixels);
   return pasting ? paste_patches(scratch.pixels, options_, texture_seed, pixels) : draw_bitmap(scratch.pixels, options_, texture_seed, pixels);
 }

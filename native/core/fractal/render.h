@@ -7,6 +7,7 @@
 
 #include "fractal/orbit.h"
 #include "parallel/worker_pool.h"
+#include "tensor/vector_code.h"
 
 namespace seedbed::fractal {
 
@@ -29,6 +30,7 @@ struct RenderOptions {
   Aspect aspect = Aspect::stretch;
   uint8_t value = 127;                    // gray level of lit pixels, 1 to 255
   bool colour = false;                    // FractalDB's colours by the points' order, in place of `value`; texture and precision are then paste and exact
+  VectorCode code = vector_codes().front();  // that draws: all give the same bytes
 };
 
 // Renders systems by the chaos game.
