@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
@@ -155,6 +155,15 @@ t.test('a few pictures become a dataset, a comparison and a report', async (t) =
     await dataDream({ ...small, out: parts, shard: { index: 1, count: 2 } });
     await dataDream({ ...small, out: parts });
     t.same(filesIn(parts), filesIn(out));
+  });
+  await t.test('also from machines of their own, put together', async (t) => {
+    const [one, two, merged] = [place('machine-1'), place('machine-2'), place('merged')];
+    await dataDream({ ...small, out: one, shard: { index: 1, count: 2 } });
+    await dataDream({ ...small, out: two, shard: { index: 2, count: 2 } });
+    for (const folder of [one, two]) cpSync(folder, merged, { recursive: true });
+    const together = await dataDream({ ...small, out: merged });
+    t.same(filesIn(merged), filesIn(out));
+    t.same(answersOf(together), answersOf(result), 'and the same tables');
   });
 });
 
@@ -497,7 +506,8 @@ t.test('pictures as people have them', async (t) => {
     'clear.webp': pixels(33, 40).ensureAlpha(0.4).webp().toBuffer(),
     'deep.png': pixels(32, 35).toColourspace('rgb16').png().toBuffer(),
     'gray.PNG': pixels(36, 36).toColourspace('b-w').png().toBuffer(),
-    'panorama.png': pixels(20_000, 9).png().toBuffer(),
+    'panorama.png': pixels(20_000, 400).png({ compressionLevel: 1 }).toBuffer(),
+    'red.jpg': sharp({ create: { width: 32, height: 32, channels: 3, background: { r: 200, g: 30, b: 40 } } }).toColourspace('cmyk').jpeg().toBuffer(),
     'broken.jpg': Buffer.from('no picture'),
     'notes.md': Buffer.from('x'),
   };
@@ -506,10 +516,29 @@ t.test('pictures as people have them', async (t) => {
     for (const [file, content] of Object.entries(files)) if (name === 'one' || /^(gray|deep)/.test(file)) writeFileSync(join(folder, name, file), await content);
   }
   const { real, preflight: found } = await dataDream({ ...small, data: folder, test: undefined, compare: false, out: place('wild-grown'), generate: { ...small.generate, perClass: 1 } });
-  t.same(real.train.keys.filter((key) => key.startsWith('one/')).sort(), ['clear.webp', 'deep.png', 'gray.PNG', 'moving.gif', 'panorama.png', 'print.jpg', 'turned.jpg'].map((name) => `one/${name}`));
+  t.same(real.train.keys.filter((key) => key.startsWith('one/')).sort(), ['clear.webp', 'deep.png', 'gray.PNG', 'moving.gif', 'panorama.png', 'print.jpg', 'red.jpg', 'turned.jpg'].map((name) => `one/${name}`));
   t.match(found.warnings.join(), /2 files were left out.*broken\.jpg/);
   const turned = (await real.train.load()).find(({ key }) => key === 'one/turned.jpg')?.image;
   t.same([turned?.width, turned?.height], [32, 48], 'as a viewer shows it');
+  const red = (await readImage(join(folder, 'one', 'red.jpg'))).data;
+  t.ok((red[0] ?? 0) > 150 && Math.max(red[1] ?? 255, red[2] ?? 255) < 80, `inks are red, not their opposite: ${[...red.slice(0, 3)].join()}`);
+});
+
+t.test('ten thousand classes with one picture each, of which this shard has one: pictures are not kept', async (t) => {
+  const script = `
+    import { dataDream, Dataset } from 'seedbed';
+    const count = 10_000, side = 256;
+    const classes = Array.from({ length: count }, (_, i) => \`class \${i}\`);
+    const picture = (i) => ({ data: new Uint8Array(Buffer.alloc(side * side * 3, \`\${i} of many\`)), width: side, height: side, channels: 3 });
+    const data = new Dataset({ name: 'many', classes, entries: classes.map((_, label) => ({ key: \`\${label}\`, label, read: () => Promise.resolve(picture(label)) })) });
+    const [model, out] = process.argv.slice(1);
+    const { real } = await dataDream({ model, data, out, compare: false, adapt: { steps: 1, rank: 1, size: 32 }, generate: { perClass: 1, steps: 1 }, shard: { index: 1, count }, threads: 1 });
+    console.log(JSON.stringify({ pictures: real.train.length, peak: process.resourceUsage().maxRSS / 1024 }));`;
+  const { code, stdout, stderr } = await runScript(script, { args: [model, place('many-classes')], timeout: 120_000 });
+  t.equal(code, 0, stderr);
+  const { pictures, peak } = JSON.parse(stdout) as { pictures: number; peak: number };
+  t.equal(pictures, 10_000);
+  t.ok(peak < 1000, `${peak.toFixed(0)} MB; the pictures have 1966`);
 });
 
 t.test('seedbed grow', async (t) => {
@@ -551,18 +580,19 @@ t.test('a run that is killed, again and again and anywhere, ends as an unbroken 
   const whole = await dataDream({ ...options, out: place('unbroken') });
   const script = `
     import { dataDream } from 'seedbed';
-    const [out, last, later] = process.argv.slice(1);
-    let count = 0;
-    for await (const event of dataDream({ ...${JSON.stringify(options)}, out })) if (++count === Number(last)) setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(later));`;
+    const [out, stage, later] = process.argv.slice(1);
+    for await (const event of dataDream({ ...${JSON.stringify(options)}, out })) if (event.stage === stage) setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(later));`;
+  const stages = ['check', 'load', 'adapt', 'generate', 'filter', 'compare', 'report'];
   const out = place('killed');
-  const kills = Number(process.env['SEEDBED_KILLS'] ?? 6);
-  let killed = 0;
+  const kills = Number(process.env['SEEDBED_KILLS'] ?? stages.length);
+  const killed = new Map<string, number>();
   for (let i = 0; i < kills; i++) {
-    const { code, stderr } = await runScript(script, { args: [out, String(1 + ((i * 37) % 34)), String((i * 13) % 40)] });
+    const stage = stages[i % stages.length] as string;
+    const { code, stderr } = await runScript(script, { args: [out, stage, String(stage === 'report' ? 0 : (i * 13) % 40)] });
     t.not(code, 1, stderr);
-    if (code !== 0) killed++;
+    if (code !== 0) killed.set(stage, (killed.get(stage) ?? 0) + 1);
   }
-  t.ok(killed >= kills / 2, `${killed} of ${kills} were killed before their end`);
+  t.same([...killed.keys()], stages, `killed in every stage: ${JSON.stringify(Object.fromEntries(killed))}`);
   const resumed = await dataDream({ ...options, out });
   t.same(filesIn(out), filesIn(place('unbroken')), `${kills} kills`);
   t.same(answersOf(resumed), answersOf(whole));

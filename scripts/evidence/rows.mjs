@@ -8,6 +8,13 @@ import { metrics } from '../../dist/lib/index.js';
 /** What decides a row's figures: those of other settings are not shown as these. */
 export const digestOf = (settings) => createHash('sha256').update(JSON.stringify(settings)).digest('hex').slice(0, 16);
 
+/** Lists of those with the same key, in the order of their first ones. */
+function grouped(rows, keyOf) {
+  const groups = new Map();
+  for (const row of rows) groups.set(keyOf(row), [...(groups.get(keyOf(row)) ?? []), row]);
+  return [...groups.values()];
+}
+
 /** The rows of a folder. */
 export class Rows {
   #file;
@@ -21,12 +28,12 @@ export class Rows {
     return existsSync(this.#file) ? readFileSync(this.#file, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)) : [];
   }
 
-  /** Rows of the newest settings of their source and shots. */
-  newest() {
-    const rows = this.all();
-    const lineOf = ({ data, shots }) => `${data} ${shots}`;
-    const latest = new Map(rows.map((row) => [lineOf(row), row.settings]));
-    return rows.filter((row) => latest.get(lineOf(row)) === row.settings);
+  /** Of each source and shots the rows of its newest settings that there are `fewest` rows of; of the newest where there are less of all. */
+  newest(fewest = 1) {
+    return grouped(this.all(), ({ data, shots }) => `${data} ${shots}`).flatMap((rows) => {
+      const newestFirst = grouped(rows.toReversed(), ({ settings }) => settings).map((own) => own.toReversed());
+      return newestFirst.find((own) => own.length >= fewest) ?? newestFirst[0];
+    });
   }
 
   /** Whether there is a row with all these values. */

@@ -26,10 +26,11 @@ export async function openReal(settings: DataDreamSettings, signal: AbortSignal)
   const data = await opened(settings.data);
   if (data.role === 'test') throw new SeedbedError('ERR_DATA_LEAK', `Expected pictures to learn from for data, received the test part of ${data.name}`);
   if (data.classes.length < 2 && settings.compare !== false) throw new SeedbedError('ERR_DATASET', `Expected at least 2 classes in ${data.name}, found ${data.classes.length}; with compare false one will do`);
-  for (const [label, name] of data.classes.entries()) fileNameOf(adaptersOf(settings, name, data.counts[label] ?? 0).at(-1) ?? name);
+  const { counts } = data;
+  for (const [label, name] of data.classes.entries()) fileNameOf(adaptersOf(settings, name, counts[label] ?? 0).at(-1) ?? name);
   checkNames(settings, data.classes);
   checkNames(settings.generate, data.classes, 'generate.names');
-  const empty = data.classes.find((_, i) => data.counts[i] === 0);
+  const empty = data.classes.find((_, i) => counts[i] === 0);
   if (empty !== undefined) throw new SeedbedError('ERR_SHOTS', `Expected at least one picture of class '${empty}' in ${data.name}, found none`);
   const looked = await preflight(data, { signal });
   const checked = { ...looked, warnings: [...looked.warnings, ...(settings.captions ? toldOf(await data.captions()) : [])] };
@@ -60,9 +61,10 @@ async function divide(data: Dataset, { test, holdOut, shots, seed, compare }: Da
   if (test !== undefined) return { train: learnt(data), test: (await opened(test)).withClasses(data.classes).as('test'), notCompared: undefined };
   if (holdOut === 0) return { train: learnt(data), test: undefined, notCompared: 'no picture was held out' };
   const parts = data.split({ test: holdOut, seed });
-  const small = data.classes.find((_, i) => (data.counts[i] ?? 0) < LEAST_TO_HOLD_OUT || parts.test.counts[i] === 0);
+  const [counts, held] = [data.counts, parts.test.counts];
+  const small = data.classes.find((_, i) => (counts[i] ?? 0) < LEAST_TO_HOLD_OUT || held[i] === 0);
   if (small === undefined) return { train: learnt(parts.train), test: parts.test, notCompared: undefined };
-  return { train: learnt(data), test: undefined, notCompared: `too few pictures to hold some out, as of class '${small}', which has ${data.counts[data.classes.indexOf(small)]}; give some with the option test` };
+  return { train: learnt(data), test: undefined, notCompared: `too few pictures to hold some out, as of class '${small}', which has ${counts[data.classes.indexOf(small)]}; give some with the option test` };
 }
 
 /** Takes test pictures out that look like ones that are learnt from: their answers would be known. */
