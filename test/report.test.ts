@@ -30,9 +30,9 @@ const demo: DemoRecord = {
     comparisons: [{ arm: 'from the shipped backbone', baseline: 'from scratch', differences: [0.25, 0.25], interval: metrics.meanInterval([0.25, 0.25]) }],
   },
   fineTuning: { steps: 3, batchSize: 2, model: 'm', parameters: 1234 },
-  live: { samples: 100, copies: 4, losses: [1.4, 1.3, 1.2], sigmaFactor: 3.5, delta: 0.1 },
+  live: { samples: 100, copies: 4, losses: [1.4, 1.3, 1.2], base: { affine: [[[0.5, -0.25, 1], [0.125, 0.75, -1]], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]], weights: [0.75, 0.25] }, sigmaFactor: 3.5, delta: 0.1 },
   shipped: { samples: 500, stages: [{ count: 4, samples: 500, finalLoss: 1, chance: 1.39 }] },
-  pictures: { fractals: PIXEL, shots: PIXEL, answers: PIXEL },
+  pictures: { base: PIXEL, fractals: PIXEL, shots: PIXEL, answers: PIXEL },
   confusion: [[1, 1], [0, 2]],
   parts: [{ name: 'all of it', seconds: 1.25 }],
 };
@@ -116,7 +116,7 @@ t.test('a grown dataset: what it gained, or why that is not known', async (t) =>
 
 t.test('a page says what the record says', async (t) => {
   const html = await renderReport(demo);
-  for (const text of ['+25.0 points', '95 % interval +25.0 to +25.0, 2 paired runs', 'better than starting from scratch', 'cat &#38; dog', 'a &#60;processor&#62;', '1,234 parameters', '2026-01-02 03:04', '37.5 %']) t.ok(html.includes(text), text);
+  for (const text of ['<td>0.500</td><td>-0.250</td><td>0.125</td><td>0.750</td><td>1.000</td><td>-1.000</td><td>75.0 %</td>', '+25.0 points', '95 % interval +25.0 to +25.0, 2 paired runs', 'better than starting from scratch', 'cat &#38; dog', 'a &#60;processor&#62;', '1,234 parameters', '2026-01-02 03:04', '37.5 %']) t.ok(html.includes(text), text);
   t.equal(html.match(/<svg/g)?.length, 4, 'four charts');
   t.notMatch(html, /<script|(src|href)="(?!data:)/, 'nothing from outside, nothing that runs');
   const page = await renderReport(train);

@@ -8,7 +8,7 @@ import { SeedbedError } from '../../lib/errors.js';
 import { writeFileWhole } from '../../lib/files.js';
 import { defined } from '../../lib/options.js';
 import { writeRecord, type DemoRecord } from '../../lib/report/record.js';
-import { percent, verdict } from '../../lib/report/parts.js';
+import { percent, points, sureness, verdict } from '../../lib/report/parts.js';
 import { renderReport } from '../../lib/report/report.js';
 import { example, integer, outputOf } from '../arguments.js';
 import { interruptible, type Output } from '../tasks.js';
@@ -17,11 +17,7 @@ import { runGrow } from './grow.js';
 function summary({ study }: DemoRecord): string {
   const rows = study.arms.map(({ name, accuracy, runs }) => `  ${name.padEnd(30)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);
   const says = { better: 'better than scratch', worse: 'worse than scratch', undecided: 'not decided by these runs' };
-  const gaps = study.comparisons.map((c) => {
-    const { mean, low, high } = c.interval;
-    const signed = (value: number): string => `${value < 0 ? '-' : '+'}${Math.abs(100 * value).toFixed(1)}`;
-    return `  ${c.arm.padEnd(30)} ${signed(mean)} points, 95 % interval ${signed(low)} to ${signed(high)}: ${says[verdict(c)]}`;
-  });
+  const gaps = study.comparisons.map((one) => `  ${one.arm.padEnd(30)} ${points(one.interval.mean)} points, ${sureness(one)}: ${says[verdict(one)]}`);
   return [`Right answers on ${study.testPictures} test pictures (guessing: ${percent(1 / study.classes.length)}):`, ...rows, 'Against scratch, paired:', ...gaps].join('\n');
 }
 

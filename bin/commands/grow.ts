@@ -7,7 +7,7 @@ import { dataDream, type DataDreamEvent, type DataDreamResult, type Stage } from
 import type { DataDreamOptions } from '../../lib/methods/data-dream/options.js';
 import { Work } from '../../lib/methods/data-dream/work.js';
 import { defined } from '../../lib/options.js';
-import { choiceText, interval, percent, points, verdict } from '../../lib/report/parts.js';
+import { choiceText, percent, points, sureness, verdict } from '../../lib/report/parts.js';
 import { example, integer, number, outputOf } from '../arguments.js';
 import { interruptible, type Output } from '../tasks.js';
 
@@ -226,7 +226,7 @@ function finish({ classes, gain, folder, preflight, notCompared }: DataDreamResu
     for (const { name, accuracy, runs } of gain.study.arms) say(`  ${name.padEnd(28)} ${percent(accuracy.mean).padStart(7)}   (${runs.map((run) => percent(run.accuracy)).join(', ')})`);
     const says = { better: 'they helped', worse: 'they did harm', undecided: 'not decided by these runs' };
     if (gain.choice !== undefined) say(`  chosen for both: ${choiceText(gain.choice)}${gain.choice.trials.length === 0 ? ' (too few pictures to hold some out)' : ''}`);
-    for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, 95 % interval ${interval(one.interval)}: ${says[verdict(one)]}`);
+    for (const one of gain.gains) say(`  against ${one.baseline.padEnd(26)} ${points(one.interval.mean)} points, ${sureness(one)}: ${says[verdict(one)]}`);
   }
   say(`Report: ${resolve(work.report)}`);
 }

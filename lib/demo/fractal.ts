@@ -34,6 +34,7 @@ const BACKBONE = 'fractal-vit-nano';
 const MODEL = 'vit_nano_patch4_32';
 const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, mask: 'fill', fractalSeed: 2 } as const;
 const WARMUP_PART = 10; // a tenth of the steps
+const BASE_SIDE = 480; // pixels
 const SHOWN_COPIES = 8;
 const SHOWN_ANSWERS = 12; // per class
 
@@ -91,6 +92,7 @@ export function fractalDemo(options: FractalDemoOptions = {}): Job<FractalDemoEv
       );
       live.backbone.dispose();
       const pictures = await timed('draw the pictures', 'for the report', async () => ({
+        base: await dataUri(await fractals.picture(live.family.base, { size: BASE_SIDE, colourBy: 'map', signal: inner })),
         fractals: await fractalStrip(live.family),
         shots: await shotSheet(pool.subset({ shots, seed: 0 })),
         answers: await answerSheet(test, study),
@@ -100,7 +102,7 @@ export function fractalDemo(options: FractalDemoOptions = {}): Job<FractalDemoEv
         origin: await originOf(),
         study,
         fineTuning: { steps, batchSize: FINE_TUNING.batchSize, model: MODEL, parameters },
-        live: { samples: live.samples, copies: live.family.copies.length, losses: live.losses, sigmaFactor: fractals.describe(live.family.base).sigmaFactor, delta: FRACTAL.delta },
+        live: { samples: live.samples, copies: live.family.copies.length, losses: live.losses, base: live.family.base, sigmaFactor: fractals.describe(live.family.base).sigmaFactor, delta: FRACTAL.delta },
         shipped: await shippedRecord(),
         pictures,
         confusion: confusionOf(test, study.arms.at(-1)),

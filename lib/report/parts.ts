@@ -11,6 +11,8 @@ export const percent = (share: number): string => `${(100 * share).toFixed(1)} %
 export const points = (share: number): string => `${share < 0 ? '−' : '+'}${Math.abs(100 * share).toFixed(1)}`;
 /** Of one run there is none; JSON has no infinity, and gives null. */
 export const interval = ({ low, high }: { low: number | null; high: number | null }): string => (Number.isFinite(low) && Number.isFinite(high) ? `${points(low as number)} to ${points(high as number)}` : 'none from one run');
+/** How sure a paired difference is. */
+export const sureness = ({ interval: own, differences }: Comparison): string => (differences.length === 1 ? 'one run: it decides nothing' : `95 % interval ${interval(own)}, ${differences.length} paired runs`);
 export const count = (value: number): string => Math.round(value).toLocaleString('en-US');
 
 /** Program, machine and time, at the end of a page. */

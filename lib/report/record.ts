@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { errorFromFile, SeedbedError } from '../errors.js';
 import { writeFileWhole } from '../files.js';
 import type { FewShotResult } from '../experiment/few-shot.js';
+import type { Ifs } from '../ifs.js';
 import type { Gain } from '../methods/data-dream/compare.js';
 import type { EvaluationEvent } from '../native.js';
 import type { ClassifierEvaluation } from '../evaluation.js';
@@ -27,10 +28,10 @@ export interface DemoRecord {
   /** How each arm was trained after its start. */
   fineTuning: { steps: number; batchSize: number; model: string; parameters: number };
   /** The pre-training shown live. */
-  live: { samples: number; copies: number; losses: number[]; sigmaFactor: number; delta: number };
+  live: { samples: number; copies: number; losses: number[]; base: Ifs; sigmaFactor: number; delta: number };
   /** The shipped backbone's own record. */
   shipped: { samples: number; stages: { count: number; samples: number; finalLoss: number; chance: number }[] };
-  pictures: { fractals: string; shots: string; answers: string };
+  pictures: { base: string; fractals: string; shots: string; answers: string };
   /** Summed over seeds for the last arm: confusion[i][j], class i called j. */
   confusion: number[][];
   parts: Part[];

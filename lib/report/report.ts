@@ -2,7 +2,7 @@ import { confusionChart, intervalChart, lineChart, smooth } from './chart.js';
 import { growPage } from './grow-page.js';
 import { capital, escape, figure, page, picture, section, table } from './html.js';
 import { loraPage } from './lora-page.js';
-import { count, interval, originLine, percent, points, timeTable, verdict } from './parts.js';
+import { count, originLine, percent, points, sureness, timeTable, verdict } from './parts.js';
 import type { DemoRecord, RunRecord, TrainRecord } from './record.js';
 import type { Comparison } from '../experiment/few-shot.js';
 
@@ -23,10 +23,9 @@ export function renderReport(record: RunRecord): Promise<string> {
 }
 
 function sentence(comparison: Comparison): string {
-  const { interval: difference } = comparison;
-  const gap = `<b>${points(difference.mean)} points</b> (95 % interval ${interval(difference)}, ${comparison.differences.length} paired runs)`;
+  const gap = `<b>${points(comparison.interval.mean)} points</b> (${sureness(comparison)})`;
   const says = { better: 'That is better than starting from scratch.', worse: 'That is worse than starting from scratch.', undecided: 'The interval includes zero: these runs do not decide it.' };
-  return `${escape(capital(comparison.arm))}: ${gap}. ${says[verdict(comparison)]}`;
+  return `${escape(capital(comparison.arm))}: ${gap}. ${comparison.differences.length === 1 ? '' : says[verdict(comparison)]}`;
 }
 
 async function demoPage(record: DemoRecord): Promise<string> {
@@ -57,10 +56,13 @@ async function demoPage(record: DemoRecord): Promise<string> {
       'The one fractal',
       `<p>All pre-training pictures come from one formula: two affine maps, drawn at random (sigma-factor ${live.sigmaFactor.toFixed(2)}), whose twelve numbers are each changed by up to ${percent(live.delta)}.
        Every changed copy is a class of its own, and the network learns to tell the copies apart. No photograph, no label, no licence is involved.</p>`,
-      figure(picture(pictures.fractals, 'Perturbed copies of one fractal'), 'Perturbed copies of the system, as they are rendered for training.'),
+      figure(picture(pictures.base, 'The system itself'), 'The system itself: where its points gather, in the colours of the maps that led there.'),
+      table(['map', 'a', 'b', 'c', 'd', 'e', 'f', 'chance'], live.base.affine.map(([[a, b, e], [c, d, f]], i) => [String(i), ...[a, b, c, d, e, f].map((value) => value.toFixed(3)), percent(live.base.weights[i] ?? 0)])),
+      '<p class="soft">A point (x, y) goes to (a x + b y + e, c x + d y + f), by one map after the other, chosen at random.</p>',
+      figure(picture(pictures.fractals, 'Perturbed copies of one fractal'), `Perturbed copies of the system, as they are rendered for training: classes 0 to ${Math.min(live.copies, 8) - 1}.`),
       `<p><b>Live, just now:</b> ${count(live.samples)} augmented pictures of ${live.copies} copies. This shows how it works; it is far too short to gain much.</p>`,
       figure(liveCurve, 'Loss of the live pre-training, averaged over 10 steps.'),
-      `<p><b>The shipped backbone</b> was made the same way, once and for longer: ${count(shipped.samples)} pictures, in stages that grow harder.</p>`,
+      `<p><b>The shipped backbone</b> learnt to tell copies of such a system apart, too, once and for longer: ${count(shipped.samples)} pictures, in stages that grow harder.</p>`,
       table(
         ['copies told apart', 'pictures seen', 'final loss', 'loss of guessing'],
         shipped.stages.map((stage) => [count(stage.count), count(stage.samples), stage.finalLoss.toFixed(2), stage.chance.toFixed(2)]),
