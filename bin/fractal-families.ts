@@ -23,7 +23,7 @@ export interface FamilyChoices {
   seed?: number | undefined;
   threads?: number | undefined;
   /** How the base system of 1p-frac and its copies are drawn. */
-  draws: Pick<FamilyOptions, 'maps' | 'sigmaFactor' | 'delta' | 'perturbation'>;
+  draws: Pick<FamilyOptions, 'maps' | 'sigmaFactor' | 'halfWidth' | 'delta' | 'perturbation' | 'probabilities' | 'fillThreshold'>;
   render: RenderOptions;
 }
 

@@ -62,7 +62,8 @@ export const renderFields = {
   value: z.int().min(1).max(255).optional(),
 };
 
-const familyFields = {
+/** How a system and its copies are drawn. */
+export const familyFields = {
   ...sampleFields,
   ...perturbFields,
   ...renderFields,

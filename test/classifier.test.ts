@@ -308,6 +308,11 @@ t.test('one fractal: its copies can be learnt, and give a start', async (t) => {
   const hopeless = onePFrac({ ...options, delta: 0, mask: 'fill', steps: 300, batchSize: 4 });
   for await (const event of hopeless) if (event.type === 'collapse') collapsed.push(event.step);
   t.same(collapsed, [300], 'equal copies cannot be told apart: said so');
+  const base = fractals.sample({ maps: 3, sigmaFactor: 6, seed: 9 });
+  const drawn = { base, texture: 'paste', renderPrecision: 'exact', start: 'fixedPoint', probabilities: 'perturbed' } as const;
+  const given = await onePFrac({ ...options, ...drawn, steps: 3, warmupSteps: 0, precision: 'bfloat16' });
+  const { renderPrecision: precision, ...rest } = drawn;
+  t.same(given.family, await fractals.family({ ...rest, precision, count: 4, size: 64, points: 3000, padding: 2, delta: 0.3 }), 'a given system, drawn as the released code draws it');
 });
 
 t.test('the shipped backbone loads and learns', async (t) => {

@@ -15,6 +15,8 @@ t.test('wrong use: exit code 2 and a hint', async (t) => {
     [['--family', 'rcdb', '--sigma-factor', '4', '--sheet', 'x.png'], /option '--sigma-factor' is for 1p-frac, not for rcdb/],
     [['--instances', '4', '--sheet', 'x.png'], /option '--instances' is for fractaldb, rcdb, visualatom, not for 1p-frac/],
     [['--sigma-factor', 'anderson', '--sheet', 'x.png'], /Expected a number or andersonFarrell/],
+    [['--sheet', 'x.png', '--mask', 'solid'], /Allowed choices are random, fill/],
+    [['--family', 'rcdb', '--sheet', 'x.png', '--texture', 'paste'], /option '--texture' is for 1p-frac, fractaldb, ofdb, not for rcdb/],
     [['--picture', 'x.png', '--palette', 'embers'], /Allowed choices are gray, ink, ember/],
   ] as const) {
     const { code, stderr } = await commands.seedbed(['fractal', ...args]);
@@ -59,6 +61,18 @@ t.test('every family writes a dataset, a sheet, a picture and its systems, and r
     const [file = ''] = await readdir(join(at('-set'), 'class-1'));
     t.same(await readFile(join(at('-again'), 'class-1', file)), await readFile(join(at('-set'), 'class-1', file)), 'the same systems, the same pictures');
   }
+});
+
+t.test('every option of a family and of its pictures', async (t) => {
+  const folder = t.testdir();
+  const system = { maps: 3, sigmaFactor: 5, halfWidth: 0.2, delta: 0.2, perturbation: 'additive', probabilities: 'perturbed', fillThreshold: 0.02, seed: 3 } as const;
+  const drawn = { size: 64, points: 3000, padding: 3, value: 200, indexSeed: 7, draw: 'patch', texture: 'paste', mask: 'fill', start: 'fixedPoint', aspect: 'keep', precision: 'exact' } as const;
+  const flags = Object.entries({ ...system, ...drawn }).flatMap(([name, value]) => [`--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`, String(value)]);
+  const { code, stderr } = await commands.seedbed(['fractal', '--out', join(folder, 'set'), '--count', '2', ...flags]);
+  t.equal(code, 0, stderr);
+  const { copies, textureSeeds } = await fractals.family({ ...system, ...drawn, count: 2 });
+  const images = await fractals.render(copies, { ...drawn, textureSeeds: [...textureSeeds] });
+  for (const i of copies.keys()) t.same(new Uint8Array(await sharp(join(folder, 'set', `copy-${i}`, `copy-${i}.png`)).extractChannel(0).raw().toBuffer()), fractals.image(images, i).data, `copy ${i}`);
 });
 
 t.test("FractalDB's own CSV files give its pictures", async (t) => {

@@ -7,7 +7,7 @@ import { contactSheet, encodePng } from '../../lib/image.js';
 import { defined } from '../../lib/options.js';
 import type { PaletteName } from '../../lib/fractal-picture.js';
 import { example, integer, number, outputOf } from '../arguments.js';
-import { FAMILIES, openFamily, PALETTE_NAMES, type FamilyName, type FractalSet } from '../fractal-families.js';
+import { FAMILIES, openFamily, PALETTE_NAMES, type FamilyChoices, type FamilyName, type FractalSet } from '../fractal-families.js';
 import { interruptible, runTasks, type Report, type Task } from '../tasks.js';
 
 interface Options {
@@ -24,11 +24,21 @@ interface Options {
   maps?: number;
   sigmaFactor?: number | 'andersonFarrell';
   delta?: number;
-  perturbation?: 'multiplicative' | 'additive';
+  halfWidth?: number;
+  perturbation?: FamilyOptions['perturbation'];
+  probabilities?: FamilyOptions['probabilities'];
+  fillThreshold?: number;
   size?: number;
   points?: number;
-  draw?: 'point' | 'patch';
-  precision?: 'fast' | 'exact';
+  padding?: number;
+  value?: number;
+  indexSeed?: number;
+  draw?: RenderOptions['draw'];
+  texture?: RenderOptions['texture'];
+  mask?: RenderOptions['mask'];
+  start?: RenderOptions['start'];
+  aspect?: RenderOptions['aspect'];
+  precision?: RenderOptions['precision'];
   colour?: boolean;
   palette?: PaletteName;
   colourBy?: 'density' | 'map';
@@ -49,12 +59,13 @@ const ONLY: Partial<Record<keyof Options, readonly FamilyName[]>> = {
   maps: ['1p-frac'],
   sigmaFactor: ['1p-frac'],
   delta: ['1p-frac'],
+  halfWidth: ['1p-frac'],
   perturbation: ['1p-frac'],
+  probabilities: ['1p-frac'],
+  fillThreshold: ['1p-frac'],
   instances: ['fractaldb', 'rcdb', 'visualatom'],
   faithful: ['ofdb'],
-  points: ['1p-frac', 'fractaldb', 'ofdb'],
-  draw: ['1p-frac', 'fractaldb', 'ofdb'],
-  precision: ['1p-frac', 'fractaldb', 'ofdb'],
+  ...Object.fromEntries((['points', 'padding', 'value', 'indexSeed', 'draw', 'texture', 'mask', 'start', 'aspect', 'precision'] as const).map((name) => [name, ['1p-frac', 'fractaldb', 'ofdb'] as const])),
   colour: ['fractaldb', 'ofdb'],
   palette: ['1p-frac', 'fractaldb', 'ofdb'],
   colourBy: ['1p-frac', 'fractaldb', 'ofdb'],
@@ -77,11 +88,21 @@ export function addFractal(program: Command): void {
     .option('--maps <n>', '1p-frac: affine maps of the system', integer)
     .option('--sigma-factor <x>', '1p-frac: shape complexity, smaller is sparser; or andersonFarrell for their range', sigmaFactor)
     .option('--delta <x>', '1p-frac: width of the perturbation', number)
-    .option('--perturbation <kind>', '1p-frac: multiplicative or additive')
+    .option('--half-width <x>', '1p-frac: the sigma-factor is drawn from that ∓ this; default 0.1', number)
+    .addOption(new Option('--perturbation <kind>', "1p-frac: as the released code, or as the paper; default multiplicative").choices(['multiplicative', 'additive']))
+    .addOption(new Option('--probabilities <whose>', '1p-frac: chances of the maps, of the base system or of each copy; default base').choices(['base', 'perturbed']))
+    .option('--fill-threshold <share>', '1p-frac: of lit pixels, which a copy must exceed; default 0.05', number)
     .option('--size <pixels>', 'both sides', integer)
     .option('--points <n>', 'points of the orbit', integer)
-    .option('--draw <kind>', 'point or patch')
-    .option('--precision <kind>', 'fast or exact')
+    .option('--padding <pixels>', 'empty at each side; default 6', integer)
+    .option('--value <gray>', 'of lit pixels, 1 to 255; default 127', integer)
+    .option('--index-seed <n>', 'of the sequence of maps; default 100', integer)
+    .addOption(new Option('--draw <kind>', 'default patch').choices(['point', 'patch']))
+    .addOption(new Option('--texture <kind>', 'patches: a coin per covered pixel, or pasted over each other as the released code does; default iid').choices(['iid', 'paste']))
+    .addOption(new Option('--mask <kind>', 'patches: random or solid; default random').choices(['random', 'fill']))
+    .addOption(new Option('--start <where>', 'of the orbit; default origin').choices(['origin', 'fixedPoint']))
+    .addOption(new Option('--aspect <kind>', 'fill the frame on both axes, or keep the proportions; default stretch').choices(['stretch', 'keep']))
+    .addOption(new Option('--precision <kind>', 'single precision in vector code, or double, one point after the other; default fast').choices(['fast', 'exact']))
     .option('--colour', "FractalDB's colours, by the order of the points")
     .addOption(new Option('--palette <name>', 'colours of --picture (default: ember)').choices(PALETTE_NAMES))
     .addOption(new Option('--colour-by <what>', 'what decides the colours of --picture (default: density)').choices(['density', 'map']))
@@ -117,7 +138,7 @@ function check(command: Command, options: Options): void {
 
 async function run(command: Command, options: Options): Promise<void> {
   check(command, options);
-  const { family, out, sheet, picture, systems, from, format, count, instances, faithful, maps, sigmaFactor, delta, perturbation, size, points, draw, precision, colour, palette, colourBy, seed, threads } = options;
+  const { family, out, sheet, picture, systems, from, format, count, instances, faithful, size, palette, colourBy, seed, threads } = options;
   const output = outputOf(command);
   if (options.dryRun) {
     const pictures = count * (instances ?? (family === 'fractaldb' ? 1000 : 1));
@@ -126,8 +147,10 @@ async function run(command: Command, options: Options): Promise<void> {
     return;
   }
   const signal = interruptible();
-  const render: RenderOptions = defined({ size: picture === undefined || out !== undefined ? size : undefined, points, draw, precision, colour, threads });
-  const draws: FamilyOptions = defined({ maps, sigmaFactor, delta, perturbation });
+  const { points, padding, value, indexSeed, draw, texture, mask, start, aspect, precision, colour } = options;
+  const render: RenderOptions = defined({ size: picture === undefined || out !== undefined ? size : undefined, points, padding, value, indexSeed, draw, texture, mask, start, aspect, precision, colour, threads });
+  const { maps, sigmaFactor, halfWidth, delta, perturbation, probabilities, fillThreshold } = options;
+  const draws: FamilyChoices['draws'] = defined({ maps, sigmaFactor, halfWidth, delta, perturbation, probabilities, fillThreshold });
   const begin = performance.now();
   const { set } = await runTasks<{ set?: FractalSet }>(
     {},

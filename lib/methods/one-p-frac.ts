@@ -2,37 +2,26 @@ import { z } from 'zod';
 import { Classifier, trainOnImageSet } from '../classifier.js';
 import { MODEL_NAMES, trainFields } from '../train-options.js';
 import { follow, Job } from '../job.js';
-import { fractals, type RenderOptions } from '../fractal.js';
-import { storageField, withFractalSet } from '../fractal-pictures.js';
-import type { FractalFamily } from '../ifs.js';
+import { familyFields, fractals, renderFields, type FamilyOptions } from '../fractal.js';
+import { storageField, withFractalSet, type FractalSetOptions } from '../fractal-pictures.js';
+import { ifsSchema, type FractalFamily } from '../ifs.js';
 import type { TrainEvent } from '../native.js';
-import { checkOptions, defined, positiveInt, seed, share, abortSignal } from '../options.js';
+import { checkOptions, defined, seed, abortSignal } from '../options.js';
 
 /** Training loss within this of ln L, after this share of the steps, means that nothing was learnt. */
 const COLLAPSE_MARGIN = 0.02;
 const COLLAPSE_CHECK_STEPS = 300;
 
+const { seed: _seed, precision: renderPrecision, ...systemFields } = familyFields;
+const { precision: _precision, ...pictureFields } = renderFields;
+
+/** Those of `fractals.family`, but for the names that training has too. */
 const fractalFields = {
-  /** Perturbed copies of the one system, each its own class: L. Default 1000. */
-  count: positiveInt.max(100_000).optional(),
-  /** Width of the perturbation, Δ. Default 0.1. */
-  delta: z.number().min(0).max(2).optional(),
-  /** Default `multiplicative`, as the released code; the paper says `additive`. */
-  perturbation: z.enum(['multiplicative', 'additive']).optional(),
-  /** Default 3.5. */
-  sigmaFactor: z.number().optional(),
-  /** Pixels of the rendered pictures. Default 512; small models do well with twice their own size. */
-  size: z.int().min(16).max(8192).optional(),
-  /** Points of the orbit. Default 100,000; scale it with the area. */
-  points: positiveInt.optional(),
-  /** Default 6. */
-  padding: z.int().min(0).optional(),
-  /** Default `random`. */
-  mask: z.enum(['random', 'fill']).optional(),
-  /** Gray level of lit pixels. Default 127. */
-  value: z.int().min(1).max(255).optional(),
-  /** The share of lit pixels must exceed this. Default 0.05. */
-  fillThreshold: share.optional(),
+  ...systemFields,
+  /** Numbers to draw pictures in: `precision` of `fractals.render`. */
+  renderPrecision,
+  /** The system, in place of a drawn one. */
+  base: ifsSchema.optional(),
   ...storageField,
   /** Seed of the fractal and its copies. Default: `seed`. */
   fractalSeed: seed.optional(),
@@ -125,10 +114,11 @@ export function onePFrac(options: OnePFracOptions = {}): Job<OnePFracEvent, OneP
   );
 }
 
-function renderOptionsOf(stage: Stage): RenderOptions {
-  const { size, points, padding, mask, value, threads } = stage;
-  return defined({ size, points, padding, mask, value, threads });
-}
+/** The options of these names. */
+const those = (options: Stage, names: object): Partial<Stage> => Object.fromEntries(Object.entries(options).filter(([name]) => name in names));
+
+/** What is left for training. */
+const withoutFractal = (options: Stage): Omit<Stage, keyof typeof fractalFields> => Object.fromEntries(Object.entries(options).filter(([name]) => !(name in fractalFields)));
 
 async function runStage(
   stage: number,
@@ -137,11 +127,12 @@ async function runStage(
   signal: AbortSignal,
   emit: (event: OnePFracEvent) => void,
 ): Promise<{ backbone: Classifier; family: FractalFamily }> {
-  const { count, delta, perturbation, sigmaFactor, size, points, padding, mask, value, fillThreshold, storage, fractalSeed = options.seed, ...train } = options;
+  const { storage, base, fractalSeed = options.seed, threads } = options;
+  const run = { ...defined({ precision: options.renderPrecision, threads }), signal };
   const begin = performance.now();
-  const family = await follow(fractals.family({ ...renderOptionsOf(options), ...defined({ count, delta, perturbation, sigmaFactor, fillThreshold, seed: fractalSeed }), signal }), () => {});
+  const family = await follow(fractals.family({ ...those(options, systemFields), ...defined({ base, seed: fractalSeed }), ...run } as FamilyOptions), () => {});
   const pictures = family.copies.map((ifs, i) => [{ ifs, textureSeed: family.textureSeeds[i] as bigint, flip: 'none' as const }]);
-  return withFractalSet(pictures, { ...renderOptionsOf(options), storage, signal }, async (set) => {
+  return withFractalSet(pictures, { ...those(options, pictureFields), storage, ...run } as FractalSetOptions, async (set) => {
     emit({ type: 'fractals', stage, family, milliseconds: performance.now() - begin });
     const names = family.copies.map((_, i) => `copy-${i}`);
     const expected = Math.log(names.length);
@@ -154,7 +145,7 @@ async function runStage(
       if (event.step === COLLAPSE_CHECK_STEPS && recent > expected - COLLAPSE_MARGIN) emit({ type: 'collapse', stage, step: event.step, loss: recent, expected });
       recent = 0;
     };
-    const backbone = await trainOnImageSet(set, names, { ...train, ...start }, { signal, emit: onEvent });
+    const backbone = await trainOnImageSet(set, names, { ...withoutFractal(options), ...start }, { signal, emit: onEvent });
     return { backbone, family };
   });
 }
