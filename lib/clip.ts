@@ -134,6 +134,8 @@ export class ClipClassifier implements Disposable {
   }
 }
 
+const MANY_SENTENCES = 256;
+
 const adaptersSchema = z.strictObject({
   /** Inner width of the factors. Default 16. */
   rank: positiveInt.max(4096).default(16),
@@ -162,6 +164,8 @@ const trainSchema = z.strictObject({
   batchSize: positiveInt.max(65536).default(64),
   /** Pictures, or sentences, that one thread encodes at a time; part of the result. Default 16. */
   shardSize: positiveInt.max(65536).default(16),
+  /** Run the text tower again for its gradients, instead of keeping what these need: memory of a few sentences for a third more time, with the same bytes. Default: from 256 sentences on. */
+  recompute: z.boolean().optional(),
   /** Default 1e-4. */
   lr: z.number().min(0).default(1e-4),
   /** At the end of the cosine. Default 1e-8. */
@@ -195,10 +199,10 @@ export function trainClipClassifier(options: TrainClipClassifierOptions): Job<Tr
   return new Job<TrainEvent, ClipClassifier>(async ({ emit, signal }) => {
     const classifier = clip.classifier({ classes: [...train.classes], template, domain, names });
     const warmupSteps = Math.min(fields.warmupSteps ?? Math.round(fields.steps / 10), fields.steps);
-    const { augment = { scale: [0.25, 1], randAugment: true } as const, realWeight, ...rest } = fields;
+    const { augment = { scale: [0.25, 1], randAugment: true } as const, realWeight, recompute = train.classes.flatMap((name) => sentencesAbout(name, { template, domain, names })).length >= MANY_SENTENCES, ...rest } = fields;
     try {
       const training = await withImageSets({ train, synthetic }, (sets) => {
-        const call = { ...nativeTrainOptions({ ...rest, warmupSteps, augment, optimizer: { type: 'adamw', weightDecay } }), ...VIEW, ...adapters, ...defined({ ...sets, realWeight }) };
+        const call = { ...nativeTrainOptions({ ...rest, warmupSteps, augment, optimizer: { type: 'adamw', weightDecay } }), ...VIEW, ...adapters, recompute, ...defined({ ...sets, realWeight }) };
         return runNative<TrainEvent, NativeTrainResult & { parameters: number }>((listener) => native().trainClipClassifier(classifier.handle, call, listener), signal, emit);
       });
       return new ClipClassifier(classifier.handle, train.classes, training);

@@ -6,7 +6,7 @@ import { parseClipTextConfig, parseClipVisionConfig } from '#lib/diffusion/clip-
 import { runNative } from '#lib/job.js';
 import { native, type NativeTrainResult } from '#lib/native.js';
 import { fill, integers, worstStored, writeFormulaModel, writeFormulaPipeline, type Stored, type StoredModel } from './formula.js';
-import { golden, refused, thrown, worst } from './support.js';
+import { golden, refused, runScript, thrown, worst } from './support.js';
 
 interface Golden {
   model: StoredModel;
@@ -140,6 +140,26 @@ t.test('what trainClip wrote tells classes apart by sentences, better after trai
   using resumed = await trainClipClassifier({ ...options, checkpoint, resume: true });
   t.same(resumed.training?.losses, after.training?.losses, 'resumed');
   t.same(resumed.factors().vision, after.factors().vision);
+});
+
+t.test('recomputed sentences: the same bytes, and no memory for each', async (t) => {
+  using clip = await loadClip(folder);
+  const options = { clip, train: data(3), template: ['a photo of {class}', 'my {class}', 'no {class}'], steps: 4, batchSize: 6, shardSize: 2, lr: 2e-2, adapters: { rank: 2 } } satisfies TrainClipClassifierOptions;
+  using kept = await trainClipClassifier({ ...options, recompute: false, threads: 1 });
+  for (const threads of [1, 2]) {
+    using again = await trainClipClassifier({ ...options, recompute: true, threads });
+    t.same([again.training?.losses, again.factors()], [kept.training?.losses, kept.factors()], `${threads} threads`);
+  }
+  const script = `
+    import { Dataset, loadClip, trainClipClassifier } from 'seedbed';
+    const classes = Array.from({ length: 1500 }, (_, i) => \`thing \${i}\`);
+    const entries = classes.map((_, label) => ({ key: \`\${label}\`, label, read: () => Promise.resolve({ data: new Uint8Array(16 * 16 * 3).fill(label), width: 16, height: 16, channels: 3 }) }));
+    const before = process.resourceUsage().maxRSS;
+    await trainClipClassifier({ clip: await loadClip('seedling'), train: new Dataset({ name: 'things', classes, entries }), steps: 1, batchSize: 2, shardSize: 8, threads: 1, recompute: process.argv[1] === 'true' });
+    console.log((process.resourceUsage().maxRSS - before) / 1024);`;
+  const megabytesOf = async (recompute: boolean): Promise<number> => Number((await runScript(script, { args: [String(recompute)] })).stdout);
+  const [all, few] = [await megabytesOf(false), await megabytesOf(true)];
+  t.ok(few < all / 2, `${few.toFixed(0)} MB, kept ${all.toFixed(0)} MB`);
 });
 
 t.test('bad input is refused', async (t) => {

@@ -88,7 +88,7 @@ train::ClipFactors parse_clip_factors(const Fields& fields) { return {.text = pa
 train::ClipClassifierOptions parse_clip_classifier_options(const Fields& fields) {
   train::ClipClassifierOptions o;
   o.updates = parse_update_options(fields, o.updates);
-  fields.read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("real_weight", o.real_weight).read("seed", o.seed);
+  fields.read("recompute", o.recompute).read("batch_size", o.batch_size).read("shard_size", o.shard_size).read("real_weight", o.real_weight).read("seed", o.seed);
   parse_lora_draw(fields, o.draw);
   fields.read("text_targets", o.text_targets).read("vision_targets", o.vision_targets);
   o.normalisation = parse_view(fields).normalisation;

@@ -76,7 +76,7 @@ class Run {
       const at::Tensor logits = model_.logit_scale.exp() * at::cat(pictures).matmul(classes.t());
       return weighted_cross_entropy(batch, at::one_hot(batch.labels, texts_.classes()).to(at::kFloat), logits, 0, o_.batch_size);
     };
-    BatchGradient gradient = joint_gradient(trainer_.parameters(), {all, all}, pool_, forward, loss);
+    BatchGradient gradient = joint_gradient(trainer_.parameters(), {all, all}, pool_, forward, loss, o_.recompute ? sentences : 0);
     gradient.samples = o_.batch_size;
     return gradient;
   }

@@ -40,6 +40,7 @@ struct ClipClassifierOptions {
   UpdateOptions updates{.optimizer = {.weight_decay = 1e-4}, .schedule = {.base = 1e-4, .warmup = 0, .min = 1e-8, .warmup_prefix = true}, .clip_norm = 1};
   int64_t batch_size = 64;
   int64_t shard_size = 16;  // pictures, or sentences, that one thread encodes at a time; part of the result's identity
+  bool recompute = false;   // run sentences again for their gradients, instead of keeping what these need
   double real_weight = 0.8;
   image::AugmentOptions augment{};
   image::Normalisation normalisation{};

@@ -78,12 +78,14 @@ BatchGradient sharded_gradient(const std::vector<at::Tensor>& parameters, const 
   return add_up(parameters, parts, shards.rows, pool);
 }
 
-BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Shards& shards, WorkerPool& pool, const ShardOutputs& forward, const JointLoss& loss) {
+BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Shards& shards, WorkerPool& pool, const ShardOutputs& forward, const JointLoss& loss,
+                             int64_t recomputed) {
   std::vector<std::vector<at::Tensor>> outputs(shards.count), leaves(shards.count);
   for_shards(shards.count, pool, [&](int64_t shard) {
-    const c10::AutoGradMode grad(true);
+    const c10::AutoGradMode grad(true);  // also where nothing is kept: layers go another way without, and end in other bytes
     outputs[shard] = forward(shards[shard]);
     for (const at::Tensor& output : outputs[shard]) leaves[shard].push_back(output.detach().requires_grad_(true));
+    if (shard < recomputed) outputs[shard].clear();
   });
   std::vector<at::Tensor> trained = parameters;  // and what the loss reads itself
   for (const auto& shard : leaves) trained.insert(trained.end(), shard.begin(), shard.end());
@@ -97,6 +99,10 @@ BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Sh
   }
   const size_t per_shard = leaves.empty() ? 0 : leaves[0].size();
   for_shards(shards.count, pool, [&](int64_t shard) {
+    if (shard < recomputed) {
+      const c10::AutoGradMode grad(true);
+      outputs[shard] = forward(shards[shard]);
+    }
     std::vector<at::Tensor> used, grads;
     for (size_t i = 0; i < per_shard; ++i) {
       const at::Tensor& grad = gradients[parameters.size() + shard * per_shard + i];

@@ -43,9 +43,11 @@ BatchGradient sharded_gradient(const std::vector<at::Tensor>& parameters, const 
 BatchGradient sum_of(const BatchGradient& a, const BatchGradient& b);
 
 // The same in two phases, for a loss that needs the outputs of all shards: `forward(shard)` gives outputs, `loss(outputs)` is computed
-// on the calling thread from all of them, [shard] each, and its gradient handed back through the shards.
+// on the calling thread from all of them, [shard] each, and its gradient handed back through the shards. The first `recomputed` shards
+// keep nothing in between: they run once more for their gradients (GradCache, Gao et al. 2021, arXiv 2101.06983), with the same bytes.
 using ShardOutputs = std::function<std::vector<at::Tensor>(const Shard& shard)>;
 using JointLoss = std::function<at::Tensor(const std::vector<std::vector<at::Tensor>>& outputs)>;
-BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Shards& shards, WorkerPool& pool, const ShardOutputs& forward, const JointLoss& loss);
+BatchGradient joint_gradient(const std::vector<at::Tensor>& parameters, const Shards& shards, WorkerPool& pool, const ShardOutputs& forward, const JointLoss& loss,
+                             int64_t recomputed = 0);
 
 }  // namespace seedbed::train
