@@ -9,9 +9,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { fewShotStudy, fractals, openDataset, pretrainOnFractals } from '../dist/lib/index.js';
+import { fewShotStudy, openDataset } from '../dist/lib/index.js';
 import { missingOf, openPhotos, PHOTOS } from './evidence/photos.mjs';
 import { digestOf, meanOf, percent, Rows, spread, table } from './evidence/rows.mjs';
+import { KINDS, PRETRAIN, pretrained, recipeOf, STAGES } from './fractals/pretraining.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -24,26 +25,6 @@ if (values.work === undefined) throw new Error('Expected --work FOLDER');
 const results = new Rows(values.work);
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 
-const RENDER = { size: 128, points: 25_000, padding: 4, value: 255, mask: 'fill' };
-const PRETRAIN = { batchSize: 64, shardSize: 32, clipNorm: 1, lr: 1e-3, minLr: 1e-5, warmupLr: 1e-6, labelSmoothing: 0.1, seed: 0, precision: 'bfloat16' };
-/** From easy to hard, or the loss stays at that of guessing for long: more classes, smaller crops, more colours. Shares of all updates. */
-const STAGES = [
-  { count: 16, share: 0.05, augment: { scale: [0.5, 1], colourise: 0.5 } },
-  { count: 64, share: 0.2, augment: { scale: [0.35, 1], colourise: 0.8 } },
-  { count: 256, share: 0.75, augment: { scale: [0.25, 1], colourise: 0.9 } },
-];
-const FLIPS = { flip: 0.5, flipVertical: 0.5 };
-const SYSTEMS_SEED = 1;
-const KINDS = {
-  '1p-frac': async (count) => {
-    const { copies, textureSeeds } = await fractals.family({ ...RENDER, count, seed: SYSTEMS_SEED, ...threads });
-    return copies.map((ifs, i) => [{ ifs, textureSeed: textureSeeds[i], flip: 'none' }]);
-  },
-  FractalDB: async (count) => {
-    const { systems } = await fractals.search({ count, seed: SYSTEMS_SEED, size: RENDER.size, points: RENDER.points, padding: RENDER.padding, ...threads });
-    return systems.map((system) => fractals.instances(system, { patterns: 1, flips: ['none'] }));
-  },
-};
 const SHIPPED = { vit_nano_patch4_32: 'fractal-vit-nano' };
 
 const TRAIN = { batchSize: 32, lr: 1e-3, minLr: 1e-6, labelSmoothing: 0.1, clipNorm: 1, augment: { scale: [0.5, 1], flip: 0.5 } };
@@ -53,34 +34,7 @@ const SCRATCH = 'scratch';
 const POOL = 1000; // pictures of a class that shots are drawn from
 const MOST_TEST = 150; // of a class
 
-/** Of a backbone, in its folder's name; rows have it among theirs. */
-const pretraining = { PRETRAIN, STAGES, FLIPS, RENDER, SYSTEMS_SEED, updates: Number(values.updates) };
-const backboneOf = (net, kind) => join(values.work, `${net}-${kind}-${digestOf(pretraining)}`);
-
-/** The folder of a backbone, which is trained if it is not there; each stage ends in one of its own. */
-async function pretrained(net, kind) {
-  let before;
-  for (const [stage, { count, share, augment }] of STAGES.entries()) {
-    const folder = stage === STAGES.length - 1 ? backboneOf(net, kind) : `${backboneOf(net, kind)}-stage-${stage}`;
-    if (!existsSync(join(folder, 'config.json'))) {
-      const steps = Math.round(share * Number(values.updates));
-      const job = pretrainOnFractals({ classes: await KINDS[kind](count), render: RENDER, ...(before === undefined ? { model: net } : { init: before }), ...PRETRAIN, steps, warmupSteps: Math.min(100, Math.round(steps / 10)), augment: { ...augment, ...FLIPS }, checkpoint: `${folder}.checkpoint.safetensors`, checkpointEvery: 500, resume: true, ...threads });
-      let [sum, seen] = [0, 0];
-      for await (const event of job) {
-        if (event.type !== 'step') continue;
-        [sum, seen] = [sum + event.loss, seen + 1];
-        if (event.step % 500 !== 0) continue;
-        console.log(`${net}, ${kind}, ${count} classes: update ${event.step} of ${steps}, loss ${(sum / seen).toFixed(3)} (guessing: ${Math.log(count).toFixed(2)})`);
-        [sum, seen] = [0, 0];
-      }
-      const backbone = await job;
-      await backbone.save(folder);
-      backbone.dispose();
-    }
-    before = folder;
-  }
-  return before;
-}
+const updates = Number(values.updates);
 
 const SOURCES = {
   fashion: {
@@ -93,9 +47,9 @@ const SOURCES = {
 
 async function measure() {
   for (const net of values.net.split(',')) {
-    const starts = { ...Object.fromEntries(await inTurn(Object.keys(KINDS), async (kind) => [kind, await pretrained(net, kind)])), ...(SHIPPED[net] && { shipped: SHIPPED[net] }) };
+    const starts = { ...Object.fromEntries(await inTurn(Object.keys(KINDS), async (kind) => [kind, (await pretrained({ work: values.work, net, kind, updates, threads })).folder])), ...(SHIPPED[net] && { shipped: SHIPPED[net] }) };
     const arms = [{ name: SCRATCH, train: { model: net } }, ...Object.entries(starts).map(([name, init]) => ({ name, init }))];
-    const settings = digestOf({ pretraining, TRAIN, UPDATES, POOL, MOST_TEST, net, shipped: shippedOf(net) });
+    const settings = digestOf({ pretraining: recipeOf(updates), TRAIN, UPDATES, POOL, MOST_TEST, net, shipped: shippedOf(net) });
     for (const data of values.data.split(',')) {
       const { missing, open } = SOURCES[data];
       if (missing() !== undefined) {
@@ -109,7 +63,7 @@ async function measure() {
           const name = `${net}: ${data}`;
           if (results.has({ data: name, shots, seed, settings })) continue;
           const study = await fewShotStudy({ pool, test, shots, seeds: 1, firstSeed: seed, arms, train: { ...TRAIN, steps, warmupSteps: Math.round(steps / 10), ...threads } });
-          results.add({ data: name, settings, shots, seed, test: study.testPictures, updates: Number(values.updates), arms: Object.fromEntries(study.arms.map((arm) => [arm.name, arm.runs[0].accuracy])), seconds: study.arms.map(({ runs }) => runs[0].seconds) });
+          results.add({ data: name, settings, shots, seed, test: study.testPictures, updates, arms: Object.fromEntries(study.arms.map((arm) => [arm.name, arm.runs[0].accuracy])), seconds: study.arms.map(({ runs }) => runs[0].seconds) });
         }
       }
     }
@@ -143,7 +97,7 @@ function writeTable() {
   for (const net of new Set(rows.map(({ data }) => data.split(': ')[0]))) {
     const updates = new Set(rows.filter(({ data }) => data.startsWith(`${net}: `)).map((row) => row.updates));
     const samples = [...updates].map((count) => (count * PRETRAIN.batchSize).toLocaleString('en')).join(' or ');
-    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes.${shippedWords(net)}`);
+    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes; solid patches in two random colours each, seen in crops and mirrored.${shippedWords(net)}`);
     for (const data of Object.keys(SOURCES)) lines.push(...section(net, data, rows));
   }
   writeFileSync(values.out, [...lines, '', '`node scripts/evidence-fractal.mjs --work FOLDER --photos FOLDER`', ''].join('\n'));
