@@ -16,10 +16,12 @@ t.test("timm.create_model('local-dir:...') computes what is saved here", { skip,
   const expected = new Map<string, number[]>();
   const look = async (folder: string, classifier: Classifier): Promise<void> => {
     const { imageSize } = classifier.info;
-    expected.set(folder, [...(await classifier.logits([0, 1].map((salt) => picture(imageSize, imageSize, 3, salt)), { threads: 2 })).data]);
+    const sizes = [[imageSize, imageSize], [imageSize + 77, imageSize + 20], [imageSize + 3, 2 * imageSize]] as const;
+    expected.set(folder, [...(await classifier.logits(sizes.map(([width, height], salt) => picture(width, height, 3, salt)), { threads: 2 })).data]);
   };
   for (const model of ['vit_nano_patch4_32', 'vit_tiny_patch16_224', 'resnet18', 'resnet50'] as const) {
-    using classifier = await trainClassifier({ model, train: data, steps: 1, batchSize: 2, shardSize: 2, threads: 2 });
+    const view = model.startsWith('resnet') ? { cropShare: 0.875, mean: [0.485, 0.456, 0.406] as const, std: [0.229, 0.224, 0.225] as const } : {};
+    using classifier = await trainClassifier({ model, train: data, steps: 1, batchSize: 2, shardSize: 2, threads: 2, ...view });
     await classifier.save(join(root, model));
     await look(join(root, model), classifier);
   }
