@@ -223,7 +223,7 @@ function shotsSection(name, rows) {
     return [[shots, runs.length, ...arms.map((arm) => percent(meanOf(runs, arm))), spread(runs.map((run) => run.arms[BOTH] - run.arms[rival])), choicesOf(runs)]];
   });
   if (lines.length === 0) return [];
-  const views = augment === undefined ? 'Generated pictures are seen in the same views as the real ones alone.' : `With generated pictures the views at one and two shots are crops of a quarter to all of a picture, mirrored at times, with RandAugment (varied); from ${CHOSEN_FROM} on these or those of "real" (plain), whichever answers better about shots that are held out. "The same views" are these of the real pictures alone.`;
+  const views = augment === undefined ? 'Generated pictures are seen in the same views as the real ones alone.' : 'With generated pictures the views are crops of a quarter to all of a picture, mirrored at times, with RandAugment (varied), or, where the last column names a choice, these or those of "real" (plain), whichever answers better about shots that are held out. "The same views" are these of the real pictures alone.';
   return ['', `## ${title}`, '', [`${own[0].classes} classes, ${own[0].test} test pictures.`, said, remark, views].filter(Boolean).join(' '), '', ...table(['shots', 'seeds', ...arms, 'real + generated against the best without generated', 'chosen (in so many runs)'], lines)];
 }
 
@@ -243,7 +243,7 @@ function settingsSection(rows) {
 }
 
 const INTRODUCTION = `Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval; the best without generated pictures is the one with the highest mean on the test, which is hard on the method.
-Classifiers: a small ResNet (${COMPARE.model}) from random weights, ${COMPARE.steps} updates of ${COMPARE.batchSize}, each way to train; at one and two shots real and generated pictures weigh the same (lambda ${COMPARE.realWeight}), from ${CHOSEN_FROM} on lambda is 0.5, 0.8 or 1 (none generated), chosen by cross-validation on halves of the shots: generated pictures must be better than none by more than the standard error. That rule uses no test picture, but was made once these lines had been seen with fixed settings, which lost up to 12.5 points at 8 and 16 shots. "Real" sees crops of half to all of a picture, mirrored at times; "strong
+Classifiers: a small ResNet (${COMPARE.model}) from random weights, ${COMPARE.steps} updates of ${COMPARE.batchSize}, each way to train; real and generated pictures weigh the same (lambda ${COMPARE.realWeight}), but where the last column names a choice: lambda is 0.5, 0.8 or 1 there (none generated), chosen by cross-validation on halves of the shots, generated pictures only where they are better than none by more than the standard error. That rule uses no test picture, but was made once all lines had been seen with fixed settings, which lost up to 12.5 points at 8 and 16 shots. "Real" sees crops of half to all of a picture, mirrored at times; "strong
 augmentation" crops of a quarter to all, RandAugment and random erasing. Twins are dropped. The settings of DataDream were chosen on other pictures (photographs of the training part; twelve other kinds of emoji, in trials that this recipe does not repeat), those of its rivals are the package's and were not chosen at all.`;
 
 function writeTable() {
