@@ -3,7 +3,7 @@
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -69,6 +69,7 @@ export async function bootstrap() {
       console.log('Compiling TypeScript');
       rmSync(join(root, 'build', 'tsconfig.tsbuildinfo'), { force: true });
       runTsc('-p', '.');
+      chmodSync(join(root, 'dist', 'bin', 'seedbed.js'), 0o755); // for `npx seedbed` in a clone; npm does it where the package is installed
     });
     await setUpNative();
   } catch (error) {

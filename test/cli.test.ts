@@ -3,9 +3,10 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
+import { packageRoot } from '#lib/setup/find.js';
 import { encodePng } from 'seedbed';
 import { seedbed } from './command.js';
-import { picture } from './support.js';
+import { picture, run } from './support.js';
 
 async function photos(root: string): Promise<string> {
   for (const [label, name] of ['cats', 'dogs'].entries()) {
@@ -14,6 +15,11 @@ async function photos(root: string): Promise<string> {
   }
   return root;
 }
+
+t.test('a clone runs the command by name, as npx does', async (t) => {
+  const { stdout } = await run(join(packageRoot, 'dist', 'bin', 'seedbed.js'), ['--version']);
+  t.match(stdout, /^\d+\.\d+\.\d+/);
+});
 
 t.test('wrong use: exit code 2 and a hint', async (t) => {
   for (const [args, message] of [
