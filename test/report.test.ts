@@ -104,8 +104,8 @@ t.test('a grown dataset: what it gained, or why that is not known', async (t) =>
   for (const record of [one, JSON.parse(JSON.stringify(one)) as GrowRecord]) t.match(await renderReport(record), /\+10\.0 points<\/b> \(one run: it decides nothing\)/, 'one run has no interval, also when read again');
   const choice = { ways: { augment: {}, realWeight: 0.8 }, asked: ['augment' as const, 'realWeight' as const], trials: [{ what: 'augment' as const, value: 'plain', accuracy: 0.625 }, { what: 'realWeight' as const, value: '0.8', accuracy: 0.75 }] };
   const chosen = (more: object) => renderReport({ ...grow, gain: { ...(grow.gain as NonNullable<GrowRecord['gain']>), choice: { ...choice, ...more } } });
-  for (const text of [/<td>views<\/td><td>plain<\/td><td>62\.5 %<\/td>/, /for classifiers of both: varied views, weight 0\.8 of the real ones\./, /They helped/]) t.match(await chosen({}), text);
-  t.match(await chosen({ asked: ['realWeight'] }), /for classifiers of both: weight 0\.8 of the real ones\./);
+  for (const text of [/<td>views<\/td><td>plain<\/td><td>62\.5 %<\/td>/, /Chosen: varied views, weight 0\.8 of the real ones\./, /They helped/]) t.match(await chosen({}), text);
+  t.match(await chosen({ asked: ['realWeight'] }), /Chosen: weight 0\.8 of the real ones\./);
   const without = await chosen({ ways: { augment: {}, realWeight: 1 } });
   t.match(without, /None of the generated pictures was used/);
   t.notMatch(without, /They helped/);

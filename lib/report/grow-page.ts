@@ -57,7 +57,7 @@ async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]
     table(
       ['trained on', ...(both?.runs ?? []).map(({ seed }) => `run ${seed}`), 'mean', '95 % interval', 'seconds a run'],
       study.arms.map(({ name, runs, accuracy }) => [
-        escape(name), ...runs.map((run) => percent(run.accuracy)), percent(accuracy.mean), `${percent(Math.max(0, accuracy.low))} to ${percent(Math.min(1, accuracy.high))}`,
+        escape(name), ...runs.map((run) => percent(run.accuracy)), percent(accuracy.mean), runs.length === 1 ? '–' : `${percent(Math.max(0, accuracy.low))} to ${percent(Math.min(1, accuracy.high))}`,
         (runs.reduce((sum, run) => sum + run.seconds, 0) / runs.length).toFixed(1),
       ]),
     ),
@@ -81,7 +81,7 @@ function choiceSection(choice: Choice | undefined): string[] {
   if (choice === undefined) return [];
   const lines = choice.trials.map(({ what, value, accuracy }) => [what === 'augment' ? 'views' : 'weight of the real pictures', escape(value), percent(accuracy)]);
   const why = lines.length === 0 ? 'Too few pictures of a class to hold some out: these are what did best with so few elsewhere.' : 'Tried on the real pictures that are learnt from: classifiers of one half of them were asked about the other. Generated pictures are used where that is better by more than the standard error. The pictures to measure on had no part in it.';
-  return [`<p>Chosen for classifiers of both: ${escape(choiceText(choice))}.</p>`, ...(lines.length > 0 ? [table(['tried', '', 'right answers'], lines)] : []), `<p class="soft">${why}</p>`];
+  return [section('How classifiers of both learnt', `<p>Chosen: ${escape(choiceText(choice))}.</p>`, `<p class="soft">${why}</p>`, ...(lines.length > 0 ? [table(['tried', '', 'right answers'], lines)] : []))];
 }
 
 function classTable({ real, both }: NonNullable<GrowRecord['confusions']>, classes: readonly string[]): string {
