@@ -54,21 +54,15 @@ const LARGEST_ON_SHEET = 512;
 const RENDERED_AT_ONCE = 256;
 const PICTURE_COMPRESSION = 6; // a picture of 8192 pixels takes half a minute at 9
 
+const of = (families: readonly FamilyName[], names: readonly (keyof Options)[]): Partial<Record<keyof Options, readonly FamilyName[]>> => Object.fromEntries(names.map((name) => [name, families]));
+
 /** Options that only some families have. */
-const ONLY: Partial<Record<keyof Options, readonly FamilyName[]>> = {
-  maps: ['1p-frac'],
-  sigmaFactor: ['1p-frac'],
-  delta: ['1p-frac'],
-  halfWidth: ['1p-frac'],
-  perturbation: ['1p-frac'],
-  probabilities: ['1p-frac'],
-  fillThreshold: ['1p-frac'],
-  instances: ['fractaldb', 'rcdb', 'visualatom'],
-  faithful: ['ofdb'],
-  ...Object.fromEntries((['points', 'padding', 'value', 'indexSeed', 'draw', 'texture', 'mask', 'start', 'aspect', 'precision'] as const).map((name) => [name, ['1p-frac', 'fractaldb', 'ofdb'] as const])),
-  colour: ['fractaldb', 'ofdb'],
-  palette: ['1p-frac', 'fractaldb', 'ofdb'],
-  colourBy: ['1p-frac', 'fractaldb', 'ofdb'],
+const ONLY = {
+  ...of(['1p-frac'], ['maps', 'sigmaFactor', 'delta', 'halfWidth', 'perturbation', 'probabilities', 'fillThreshold']),
+  ...of(['1p-frac', 'fractaldb', 'ofdb'], ['points', 'padding', 'value', 'indexSeed', 'draw', 'texture', 'mask', 'start', 'aspect', 'precision', 'palette', 'colourBy']),
+  ...of(['fractaldb', 'ofdb'], ['colour']),
+  ...of(['fractaldb', 'rcdb', 'visualatom'], ['instances']),
+  ...of(['ofdb'], ['faithful']),
 };
 
 export function addFractal(program: Command): void {

@@ -11,7 +11,7 @@ import { onePFrac } from '../methods/one-p-frac.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
 import { packageRoot } from '../setup/find.js';
 import { originOf } from '../report/origin.js';
-import type { DemoRecord, Part } from '../report/record.js';
+import { SHOWN_COPIES, type DemoRecord, type Part } from '../report/record.js';
 import { openDemoData } from './data.js';
 
 const schema = z.strictObject({
@@ -35,7 +35,6 @@ const MODEL = 'vit_nano_patch4_32';
 const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, mask: 'fill', fractalSeed: 2 } as const;
 const WARMUP_PART = 10; // a tenth of the steps
 const BASE_SIDE = 480; // pixels
-const SHOWN_COPIES = 8;
 const SHOWN_ANSWERS = 12; // per class
 
 /** How every arm is trained after its start; fixed on held-out concepts of the training vendors. */

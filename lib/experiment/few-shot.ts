@@ -52,8 +52,8 @@ export interface FewShotOptions {
   firstSeed?: number;
   /** The first is what the others are compared with. */
   arms: readonly Arm[];
-  /** How every arm is trained. */
-  train: Omit<TrainClassifierOptions, 'train' | 'validate' | 'init' | 'seed' | 'signal'>;
+  /** How every arm is trained that has no learner. */
+  train?: Omit<TrainClassifierOptions, 'train' | 'validate' | 'init' | 'seed' | 'signal'>;
   signal?: AbortSignal | undefined;
 }
 

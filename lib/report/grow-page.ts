@@ -1,6 +1,6 @@
 import { capital, escape, figure, page, pictureGrid, section, table } from './html.js';
 import { confusionChart, intervalChart, lineChart } from './chart.js';
-import { choiceText, count, originLine, percent, points, settingsTable, sureness, timeTable, verdict } from './parts.js';
+import { choiceText, count, originLine, percent, points, saying, settingsTable, sureness, timeTable } from './parts.js';
 import type { Choice } from '../methods/data-dream/choose.js';
 import type { Gain } from '../methods/data-dream/compare.js';
 import type { GrowRecord } from './record.js';
@@ -43,7 +43,7 @@ async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]
   const unused = gain.choice?.ways.realWeight === 1;
   const says = { better: 'They helped.', worse: 'They did harm.', undecided: 'The interval includes zero: these runs do not decide whether they helped.' };
   const lead = gains.map(
-    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (${sureness(one)}). ${one.differences.length === 1 || unused ? '' : says[verdict(one)]}</p>`,
+    (one) => `<p class="lead">${escape(capital(one.arm))} against ${escape(one.baseline)}: <b>${points(one.interval.mean)} points</b> (${sureness(one)}). ${unused ? '' : saying(one, says)}</p>`,
   );
   const bars = study.arms.map(({ name, accuracy, runs }) => ({ name, ...accuracy, runs: runs.map((run) => run.accuracy) }));
   const both = study.arms.at(-1);

@@ -34,6 +34,9 @@ export function verdict({ interval: { mean, low, high } }: Comparison): 'better'
   return low > 0 && mean > 0 ? 'better' : high < 0 && mean < 0 ? 'worse' : 'undecided';
 }
 
+/** What a comparison's verdict says; of one run nothing. */
+export const saying = (one: Comparison, says: Record<ReturnType<typeof verdict>, string>): string => (one.differences.length === 1 ? '' : says[verdict(one)]);
+
 /** A setting as it is read. */
 export const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
 

@@ -20,6 +20,9 @@ export interface Part {
   seconds: number;
 }
 
+/** Copies of the fractal on the demo's page, at most. */
+export const SHOWN_COPIES = 8;
+
 /** Everything the demo's report shows; numbers come from the run, pictures are data URIs. */
 export interface DemoRecord {
   kind: 'demo';

@@ -2,8 +2,8 @@ import { confusionChart, intervalChart, lineChart, smooth } from './chart.js';
 import { growPage } from './grow-page.js';
 import { capital, escape, figure, page, picture, section, table } from './html.js';
 import { loraPage } from './lora-page.js';
-import { count, originLine, percent, points, sureness, timeTable, verdict } from './parts.js';
-import type { DemoRecord, RunRecord, TrainRecord } from './record.js';
+import { count, originLine, percent, points, saying, sureness, timeTable } from './parts.js';
+import { SHOWN_COPIES, type DemoRecord, type RunRecord, type TrainRecord } from './record.js';
 import type { Comparison } from '../experiment/few-shot.js';
 
 /** A run's record as one self-contained page. */
@@ -25,7 +25,7 @@ export function renderReport(record: RunRecord): Promise<string> {
 function sentence(comparison: Comparison): string {
   const gap = `<b>${points(comparison.interval.mean)} points</b> (${sureness(comparison)})`;
   const says = { better: 'That is better than starting from scratch.', worse: 'That is worse than starting from scratch.', undecided: 'The interval includes zero: these runs do not decide it.' };
-  return `${escape(capital(comparison.arm))}: ${gap}. ${comparison.differences.length === 1 ? '' : says[verdict(comparison)]}`;
+  return `${escape(capital(comparison.arm))}: ${gap}. ${saying(comparison, says)}`;
 }
 
 async function demoPage(record: DemoRecord): Promise<string> {
@@ -59,7 +59,7 @@ async function demoPage(record: DemoRecord): Promise<string> {
       figure(picture(pictures.base, 'The system itself'), 'The system itself: where its points gather, in the colours of the maps that led there.'),
       table(['map', 'a', 'b', 'c', 'd', 'e', 'f', 'chance'], live.base.affine.map(([[a, b, e], [c, d, f]], i) => [String(i), ...[a, b, c, d, e, f].map((value) => value.toFixed(3)), percent(live.base.weights[i] ?? 0)])),
       '<p class="soft">A point (x, y) goes to (a x + b y + e, c x + d y + f), by one map after the other, chosen at random.</p>',
-      figure(picture(pictures.fractals, 'Perturbed copies of one fractal'), `Perturbed copies of the system, as they are rendered for training: classes 0 to ${Math.min(live.copies, 8) - 1}.`),
+      figure(picture(pictures.fractals, 'Perturbed copies of one fractal'), `Perturbed copies of the system, as they are rendered for training: classes 0 to ${Math.min(live.copies, SHOWN_COPIES) - 1}.`),
       `<p><b>Live, just now:</b> ${count(live.samples)} augmented pictures of ${live.copies} copies. This shows how it works; it is far too short to gain much.</p>`,
       figure(liveCurve, 'Loss of the live pre-training, averaged over 10 steps.'),
       `<p><b>The shipped backbone</b> learnt to tell copies of such a system apart, too, once and for longer: ${count(shipped.samples)} pictures, in stages that grow harder.</p>`,

@@ -67,7 +67,7 @@ export async function compareArms({ train, synthetic, test, origins }: Parts, se
     const amounts = choice.ways.realWeight === 1 ? [] : [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
     const mixtures = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: synthetic.firstOfEach(perClass) })), { name: BOTH, synthetic }];
     const arms = [...(clip === undefined ? [] : [zeroShot(clip, settings)]), ...armsOf(learn, synthetic, mixtures, choice.ways)];
-    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: seed, arms, train: sharedOptions(compare, settings.threads), signal }), emit);
+    const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: seed, arms, signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
     const curve = amounts.length === 0 ? [] : [{ perClass: 0, arm: REAL }, ...mixtures.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
     return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve, ...(choice.asked.length > 0 && { choice }) };
