@@ -4,7 +4,7 @@ import { nativeJob } from './fractal-run.js';
 import { FLIPS, ifsSchema, type FractalInstance, type Ifs } from './ifs.js';
 import type { Job } from './job.js';
 import { native, type ImageProgress, type ImageSetHandle } from './native.js';
-import { defined } from './options.js';
+import { defined, share } from './options.js';
 import { threads } from './threads.js';
 
 /** Where the pictures are while a network learns from them. */
@@ -14,6 +14,11 @@ export const storageField = {
    * `onDemand`, with other random patches in each pass after the first.
    */
   storage: z.enum(['resident', 'onDemand', 'fresh']).optional(),
+  /**
+   * With `fresh` the systems differ from pass to pass, too: each number of their maps is multiplied by U(1 − freshDelta, 1 + freshDelta). Far below what classes differ by (`delta`), or they overlap. 0 to 1, default
+   * 0. Where the copy lights less than 5 % of its picture the system itself is drawn.
+   */
+  freshDelta: share.optional(),
 };
 
 const instance = z.object({ ifs: ifsSchema, textureSeed: z.bigint().min(0n), flip: z.enum(FLIPS) });
@@ -26,7 +31,7 @@ export type FractalPicture = Ifs | Pick<FractalInstance, 'ifs' | 'textureSeed' |
 /** How the pictures are drawn. */
 export const renderSchema = z.strictObject(renderFields);
 
-export type FractalSetOptions = z.input<typeof renderSchema> & { storage?: 'resident' | 'onDemand' | 'fresh' | undefined; threads?: number | undefined; signal?: AbortSignal | undefined };
+export type FractalSetOptions = z.input<typeof renderSchema> & { storage?: 'resident' | 'onDemand' | 'fresh' | undefined; freshDelta?: number | undefined; threads?: number | undefined; signal?: AbortSignal | undefined };
 
 /** Pictures to train on, without files, while `use` runs: those of class k are `classes[k]`. */
 export async function withFractalSet<Result>(classes: readonly (readonly FractalPicture[])[], options: FractalSetOptions, use: (set: ImageSetHandle) => Promise<Result>): Promise<Result> {

@@ -19,8 +19,10 @@ t.test('bad inputs', async (t) => {
     ['a class without pictures', { classes: [...classes, []] }, /classes/],
     ['no system', { classes: [[{} as Ifs], ...classes] }, /for classes\.0\.0/],
     ['a system that cannot be', { classes: [[{ affine: fractals.sample().affine, weights: [1] }], ...classes] }, /weights/],
-    ['fresh pictures without random patches', { storage: 'fresh', render: { ...RENDER, mask: 'fill' } }, /Expected draw 'patch' and mask 'random' with fresh pictures/],
+    ['fresh pictures without random patches', { storage: 'fresh', render: { ...RENDER, mask: 'fill' } }, /Expected draw 'patch' and mask 'random', or a freshDelta, with fresh pictures/],
     ['fresh points', { storage: 'fresh', render: { ...RENDER, draw: 'point' } }, /with fresh pictures/],
+    ['kept pictures of fresh systems', { freshDelta: 0.02 }, /Expected storage 'fresh' with freshDelta/],
+    ['a freshDelta above 1', { storage: 'fresh', freshDelta: 1.5 }, /for freshDelta/],
     ['a picture that is all padding', { render: { size: 64, padding: 40 } }, /padding/],
   ];
   for (const [title, options, message] of cases) t.match(await thrown(() => lossesOf(options)), { code: 'ERR_INVALID_ARGUMENT', message }, title);
@@ -48,13 +50,29 @@ t.test('fresh pictures begin as the others and differ from the second pass on', 
   t.same(await lossesOf({ storage: 'fresh', threads: 2 }), fresh, 'by seed, whatever the threads');
 });
 
+t.test('fresh systems: solid pictures differ from the second pass on', async (t) => {
+  const render = { ...RENDER, mask: 'fill' } as const; // no patches that could differ
+  const first = Math.floor(classes.flat().length / TRAIN.batchSize);
+  const [kept, fresh] = [await lossesOf({ render, storage: 'onDemand' }), await lossesOf({ render, storage: 'fresh', freshDelta: 0.05 })];
+  t.same(fresh.slice(0, first), kept.slice(0, first));
+  t.not(fresh[first], kept[first]);
+  t.same(await lossesOf({ render, storage: 'fresh', freshDelta: 0.05, threads: 2 }), fresh, 'by seed, whatever the threads');
+  t.same(await lossesOf({ render, storage: 'fresh', freshDelta: 1e-9 }), kept, 'a perturbation too small to move a pixel changes nothing');
+});
+
+t.test('a fresh system that can hardly be seen is not shown', async (t) => {
+  const line: Ifs = { affine: [[[0.5, 0, 0], [0, 0, 0]], [[0.5, 0, 0.5], [0, 0, 0]]], weights: [0.5, 0.5] }; // one row of pixels, 4 % with its patches, however its numbers are scaled
+  const lines = { classes: [[line], [{ ...line, weights: [0.25, 0.75] }]], render: { ...RENDER, mask: 'fill' } as const };
+  t.same(await lossesOf({ ...lines, storage: 'fresh', freshDelta: 0.5 }), await lossesOf({ ...lines, storage: 'onDemand' }));
+});
+
 t.test('systems without instances have patches by their place', async (t) => {
   const plain: FractalPicture[][] = systems.map((ifs) => [ifs]);
   const named: FractalPicture[][] = systems.map((ifs, i) => [{ ifs, textureSeed: BigInt(i), flip: 'none' }]);
   t.same(await lossesOf({ classes: plain }), await lossesOf({ classes: named }));
 });
 
-t.test('one fractal: storage changes no picture, fresh ones only the patches', async (t) => {
+t.test('one fractal: storage changes no picture, fresh ones the patches, or the systems too', async (t) => {
   const options: OnePFracOptions = { ...TRAIN, ...RENDER, count: 3, mixup: false, dropPath: 0, augment: {}, warmupSteps: 0 };
   const run = async (more: OnePFracOptions): Promise<readonly number[]> => {
     const { backbone, losses } = await onePFrac({ ...options, ...more });
@@ -66,4 +84,6 @@ t.test('one fractal: storage changes no picture, fresh ones only the patches', a
   const fresh = await run({ storage: 'fresh' });
   t.notSame(fresh, kept);
   t.ok(fresh.every(Number.isFinite));
+  const systems = await run({ storage: 'fresh', freshDelta: 0.02 });
+  t.notSame(systems, fresh);
 });

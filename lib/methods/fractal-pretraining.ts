@@ -32,11 +32,11 @@ export type PretrainOnFractalsOptions = z.input<typeof schema>;
  * using backbone = await pretrainOnFractals({ classes, storage: 'fresh', model: 'vit_tiny_patch16_224', steps: 50_000, batchSize: 64 });
  */
 export function pretrainOnFractals(options: PretrainOnFractalsOptions): Job<TrainEvent, Classifier> {
-  const { classes, storage, render, model, init, ...train } = checkOptions(schema, options, 'pretrainOnFractals');
+  const { classes, storage, freshDelta, render, model, init, ...train } = checkOptions(schema, options, 'pretrainOnFractals');
   const start = model === undefined && init === undefined ? { model: 'vit_tiny_patch16_224' as const } : defined({ model, init });
   const names = classes.map((_, i) => `fractal-${i}`);
   return new Job<TrainEvent, Classifier>(
-    (context) => withFractalSet(classes, { ...render, storage, threads: train.threads, signal: context.signal }, (set) => trainOnImageSet(set, names, { ...train, ...start }, context)),
+    (context) => withFractalSet(classes, { ...render, storage, freshDelta, threads: train.threads, signal: context.signal }, (set) => trainOnImageSet(set, names, { ...train, ...start }, context)),
     train,
   );
 }

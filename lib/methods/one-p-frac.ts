@@ -127,12 +127,12 @@ async function runStage(
   signal: AbortSignal,
   emit: (event: OnePFracEvent) => void,
 ): Promise<{ backbone: Classifier; family: FractalFamily }> {
-  const { storage, base, fractalSeed = options.seed, threads } = options;
+  const { storage, freshDelta, base, fractalSeed = options.seed, threads } = options;
   const run = { ...defined({ precision: options.renderPrecision, threads }), signal };
   const begin = performance.now();
   const family = await follow(fractals.family({ ...those(options, systemFields), ...defined({ base, seed: fractalSeed }), ...run } as FamilyOptions), () => {});
   const pictures = family.copies.map((ifs, i) => [{ ifs, textureSeed: family.textureSeeds[i] as bigint, flip: 'none' as const }]);
-  return withFractalSet(pictures, { ...those(options, pictureFields), storage, ...run } as FractalSetOptions, async (set) => {
+  return withFractalSet(pictures, { ...those(options, pictureFields), storage, freshDelta, ...run } as FractalSetOptions, async (set) => {
     emit({ type: 'fractals', stage, family, milliseconds: performance.now() - begin });
     const names = family.copies.map((_, i) => `copy-${i}`);
     const expected = Math.log(names.length);

@@ -57,10 +57,10 @@ std::vector<Flip> parse_flips(const Fields& fields) {
   return flips;
 }
 
-Storage parse_storage(const Fields& fields) {
-  Storage storage = Storage::resident;
-  fields.read("storage", names(kStorage), storage);
-  return storage;
+PicturesOptions parse_pictures_options(const Fields& fields) {
+  PicturesOptions o{.render = parse_render_options(fields)};
+  fields.read("storage", names(kStorage), o.storage).read("fresh_delta", o.fresh_delta);
+  return o;
 }
 
 ContourSet parse_contour_set(const Fields& fields) {

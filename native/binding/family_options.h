@@ -14,7 +14,7 @@ namespace seedbed::binding {
 fractal::SearchOptions parse_search_options(const Fields& fields);
 // Empty when there are none.
 std::vector<fractal::Flip> parse_flips(const Fields& fields);
-fractal::Storage parse_storage(const Fields& fields);
+fractal::PicturesOptions parse_pictures_options(const Fields& fields);
 fractal::ContourSet parse_contour_set(const Fields& fields);
 std::vector<fractal::ContourClass> parse_contour_classes(const Fields& fields);
 fractal::ContourOptions parse_contour_options(const Fields& fields);

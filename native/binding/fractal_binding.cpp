@@ -118,12 +118,11 @@ Napi::Value fractal_pictures(const Napi::CallbackInfo& info) {
   expect(labels.size() == systems.size() && flips.size() == systems.size(), "Expected a label and a flip for each of {} systems, received {} and {}", systems.size(), labels.size(), flips.size());
   std::vector<fractal::Instance> instances;
   for (size_t i = 0; i < systems.size(); ++i) instances.push_back({systems[i], seeds[i], flips[i], labels[i]});
-  const auto storage = parse_storage(fields);
-  const auto options = parse_render_options(fields);
+  const auto options = parse_pictures_options(fields);
   const int threads = parse_threads(fields);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
-    const auto pictures = std::make_shared<fractal::FractalPictures>(instances, classes, storage, options, pool, report_progress(context, "image", static_cast<int64_t>(instances.size())));
+    const auto pictures = std::make_shared<fractal::FractalPictures>(instances, classes, options, pool, report_progress(context, "image", static_cast<int64_t>(instances.size())));
     return [pictures](Napi::Env env) { return emit_image_set(env, pictures); };
   });
 }

@@ -21,14 +21,20 @@ struct Instance {
 enum class Storage {
   resident,   // drawn once and kept, a bit for each pixel
   on_demand,  // drawn at each reading
-  fresh,      // drawn at each reading, in every pass with other patches
+  fresh,      // drawn at each reading, in every pass anew
+};
+
+struct PicturesOptions {
+  RenderOptions render;
+  Storage storage = Storage::resident;
+  double fresh_delta = 0;  // of fresh pictures the numbers of a system are also multiplied by U(1 - fresh_delta, 1 + fresh_delta), in [0, 1]
 };
 
 // Fractal pictures to train on, without files. Pass 0 shows the same pictures in each kind of storage.
 class FractalPictures final : public image::PictureSource {
  public:
-  // Throws ERR_INVALID_ARGUMENT for no instances, labels outside [0, classes), and fresh pictures without random patches. `on_image(done)` as for Renderer.
-  FractalPictures(std::vector<Instance> instances, int64_t classes, Storage storage, const RenderOptions& options, WorkerPool& pool, const std::function<void(int64_t done)>& on_image = {});
+  // Throws ERR_INVALID_ARGUMENT for no instances, labels outside [0, classes), and fresh pictures without random patches or a fresh_delta. `on_image(done)` as for Renderer.
+  FractalPictures(std::vector<Instance> instances, int64_t classes, const PicturesOptions& options, WorkerPool& pool, const std::function<void(int64_t done)>& on_image = {});
 
   int64_t size() const override { return static_cast<int64_t>(instances_.size()); }
   int64_t classes() const override { return classes_; }
@@ -39,10 +45,13 @@ class FractalPictures final : public image::PictureSource {
 
  private:
   void draw(int64_t place, int64_t pass, image::Image& memory) const;
+  // Whether a perturbed copy was drawn, and is full enough to be seen.
+  bool draw_perturbed(const Ifs& ifs, uint64_t seed, image::Image& memory) const;
 
   std::vector<Instance> instances_;
   int64_t classes_;
   Storage storage_;
+  double fresh_delta_;
   Renderer renderer_;
   std::vector<Bitmap> kept_;  // [instances] for `resident`
 };
