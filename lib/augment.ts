@@ -62,6 +62,8 @@ const schema = z.strictObject({
   std: three.optional(),
   /** View i follows from it and from i alone. Default 0. */
   seed: seed.default(0),
+  /** Where the views go, 3 size² numbers each: memory to use again in a loop. It is the result's `data`. Default: new memory. */
+  out: z.instanceof(Float32Array).optional(),
   /** Default: all cores. */
   threads: positiveInt.max(1024).optional(),
   signal: abortSignal.optional(),
@@ -71,11 +73,16 @@ export type AugmentImagesOptions = z.input<typeof schema>;
 
 /**
  * Random views of pictures as timm's training chain makes them: random resized crop (bicubic), flips, RandAugment, normalisation, random erasing. Gray pictures become three
- * planes. Result: [pictures, 3, size, size]; the same bytes for any number of threads. What training shows its network; for training loops of one's own.
+ * planes. Result: [pictures, 3, size, size]; the same bytes for any number of threads. What training shows its network; for training loops of one's own. Pictures are read where they lie: leave their
+ * bytes alone until it is done.
  * `const pixels = await augmentImages(images, { size: 224, augment: { randAugment: true } })`. Throws `ERR_INVALID_ARGUMENT`.
  */
 export function augmentImages(images: readonly Image[], options: AugmentImagesOptions = {}): Job<never, Tensor<'float32'>> {
-  const { augment, threads: requested, signal: _, ...rest } = checkOptions(schema, options, 'augmentImages');
-  const call = defined({ ...rest, images, augment: nativeAugment(augment), threads: threads(requested) });
-  return new Job<never, Tensor<'float32'>>(({ signal }) => runNative((listener) => native().augmentImages(call, listener), signal), options);
+  const { augment, out, threads: requested, signal: _, ...rest } = checkOptions(schema, options, 'augmentImages');
+  const result = out && { data: out, shape: [images.length, 3, rest.size, rest.size], dtype: 'float32' as const };
+  const call = defined({ ...rest, images, out: result, augment: nativeAugment(augment), threads: threads(requested) });
+  return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
+    const made = await runNative<never, Tensor<'float32'>>((listener) => native().augmentImages(call, listener), signal);
+    return result ?? made;
+  }, options);
 }

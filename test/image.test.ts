@@ -94,6 +94,10 @@ t.test('crops stay inside and follow their ranges', async (t) => {
   const views = await cut(1);
   t.same(views.shape, [200, 3, 8, 8]);
   t.same((await cut(2)).data, views.data, 'any threads');
+  const out = new Float32Array(views.data.length);
+  const again = await augmentImages(new Array<Image>(200).fill(image), { size: 8, augment: { scale: [0.25, 0.5], flip: 0 }, out });
+  t.equal(again.data, out, 'in memory of the caller');
+  t.same(again, views);
   for (let i = 0; i < 200; i++) {
     const view = views.data.subarray(i * 192, (i + 1) * 192);
     const pixel = (value: number): number => ((value + 1) / 2) * (255 / 4);
@@ -109,6 +113,7 @@ t.test('views are refused what cannot be cut', async (t) => {
   await refused(t, [
     ['an unknown option', () => augmentImages([image], { sise: 8 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'size'/],
     ['a part larger than the picture', () => augmentImages([image], { augment: { scale: [0.5, 1.5] } }), 'ERR_INVALID_ARGUMENT', /augment\.scale/],
+    ['memory of another size', () => augmentImages([image], { size: 8, out: new Float32Array(191) }), 'ERR_SHAPE', /Expected 768 bytes for out/],
     ['two channels', () => augmentImages([{ ...image, channels: 2 }]), 'ERR_INVALID_ARGUMENT', /channels/],
   ]);
   t.same((await augmentImages([])).shape, [0, 3, 224, 224], 'none is none');

@@ -12,10 +12,11 @@
 namespace seedbed::binding {
 
 // What is computed from pictures; `poll` may throw `Cancelled`.
-using PictureWork = std::function<at::Tensor(const std::vector<image::Image>& images, const train::View& view, WorkerPool& pool, const std::function<void()>& poll)>;
+using PictureWork = std::function<at::Tensor(const std::vector<image::ImageView>& images, const train::View& view, WorkerPool& pool, const std::function<void()>& poll)>;
 
-// A job whose options hold images, view and threads, and whose result is a tensor.
-Napi::Value start_picture_job(Napi::Env env, const Fields& options, const Napi::Value& listener, PictureWork work);
+// A job whose options hold images, read where the caller holds them, view and threads, and whose result is a tensor.
+// `kept`: what else the work reads or writes of the caller's. Nothing comes out for an undefined tensor.
+Napi::Value start_picture_job(Napi::Env env, const Fields& options, const Napi::Value& listener, PictureWork work, const std::vector<Napi::Value>& kept = {});
 // The same of a call (handle, options, listener).
 Napi::Value start_picture_job(const Napi::CallbackInfo& info, PictureWork work);
 

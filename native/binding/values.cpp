@@ -116,17 +116,26 @@ NamedTensors parse_named_tensors(const Napi::Value& value, const std::string& pa
   return out;
 }
 
-image::Image parse_image(const Fields& fields) {
+namespace {
+
+image::ImageView share_image(const Fields& fields) {
   int64_t width = 0, height = 0, channels = 0;
   fields.read("width", width).read("height", height).read("channels", channels);
   check_range(width, fields.path_of("width"), 1, 65536);
   check_range(height, fields.path_of("height"), 1, 65536);
   expect(channels == 1 || channels == 3, "Expected 1 or 3 channels for {}, received {}", fields.path_of("channels"), channels);
-  image::Image image(width, height, channels);
   const Bytes bytes = bytes_of(fields.required("data"), fields.path_of("data"));
-  expect(bytes.size == image.pixels.size(), "Expected {} bytes for {} ({} x {} x {}), received {}", image.pixels.size(), fields.path_of("data"), width, height, channels,
-         bytes.size);
-  std::memcpy(image.pixels.data(), bytes.data, bytes.size);
+  const auto wanted = static_cast<size_t>(width * height * channels);
+  expect(bytes.size == wanted, "Expected {} bytes for {} ({} x {} x {}), received {}", wanted, fields.path_of("data"), width, height, channels, bytes.size);
+  return {width, height, channels, bytes.data};
+}
+
+}  // namespace
+
+image::Image parse_image(const Fields& fields) {
+  const image::ImageView shared = share_image(fields);
+  image::Image image(shared.width, shared.height, shared.channels);
+  std::memcpy(image.pixels.data(), shared.pixels, image.pixels.size());
   return image;
 }
 
@@ -134,6 +143,15 @@ std::vector<image::Image> parse_images(const Fields& fields, std::string_view na
   std::vector<image::Image> images;
   for (const Fields& picture : fields.objects(name)) images.push_back(parse_image(picture));
   return images;
+}
+
+SharedImages share_images(const Fields& fields, std::string_view name) {
+  SharedImages shared;
+  for (const Fields& picture : fields.objects(name)) {
+    shared.views.push_back(share_image(picture));
+    shared.kept.push_back(picture.required("data"));
+  }
+  return shared;
 }
 
 Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor) {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "fields.h"
-#include "image/image.h"
+#include "image/image_view.h"
 #include "tensor/safetensors.h"
 
 // Tensors and images across the border.
@@ -28,6 +28,13 @@ image::Image parse_image(const Fields& fields);
 
 // A list of them; empty when it is missing.
 std::vector<image::Image> parse_images(const Fields& fields, std::string_view name);
+
+// The same over the caller's memory, which must stay as it is while they are read: `kept` is for `Jobs::start`.
+struct SharedImages {
+  std::vector<image::ImageView> views;
+  std::vector<Napi::Value> kept;
+};
+SharedImages share_images(const Fields& fields, std::string_view name);
 
 // float16 and bfloat16 come out as the bits in a Uint16Array, int64 as a BigInt64Array.
 Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor);

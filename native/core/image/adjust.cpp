@@ -76,21 +76,6 @@ uint8_t rounded_mean(const Image& gray) {
   return static_cast<uint8_t>(sum / static_cast<double>(gray.pixels.size()) + 0.5);
 }
 
-// Weights 1 1 1, 1 5 1, 1 1 1 over 13; the border stays.
-Image smooth(const Image& image) {
-  Image out = image;
-  const int64_t step = image.channels;
-  for (int64_t y = 1; y + 1 < image.height; ++y) {
-    const uint8_t *above = image.row(y - 1), *here = image.row(y), *below = image.row(y + 1);
-    for (int64_t i = step; i < image.row_bytes() - step; ++i) {
-      int sum = 4 * here[i];
-      for (const uint8_t* row : {above, here, below}) sum += row[i - step] + row[i] + row[i + step];
-      out.row(y)[i] = clip8((2 * sum + 13) / 26);
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 void auto_contrast(Image& image) { map_channels(image, auto_contrast_table); }
@@ -129,9 +114,9 @@ void enhance_brightness(Image& image, float factor) {
   map_values(image, make_table([&](int i) { return blend(0, static_cast<uint8_t>(i), factor); }));
 }
 
-void enhance_sharpness(Image& image, float factor) {
-  const Image degenerate = smooth(image);
-  for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = blend(degenerate.pixels[i], image.pixels[i], factor);
+void enhance_sharpness(Image& image, float factor, const PictureKernel& kernel) {
+  const Image from = image;
+  for (int64_t y = 1; y + 1 < image.height; ++y) kernel.sharpen({from.row(y - 1), from.row(y), from.row(y + 1), image.row_bytes(), image.channels, factor, image.row(y)});
 }
 
 }  // namespace seedbed::image

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "image/image.h"
+#include "image/picture_kernel.h"
 
 namespace seedbed::image {
 
@@ -17,6 +18,6 @@ void solarize_add(Image& image, int add, int threshold = 128);  // adds to value
 void enhance_colour(Image& image, float factor);      // degenerate: gray
 void enhance_contrast(Image& image, float factor);    // degenerate: the mean gray
 void enhance_brightness(Image& image, float factor);  // degenerate: black
-void enhance_sharpness(Image& image, float factor);   // degenerate: smoothed 3x3
+void enhance_sharpness(Image& image, float factor, const PictureKernel& kernel = picture_kernel());  // degenerate: smoothed 3x3
 
 }  // namespace seedbed::image

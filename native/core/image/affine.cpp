@@ -10,6 +10,19 @@ namespace {
 
 double round_to_15_digits(double value) { return std::round(value * 1e15) / 1e15; }
 
+// A row with its ends repeated, pixels of `kIn` bytes as the first of `kOut`.
+template <int64_t kIn, int64_t kOut>
+void pad_row(const uint8_t* row, int64_t width, uint8_t* out) {
+  const auto put = [&](int64_t from, int64_t to) {
+    for (int64_t c = 0; c < kIn; ++c) out[to * kOut + c] = row[from * kIn + c];
+  };
+  for (int64_t x = 0; x < width; ++x) put(x, x + kMargin);
+  for (int64_t x = 0; x < kMargin; ++x) {
+    put(0, x);
+    put(width - 1, width + kMargin + x);
+  }
+}
+
 // The picture with its border repeated outward, in memory of the thread's.
 PaddedPicture padded(const Image& image) {
   thread_local std::vector<uint8_t> memory;
@@ -18,10 +31,7 @@ PaddedPicture padded(const Image& image) {
   for (int64_t y = -kMargin; y < image.height + kMargin; ++y) {
     const uint8_t* const row = image.row(std::clamp<int64_t>(y, 0, image.height - 1));
     uint8_t* const out = memory.data() + (y + kMargin) * stride;
-    for (int64_t x = -kMargin; x < image.width + kMargin; ++x) {
-      const uint8_t* const pixel = row + std::clamp<int64_t>(x, 0, image.width - 1) * image.channels;
-      std::copy_n(pixel, image.channels, out + (x + kMargin) * bytes);
-    }
+    image.channels == 1 ? pad_row<1, 1>(row, image.width, out) : pad_row<3, 4>(row, image.width, out);
   }
   return {memory.data() + kMargin * stride + kMargin * bytes, stride, image.width, image.height};
 }

@@ -101,7 +101,7 @@ void augment_to(const ImageView& image, const AugmentOptions& options, const Nor
   if (options.random_erasing) erase(*options.random_erasing, size, rng, out);
 }
 
-void centre_view_to(const Image& image, double crop_share, const Normalisation& normalisation, int64_t size, float* out) {
+void centre_view_to(const ImageView& image, double crop_share, const Normalisation& normalisation, int64_t size, float* out) {
   const auto short_side = static_cast<int64_t>(static_cast<double>(size) / crop_share), shorter = std::min(image.width, image.height);
   const int64_t width = short_side * image.width / shorter, height = short_side * image.height / shorter;
   const Image resized = resize(image, width, height);

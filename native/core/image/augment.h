@@ -41,6 +41,6 @@ struct Normalisation {
 void augment_to(const ImageView& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out);
 
 // The view for evaluation: short side to size / crop_share (bicubic), centre crop, normalised planes [3, size, size].
-void centre_view_to(const Image& image, double crop_share, const Normalisation& normalisation, int64_t size, float* out);
+void centre_view_to(const ImageView& image, double crop_share, const Normalisation& normalisation, int64_t size, float* out);
 
 }  // namespace seedbed::image

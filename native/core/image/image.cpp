@@ -1,6 +1,7 @@
 #include "image/image.h"
 
 #include <algorithm>
+#include <array>
 
 #include "tensor/error.h"
 
@@ -22,9 +23,15 @@ Image crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t
 }
 
 void flip_left_right(Image& image) {
+  using Colour = std::array<uint8_t, 3>;
   for (int64_t y = 0; y < image.height; ++y) {
-    uint8_t* row = image.row(y);
-    for (int64_t l = 0, r = image.width - 1; l < r; ++l, --r) std::swap_ranges(row + l * image.channels, row + (l + 1) * image.channels, row + r * image.channels);
+    uint8_t* const row = image.row(y);
+    if (image.channels == 1) {
+      std::reverse(row, row + image.width);
+    } else {
+      auto* const pixels = reinterpret_cast<Colour*>(row);
+      std::reverse(pixels, pixels + image.width);
+    }
   }
 }
 

@@ -29,6 +29,14 @@ struct AffineRow {
   uint8_t* out;  // [width, 1 or 3]
 };
 
+// A row of Pillow's sharpness: each pixel moved away from the mean of those around it, `factor` below 1 towards it. The first and last pixel are not written.
+struct SharpenRow {
+  const uint8_t *above, *here, *below;
+  int64_t bytes, channels;
+  float factor;
+  uint8_t* out;
+};
+
 struct PictureKernel {
   const char* name;
   // Byte (r, c) of `in` [rows, columns] to (c, r) of `out` [columns, rows], whose rows are `out_stride` apart.
@@ -37,6 +45,7 @@ struct PictureKernel {
   void (*combine)(Rows in, const int32_t* weights, int64_t taps, int64_t length, uint8_t* out);
   void (*affine_gray)(const PaddedPicture&, const AffineRow&);
   void (*affine_colour)(const PaddedPicture&, const AffineRow&);
+  void (*sharpen)(const SharpenRow&);
   // Interleaved bytes [count, channels] to planes [3, count] of value * scale + shift; gray gives the same byte to all three.
   void (*planes)(const uint8_t* in, int64_t count, int64_t channels, const float* scale, const float* shift, float* out);
 };

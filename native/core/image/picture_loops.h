@@ -16,6 +16,7 @@ typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 typedef int32_t Ints4 __attribute__((vector_size(16)));
 typedef int32_t Ints8 __attribute__((vector_size(32)));
 typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef float Floats16 __attribute__((vector_size(64)));
 typedef double Doubles4 __attribute__((vector_size(32)));
 typedef double Doubles8 __attribute__((vector_size(64)));
 
@@ -66,28 +67,58 @@ Ints8 widen(uint64_t v) {
 #endif
 Doubles4 real(Ints4 v) { return __builtin_convertvector(v, Doubles4); }
 
-// Squares of 16 x 16 bytes, in four rounds that interleave ever larger parts of rows that lie 8, 4, 2 and 1 apart.
-void transpose_square(Rows in, uint8_t* out, int64_t out_stride) {
-  Bytes16 a[16], b[16];
-  for (int i = 0; i < 16; ++i) a[i] = load<Bytes16>(in.data + i * in.stride);
-  constexpr Bytes16 kLow = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, kHigh = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const auto round = [&](const Bytes16* from, Bytes16* to) {
+// Turns 16 rows around, in four rounds that interleave ever larger parts of rows that lie 8, 4, 2 and 1 apart.
+template <typename Row, typename Low, typename High>
+void interleave_rows(Row* a, Low low, High high) {
+  Row b[16];
+  const auto round = [&](const Row* from, Row* to) {
     for (int i = 0; i < 8; ++i) {
-      to[2 * i] = __builtin_shuffle(from[i], from[i + 8], kLow);
-      to[2 * i + 1] = __builtin_shuffle(from[i], from[i + 8], kHigh);
+      to[2 * i] = low(from[i], from[i + 8]);
+      to[2 * i + 1] = high(from[i], from[i + 8]);
     }
   };
   round(a, b);
   round(b, a);
   round(a, b);
   round(b, a);
-  for (int i = 0; i < 16; ++i) store(a[i], out + i * out_stride);
+}
+
+// 16 x 16 bytes.
+void transpose_square(Rows in, uint8_t* out, int64_t out_stride) {
+  constexpr Bytes16 kLow = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, kHigh = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  Bytes16 rows[16];
+  for (int i = 0; i < 16; ++i) rows[i] = load<Bytes16>(in.data + i * in.stride);
+  interleave_rows(rows, [&](Bytes16 a, Bytes16 b) { return __builtin_shuffle(a, b, kLow); }, [&](Bytes16 a, Bytes16 b) { return __builtin_shuffle(a, b, kHigh); });
+  for (int i = 0; i < 16; ++i) store(rows[i], out + i * out_stride);
+}
+
+constexpr int64_t kStrip = 64;
+
+// 16 x kStrip bytes.
+void transpose_strip(Rows in, uint8_t* out, int64_t out_stride) {
+#if defined(__AVX512BW__)
+  __m512i rows[16];  // a square in each quarter
+  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(in.data + i * in.stride);
+  interleave_rows(rows, [](__m512i a, __m512i b) { return _mm512_unpacklo_epi8(a, b); }, [](__m512i a, __m512i b) { return _mm512_unpackhi_epi8(a, b); });
+  const auto put = [&](int column, __m128i bytes) { _mm_storeu_si128(reinterpret_cast<__m128i*>(out + column * out_stride), bytes); };
+  for (int i = 0; i < 16; ++i) {
+    put(i, _mm512_castsi512_si128(rows[i]));
+    put(i + 16, _mm512_extracti32x4_epi32(rows[i], 1));
+    put(i + 32, _mm512_extracti32x4_epi32(rows[i], 2));
+    put(i + 48, _mm512_extracti32x4_epi32(rows[i], 3));
+  }
+#else
+  for (int64_t c = 0; c < kStrip; c += 16) transpose_square({in.data + c, in.stride}, out + c * out_stride, out_stride);
+#endif
 }
 
 void transpose(Rows in, int64_t rows, int64_t columns, uint8_t* out, int64_t out_stride) {
   const int64_t whole_rows = rows / 16 * 16, whole_columns = columns / 16 * 16;
-  for (int64_t r = 0; r < whole_rows; r += 16)
-    for (int64_t c = 0; c < whole_columns; c += 16) transpose_square({in.data + r * in.stride + c, in.stride}, out + c * out_stride + r, out_stride);
+  for (int64_t r = 0; r < whole_rows; r += 16) {
+    int64_t c = 0;
+    for (; c + kStrip <= columns; c += kStrip) transpose_strip({in.data + r * in.stride + c, in.stride}, out + c * out_stride + r, out_stride);
+    for (; c < whole_columns; c += 16) transpose_square({in.data + r * in.stride + c, in.stride}, out + c * out_stride + r, out_stride);
+  }
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) out[c * out_stride + r] = in.data[r * in.stride + c];
 }
@@ -169,51 +200,7 @@ void affine_gray_one_by_one(const PaddedPicture& picture, const AffineRow& row) 
   });
 }
 
-#if defined(__AVX512F__)
-
-constexpr int64_t kMostGathered = int64_t{1} << 31;  // bytes that 32-bit offsets reach
-
-// Eight pixels at a time: a gathered word holds the four samples of one row of one pixel.
-void affine_gray(const PaddedPicture& picture, const AffineRow& row) {
-  if (picture.stride * (picture.height + 2 * kMargin) >= kMostGathered) return affine_gray_one_by_one(picture, row);
-  const double* const m = row.m;
-  const double line = static_cast<double>(row.y) + 0.5;
-  const Doubles8 step = {0, 1, 2, 3, 4, 5, 6, 7};
-  const auto vector = [](Doubles8 v) { return reinterpret_cast<__m512d>(v); };
-  const auto floor = [&](Doubles8 v) { return reinterpret_cast<Doubles8>(_mm512_roundscale_pd(vector(v), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)); };
-  const auto whole = [&](Doubles8 v) { return reinterpret_cast<Ints8>(_mm512_cvttpd_epi32(vector(v))); };
-  const auto inside = [&](Doubles8 v, int64_t size) {
-    return static_cast<__mmask8>(_mm512_cmp_pd_mask(vector(v), _mm512_setzero_pd(), _CMP_GE_OQ) & _mm512_cmp_pd_mask(vector(v), _mm512_set1_pd(static_cast<double>(size)), _CMP_LT_OQ));
-  };
-  for (int64_t x = 0; x < row.width; x += 8) {
-    const Doubles8 column = static_cast<double>(x) + step + 0.5;
-    const Doubles8 in_x = m[0] * column + m[1] * line + m[2], in_y = m[3] * column + m[4] * line + m[5];
-    const int64_t rest = row.width - x;
-    const __mmask8 shown = inside(in_x, picture.width) & inside(in_y, picture.height) & static_cast<__mmask8>(rest < 8 ? (1 << rest) - 1 : 255);
-    if (shown == 0) continue;
-    const Doubles8 px = in_x - 0.5, py = in_y - 0.5, left = floor(px), top = floor(py), dx = px - left, dy = py - top;
-    const Ints8 corner = (whole(top) - 1) * static_cast<int32_t>(picture.stride) + whole(left) - 1;
-    const __m256i offsets = _mm256_maskz_mov_epi32(shown, reinterpret_cast<__m256i>(corner));
-    Doubles8 across[4];
-    for (int r = 0; r < 4; ++r) {
-      const auto samples = reinterpret_cast<Ints8>(_mm256_i32gather_epi32(reinterpret_cast<const int*>(picture.data + r * picture.stride), offsets, 1));
-      const auto sample = [&](int k) { return (samples >> (8 * k)) & 255; };
-      across[r] = cubic(sample(0), sample(1), sample(2), sample(3), dx);
-    }
-    Doubles8 value = real_cubic(across[0], across[1], across[2], across[3], dy);
-    value = value > 0 ? value : Doubles8{};
-    value = value < 255 ? value : Doubles8{} + 255;
-    _mm_mask_storeu_epi8(row.out + x, shown, _mm256_cvtepi32_epi8(reinterpret_cast<__m256i>(whole(value))));
-  }
-}
-
-#else
-
-void affine_gray(const PaddedPicture& picture, const AffineRow& row) { affine_gray_one_by_one(picture, row); }
-
-#endif
-
-void affine_colour(const PaddedPicture& picture, const AffineRow& row) {
+void affine_colour_one_by_one(const PaddedPicture& picture, const AffineRow& row) {
   for_points<4>(picture, row, [&](int64_t x, const Point& p) {
     // Two rows at a time: lanes 0 to 3 are the channels of the upper one.
     const auto across = [&](const uint8_t* upper) {
@@ -237,18 +224,151 @@ void affine_colour(const PaddedPicture& picture, const AffineRow& row) {
   });
 }
 
+#if defined(__AVX512F__)
+
+constexpr int64_t kMostGathered = int64_t{1} << 31;  // bytes that 32-bit offsets reach
+
+__m512d vector(Doubles8 v) { return reinterpret_cast<__m512d>(v); }
+Doubles8 floor(Doubles8 v) { return reinterpret_cast<Doubles8>(_mm512_roundscale_pd(vector(v), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)); }
+Ints8 whole(Doubles8 v) { return reinterpret_cast<Ints8>(_mm512_cvttpd_epi32(vector(v))); }
+
+__mmask8 inside(Doubles8 v, int64_t size) {
+  return static_cast<__mmask8>(_mm512_cmp_pd_mask(vector(v), _mm512_setzero_pd(), _CMP_GE_OQ) & _mm512_cmp_pd_mask(vector(v), _mm512_set1_pd(static_cast<double>(size)), _CMP_LT_OQ));
+}
+
+// Which way the points lie between pixels. A cubic at d = 0 is its second value, so shears and shifts along an axis need a quarter of the samples and no cubics across the other.
+enum class Between { both, across, down };
+
+Between between(const double* m) {
+  if (m[3] == 0 && m[4] == 1 && m[5] == 0) return Between::across;
+  if (m[0] == 1 && m[1] == 0 && m[2] == 0) return Between::down;
+  return Between::both;
+}
+
+// Eight pixels: in each number the bytes of one pixel.
+template <int kChannels>
+void store_pixels(Ints8 v, __mmask8 shown, uint8_t* out) {
+  if constexpr (kChannels == 1) return _mm_mask_storeu_epi8(out, shown, _mm256_cvtepi32_epi8(reinterpret_cast<__m256i>(v)));
+  const __m256i close = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));  // twelve bytes in each half
+  const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(reinterpret_cast<__m256i>(v), close), _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 7, 7));
+  uint32_t mask = 0xFFFFFF;
+  if (shown != 0xFF) {
+    mask = 0;
+    for (int i = 0; i < 8; ++i) mask |= static_cast<uint32_t>(shown >> i & 1) * (7U << (3 * i));
+  }
+  _mm256_mask_storeu_epi8(out, mask, bytes);
+}
+
+// Eight pixels at a time. A gathered number holds four bytes: a row's samples of a gray pixel, or the channels of one sample.
+template <int kBytes, Between kBetween>
+void affine_eights(const PaddedPicture& picture, const AffineRow& row) {
+  constexpr int kChannels = kBytes == 1 ? 1 : 3;
+  constexpr int kFirstRow = kBetween == Between::across ? 1 : 0, kEndRow = kBetween == Between::across ? 2 : 4;
+  constexpr int kFirstSample = kBetween == Between::down ? 1 : 0, kEndSample = kBetween == Between::down ? 2 : 4;
+  const double* const m = row.m;
+  const double line = static_cast<double>(row.y) + 0.5;
+  const Doubles8 step = {0, 1, 2, 3, 4, 5, 6, 7};
+  for (int64_t x = 0; x < row.width; x += 8) {
+    const Doubles8 column = static_cast<double>(x) + step + 0.5;
+    const Doubles8 in_x = m[0] * column + m[1] * line + m[2], in_y = m[3] * column + m[4] * line + m[5];
+    const int64_t rest = row.width - x;
+    const __mmask8 shown = inside(in_x, picture.width) & inside(in_y, picture.height) & static_cast<__mmask8>(rest < 8 ? (1 << rest) - 1 : 255);
+    if (shown == 0) continue;
+    const Doubles8 px = in_x - 0.5, py = in_y - 0.5, left = floor(px), top = floor(py), dx = px - left, dy = py - top;
+    const Ints8 corner = (whole(top) - 1) * static_cast<int32_t>(picture.stride) + (whole(left) - 1) * kBytes;
+    const __m256i offsets = _mm256_maskz_mov_epi32(shown, reinterpret_cast<__m256i>(corner));
+    const auto gather = [&](int r, int k) { return reinterpret_cast<Ints8>(_mm256_i32gather_epi32(reinterpret_cast<const int*>(picture.data + r * picture.stride + k * kBytes), offsets, 1)); };
+    Ints8 gathered[4][4];
+    for (int r = kFirstRow; r < kEndRow; ++r)
+      for (int k = kBytes == 1 ? 0 : kFirstSample; k < (kBytes == 1 ? 1 : kEndSample); ++k) gathered[r][k] = gather(r, k);
+    Ints8 pixels{};
+    for (int c = 0; c < kChannels; ++c) {
+      const auto sample = [&](int r, int k) { return (kBytes == 1 ? gathered[r][0] >> (8 * k) : gathered[r][k] >> (8 * c)) & 255; };
+      Doubles8 across[4];
+      for (int r = kFirstRow; r < kEndRow; ++r) {
+        if constexpr (kBetween == Between::down)
+          across[r] = real(sample(r, 1));
+        else
+          across[r] = cubic(sample(r, 0), sample(r, 1), sample(r, 2), sample(r, 3), dx);
+      }
+      Doubles8 value = across[1];
+      if constexpr (kBetween != Between::across) value = real_cubic(across[0], across[1], across[2], across[3], dy);
+      value = value > 0 ? value : Doubles8{};
+      value = value < 255 ? value : Doubles8{} + 255;
+      pixels |= whole(value) << (8 * c);
+    }
+    store_pixels<kChannels>(pixels, shown, row.out + x * kChannels);
+  }
+}
+
+template <int kBytes>
+void affine(const PaddedPicture& picture, const AffineRow& row, auto one_by_one) {
+  if (picture.stride * (picture.height + 2 * kMargin) >= kMostGathered) return one_by_one(picture, row);
+  switch (between(row.m)) {
+    case Between::across: return affine_eights<kBytes, Between::across>(picture, row);
+    case Between::down: return affine_eights<kBytes, Between::down>(picture, row);
+    case Between::both: return affine_eights<kBytes, Between::both>(picture, row);
+  }
+}
+
+void affine_gray(const PaddedPicture& picture, const AffineRow& row) { affine<1>(picture, row, affine_gray_one_by_one); }
+void affine_colour(const PaddedPicture& picture, const AffineRow& row) { affine<4>(picture, row, affine_colour_one_by_one); }
+
+#else
+
+void affine_gray(const PaddedPicture& picture, const AffineRow& row) { affine_gray_one_by_one(picture, row); }
+void affine_colour(const PaddedPicture& picture, const AffineRow& row) { affine_colour_one_by_one(picture, row); }
+
+#endif
+
+// Weights 1 1 1, 1 5 1, 1 1 1 over 13, rounded; then smooth + factor * (here - smooth), cut off as Pillow's Image.blend does (float, towards zero).
+void sharpen(const SharpenRow& row) {
+  const uint8_t *const above = row.above, *const here = row.here, *const below = row.below;
+  const int64_t step = row.channels;
+  const float factor = row.factor;
+  uint8_t* const out = row.out;
+  for (int64_t i = step; i < row.bytes - step; ++i) {
+    const int32_t sum = 4 * here[i] + above[i - step] + above[i] + above[i + step] + here[i - step] + here[i] + here[i + step] + below[i - step] + below[i] + below[i + step];
+    const int32_t smooth = (2 * sum + 13) / 26;
+    const float mixed = static_cast<float>(smooth) + factor * static_cast<float>(here[i] - smooth);
+    out[i] = static_cast<uint8_t>(static_cast<int32_t>(mixed < 0 ? 0.0F : mixed > 255 ? 255.0F : mixed));
+  }
+}
+
+// A channel of 16 pixels, whose 48 bytes are `in`.
+template <int kChannel>
+Bytes16 channel(const Bytes16* in) {
+  constexpr Bytes16 kPlaces = Bytes16{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45} + static_cast<uint8_t>(kChannel);
+  constexpr Bytes16 kOrder = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const Bytes16 of_first_two = __builtin_shuffle(in[0], in[1], kPlaces);  // those from 32 on are wrong here
+  return __builtin_shuffle(of_first_two, in[2], kPlaces < 32 ? kOrder : kPlaces - 16);
+}
+
+template <int kChannel>
+void colour_plane(const uint8_t* in, int64_t count, float factor, float added, float* plane) {
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    Bytes16 pixels[3];
+    __builtin_memcpy(pixels, in + 3 * i, sizeof(pixels));
+    const Floats16 value = __builtin_convertvector(widen(channel<kChannel>(pixels)), Floats16) * factor + added;
+    __builtin_memcpy(plane + i, &value, sizeof(value));
+  }
+  for (; i < count; ++i) plane[i] = static_cast<float>(in[3 * i + kChannel]) * factor + added;
+}
+
 void planes(const uint8_t* in, int64_t count, int64_t channels, const float* scale, const float* shift, float* out) {
+  constexpr decltype(&colour_plane<0>) kColourPlanes[] = {colour_plane<0>, colour_plane<1>, colour_plane<2>};
   for (int64_t c = 0; c < 3; ++c) {
     const float factor = scale[c], added = shift[c];
     float* const plane = out + c * count;
     if (channels == 1)
       for (int64_t i = 0; i < count; ++i) plane[i] = static_cast<float>(in[i]) * factor + added;
     else
-      for (int64_t i = 0; i < count; ++i) plane[i] = static_cast<float>(in[3 * i + c]) * factor + added;
+      kColourPlanes[c](in, count, factor, added, plane);
   }
 }
 
-constexpr PictureKernel make_picture_kernel(const char* name) { return {name, transpose, combine, affine_gray, affine_colour, planes}; }
+constexpr PictureKernel make_picture_kernel(const char* name) { return {name, transpose, combine, affine_gray, affine_colour, sharpen, planes}; }
 
 }  // namespace
 

@@ -34,7 +34,7 @@ void apply_op(Image& image, AugmentOp op, double magnitude, bool negative, uint8
     case AugmentOp::colour_increasing: return enhance_colour(image, factor);
     case AugmentOp::contrast_increasing: return enhance_contrast(image, factor);
     case AugmentOp::brightness_increasing: return enhance_brightness(image, factor);
-    case AugmentOp::sharpness_increasing: return enhance_sharpness(image, factor);
+    case AugmentOp::sharpness_increasing: return enhance_sharpness(image, factor, kernel);
     case AugmentOp::shear_x: return transform({1, sign * level * kMaxShear, 0, 0, 1, 0});
     case AugmentOp::shear_y: return transform({1, 0, 0, sign * level * kMaxShear, 1, 0});
     case AugmentOp::translate_x: return transform({1, 0, sign * level * kMaxTranslate * width, 0, 1, 0});

@@ -147,7 +147,7 @@ at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, con
   return mean_of_sentences(text_embeddings(model, texts.ids, adapters, pool, on_batch), texts.counts);
 }
 
-at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::Image>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {
+at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::ImageView>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch) {
   const int64_t count = static_cast<int64_t>(images.size()), size = model.vision.config().image_size;
   const Shards batches = Shards::of_size(count, kBatch);
   at::Tensor embeddings = at::empty({count, model.vision.config().projection_dim});

@@ -73,7 +73,7 @@ at::Tensor text_embeddings(const ClipModel& model, const at::Tensor& ids, const 
 at::Tensor class_embeddings(const ClipModel& model, const ClassTexts& texts, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
 
 // [N, P] of pictures.
-at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::Image>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
+at::Tensor picture_embeddings(const ClipModel& model, const std::vector<image::ImageView>& images, const View& view, const ClipAdapters* adapters, WorkerPool& pool, const std::function<void()>& on_batch = {});
 
 // Trains factors for both towers; the model stays as it is. The sentences' embeddings are computed anew at each step while the text tower has factors.
 // Throws ERR_INVALID_ARGUMENT, ERR_NOT_FINITE before a bad update.

@@ -29,9 +29,9 @@ at::Tensor logits_of(const nn::ClassifierNetwork& model, int64_t count, const Re
 
 }  // namespace
 
-at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
+at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::ImageView>& images, const View& view, WorkerPool& pool,
                           const std::function<void()>& on_batch, const nn::ActiveLoras* loras) {
-  const auto read = [&](int64_t i, image::Image&) -> const image::Image& { return images[static_cast<size_t>(i)]; };
+  const auto read = [&](int64_t i, image::Image&) -> const image::ImageView& { return images[static_cast<size_t>(i)]; };
   return logits_of(model, static_cast<int64_t>(images.size()), read, view, pool, on_batch, loras);
 }
 

@@ -18,7 +18,7 @@ struct View {
 
 // Class scores (before the softmax) [N, K], float32. Batches of 64 are spread over the pool; a picture's scores do not
 // depend on the number of threads. `on_batch` is called before each batch, on any thread, and may throw `Cancelled`.
-at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::Image>& images, const View& view, WorkerPool& pool,
+at::Tensor predict_logits(const nn::ClassifierNetwork& model, const std::vector<image::ImageView>& images, const View& view, WorkerPool& pool,
                           const std::function<void()>& on_batch = {}, const nn::ActiveLoras* loras = nullptr);
 
 struct Evaluation {
