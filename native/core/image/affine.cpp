@@ -10,28 +10,20 @@ namespace {
 
 double round_to_15_digits(double value) { return std::round(value * 1e15) / 1e15; }
 
-// A row with its ends repeated, pixels of `kIn` bytes as the first of `kOut`.
-template <int64_t kIn, int64_t kOut>
-void pad_row(const uint8_t* row, int64_t width, uint8_t* out) {
-  const auto put = [&](int64_t from, int64_t to) {
-    for (int64_t c = 0; c < kIn; ++c) out[to * kOut + c] = row[from * kIn + c];
-  };
-  for (int64_t x = 0; x < width; ++x) put(x, x + kMargin);
-  for (int64_t x = 0; x < kMargin; ++x) {
-    put(0, x);
-    put(width - 1, width + kMargin + x);
-  }
-}
-
 // The picture with its border repeated outward, in memory of the thread's.
-PaddedPicture padded(const Image& image) {
+PaddedPicture padded(const Image& image, const PictureKernel& kernel) {
   thread_local std::vector<uint8_t> memory;
   const int64_t bytes = image.channels == 1 ? 1 : 4, stride = (image.width + 2 * kMargin) * bytes;
   memory.resize(stride * (image.height + 2 * kMargin));
   for (int64_t y = -kMargin; y < image.height + kMargin; ++y) {
     const uint8_t* const row = image.row(std::clamp<int64_t>(y, 0, image.height - 1));
     uint8_t* const out = memory.data() + (y + kMargin) * stride;
-    image.channels == 1 ? pad_row<1, 1>(row, image.width, out) : pad_row<3, 4>(row, image.width, out);
+    uint8_t *const first = out + kMargin * bytes, *const last = first + (image.width - 1) * bytes;
+    image.channels == 1 ? static_cast<void>(std::copy_n(row, image.width, first)) : kernel.spread(row, image.width, first);
+    for (int64_t x = 1; x <= kMargin; ++x) {
+      std::copy_n(first, bytes, first - x * bytes);
+      std::copy_n(last, bytes, last + x * bytes);
+    }
   }
   return {memory.data() + kMargin * stride + kMargin * bytes, stride, image.width, image.height};
 }
@@ -41,7 +33,7 @@ PaddedPicture padded(const Image& image) {
 Image transform_affine(const Image& image, const std::array<double, 6>& m, uint8_t fill, const PictureKernel& kernel) {
   Image out(image.width, image.height, image.channels);
   std::ranges::fill(out.pixels, fill);
-  const PaddedPicture from = padded(image);
+  const PaddedPicture from = padded(image, kernel);
   const auto draw = image.channels == 1 ? kernel.affine_gray : kernel.affine_colour;
   for (int64_t y = 0; y < out.height; ++y) draw(from, {m.data(), y, out.width, out.row(y)});
   return out;

@@ -90,9 +90,9 @@ void check_augment(const AugmentOptions& o) {
 }
 
 void augment_to(const ImageView& image, const AugmentOptions& options, const Normalisation& normalisation, int64_t size, Rng& rng, float* out) {
-  Image view = resize_part(image, random_box(image, options, rng), size, size);
-  if (rng.chance(options.flip)) flip_left_right(view);
-  if (rng.chance(options.flip_vertical)) flip_top_bottom(view);
+  const Box box = random_box(image, options, rng);
+  const bool left_right = rng.chance(options.flip), top_bottom = rng.chance(options.flip_vertical);
+  Image view = resize_part(image, box, size, size, {left_right, top_bottom});
   if (options.rand_augment) rand_augment(view, *options.rand_augment, rng);
   if (view.channels == 1 && options.colourise > 0 && rng.chance(options.colourise))
     paint_to(view, draw_colours(rng), normalisation, out);

@@ -35,10 +35,6 @@ void flip_left_right(Image& image) {
   }
 }
 
-void flip_top_bottom(Image& image) {
-  for (int64_t t = 0, b = image.height - 1; t < b; ++t, --b) std::swap_ranges(image.row(t), image.row(t) + image.row_bytes(), image.row(b));
-}
-
 Image to_gray(const Image& image) {
   if (image.channels == 1) return image;
   Image gray(image.width, image.height, 1);

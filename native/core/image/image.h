@@ -27,7 +27,6 @@ void reshape(Image& image, int64_t width, int64_t height, int64_t channels);
 Image crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t height);
 
 void flip_left_right(Image& image);
-void flip_top_bottom(Image& image);
 
 // Gray by ITU-R 601 in Pillow's fixed point: (19595 R + 38470 G + 7471 B + 32768) >> 16.
 Image to_gray(const Image& image);

@@ -46,6 +46,8 @@ struct PictureKernel {
   void (*affine_gray)(const PaddedPicture&, const AffineRow&);
   void (*affine_colour)(const PaddedPicture&, const AffineRow&);
   void (*sharpen)(const SharpenRow&);
+  // Pixels of 3 bytes to the first three of 4.
+  void (*spread)(const uint8_t* in, int64_t count, uint8_t* out);
   // Interleaved bytes [count, channels] to planes [3, count] of value * scale + shift; gray gives the same byte to all three.
   void (*planes)(const uint8_t* in, int64_t count, int64_t channels, const float* scale, const float* shift, float* out);
 };

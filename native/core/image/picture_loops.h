@@ -112,15 +112,23 @@ void transpose_strip(Rows in, uint8_t* out, int64_t out_stride) {
 #endif
 }
 
+// The last square of a row or column overlaps the one before, if it must.
 void transpose(Rows in, int64_t rows, int64_t columns, uint8_t* out, int64_t out_stride) {
-  const int64_t whole_rows = rows / 16 * 16, whole_columns = columns / 16 * 16;
-  for (int64_t r = 0; r < whole_rows; r += 16) {
+  if (rows < 16 || columns < 16) {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c) out[c * out_stride + r] = in.data[r * in.stride + c];
+    return;
+  }
+  const auto last = [](int64_t start, int64_t length) { return start + 16 <= length ? start : length - 16; };
+  for (int64_t begin = 0; begin < rows; begin += 16) {
+    const int64_t r = last(begin, rows);
     int64_t c = 0;
     for (; c + kStrip <= columns; c += kStrip) transpose_strip({in.data + r * in.stride + c, in.stride}, out + c * out_stride + r, out_stride);
-    for (; c < whole_columns; c += 16) transpose_square({in.data + r * in.stride + c, in.stride}, out + c * out_stride + r, out_stride);
+    for (; c < columns; c += 16) {
+      const int64_t square = last(c, columns);
+      transpose_square({in.data + r * in.stride + square, in.stride}, out + square * out_stride + r, out_stride);
+    }
   }
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) out[c * out_stride + r] = in.data[r * in.stride + c];
 }
 
 constexpr int32_t kHalf = 1 << (kWeightBits - 1);
@@ -141,9 +149,54 @@ void combine_block(Rows in, const int32_t* weights, int64_t taps, uint8_t* out) 
   }
 }
 
+#if defined(__AVX512BW__)
+
+// The same by products of 16-bit numbers, two rows at once, which are twice as fast as those of 32 bits: a weight is a high part times 2^kLowBits and a low one.
+constexpr int kLowBits = kWeightBits / 2;
+
+template <int kVectors>
+void combine_pairs(Rows in, const int32_t* weights, int64_t taps, uint8_t* out) {
+  struct Sums {
+    __m512i high, low;
+  };
+  const __m512i zero = _mm512_setzero_si512();
+  Sums sums[kVectors][4];
+  for (auto& of_vector : sums)
+    for (Sums& sum : of_vector) sum = {zero, _mm512_set1_epi32(kHalf)};
+  for (int64_t k = 0; k < taps; k += 2) {
+    const bool last = k + 1 == taps;
+    const int32_t first = weights[k], second = last ? 0 : weights[k + 1];
+    const uint8_t* const upper = in.data + k * in.stride;
+    const uint8_t* const lower = last ? upper : upper + in.stride;
+    const auto both = [](int32_t a, int32_t b) { return _mm512_set1_epi32((a & 0xFFFF) | static_cast<int32_t>(static_cast<uint32_t>(b) << 16)); };
+    constexpr int32_t kLowMask = (1 << kLowBits) - 1;
+    const __m512i high = both(first >> kLowBits, second >> kLowBits), low = both(first & kLowMask, second & kLowMask);
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512i a = _mm512_loadu_si512(upper + 64 * v), b = _mm512_loadu_si512(lower + 64 * v);
+      const __m512i left = _mm512_unpacklo_epi8(a, b), right = _mm512_unpackhi_epi8(a, b);
+      const __m512i pairs[4] = {_mm512_unpacklo_epi8(left, zero), _mm512_unpackhi_epi8(left, zero), _mm512_unpacklo_epi8(right, zero), _mm512_unpackhi_epi8(right, zero)};
+      for (int q = 0; q < 4; ++q) {
+        sums[v][q].high = _mm512_add_epi32(sums[v][q].high, _mm512_madd_epi16(pairs[q], high));
+        sums[v][q].low = _mm512_add_epi32(sums[v][q].low, _mm512_madd_epi16(pairs[q], low));
+      }
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const auto value = [&](int q) { return _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(sums[v][q].high, kLowBits), sums[v][q].low), kWeightBits); };
+    _mm512_storeu_si512(out + 64 * v, _mm512_packus_epi16(_mm512_packs_epi32(value(0), value(1)), _mm512_packs_epi32(value(2), value(3))));
+  }
+}
+
+#endif
+
 void combine(Rows in, const int32_t* weights, int64_t taps, int64_t length, uint8_t* out) {
   int64_t i = 0;
+#if defined(__AVX512BW__)
+  for (; i + 128 <= length; i += 128) combine_pairs<2>({in.data + i, in.stride}, weights, taps, out + i);
+  for (; i + 64 <= length; i += 64) combine_pairs<1>({in.data + i, in.stride}, weights, taps, out + i);
+#else
   for (; i + 64 <= length; i += 64) combine_block<4>({in.data + i, in.stride}, weights, taps, out + i);
+#endif
   for (; i + 16 <= length; i += 16) combine_block<1>({in.data + i, in.stride}, weights, taps, out + i);
   for (; i < length; ++i) {
     int32_t sum = kHalf;
@@ -321,18 +374,39 @@ void affine_colour(const PaddedPicture& picture, const AffineRow& row) { affine_
 
 #endif
 
+constexpr int64_t kNarrow = 40;  // bytes of a row that is wide enough for a vector between its ends
+
 // Weights 1 1 1, 1 5 1, 1 1 1 over 13, rounded; then smooth + factor * (here - smooth), cut off as Pillow's Image.blend does (float, towards zero).
 void sharpen(const SharpenRow& row) {
-  const uint8_t *const above = row.above, *const here = row.here, *const below = row.below;
-  const int64_t step = row.channels;
-  const float factor = row.factor;
-  uint8_t* const out = row.out;
-  for (int64_t i = step; i < row.bytes - step; ++i) {
-    const int32_t sum = 4 * here[i] + above[i - step] + above[i] + above[i + step] + here[i - step] + here[i] + here[i + step] + below[i - step] + below[i] + below[i + step];
-    const int32_t smooth = (2 * sum + 13) / 26;
-    const float mixed = static_cast<float>(smooth) + factor * static_cast<float>(here[i] - smooth);
-    out[i] = static_cast<uint8_t>(static_cast<int32_t>(mixed < 0 ? 0.0F : mixed > 255 ? 255.0F : mixed));
-  }
+  const int64_t step = row.channels, end = row.bytes - step;
+  const auto sharp = [&](int64_t i) {
+    const auto at = [i](const uint8_t* bytes) { return widen(load<Bytes16>(bytes + i)); };
+    const Ints16 here = at(row.here);
+    const Ints16 sum = 5 * here + at(row.above - step) + at(row.above) + at(row.above + step) + at(row.here - step) + at(row.here + step) + at(row.below - step) + at(row.below) + at(row.below + step);
+    const Ints16 smooth = ((2 * sum + 13) * 20165) >> 19;  // over 26, exact for all sums of bytes
+    Floats16 mixed = __builtin_convertvector(smooth, Floats16) + row.factor * __builtin_convertvector(here - smooth, Floats16);
+    mixed = mixed < 0 ? Floats16{} : mixed;
+    mixed = mixed > 255 ? Floats16{} + 255 : mixed;
+    return narrow(__builtin_convertvector(mixed, Ints16));
+  };
+  int64_t i = step;
+  for (; i + 16 <= end; i += 16) store(sharp(i), row.out + i);
+  if (i == end) return;
+  if (end - step >= 16) return store(sharp(end - 16), row.out + end - 16);
+  uint8_t rows[3][kNarrow]{}, out[kNarrow];  // all of a very small picture
+  const uint8_t* const given[3] = {row.above, row.here, row.below};
+  for (int r = 0; r < 3; ++r) __builtin_memcpy(rows[r], given[r], static_cast<uint64_t>(row.bytes));
+  sharpen({rows[0], rows[1], rows[2], kNarrow, step, row.factor, out});
+  __builtin_memcpy(row.out + step, out + step, static_cast<uint64_t>(end - step));
+}
+
+// Four pixels at a time out of sixteen bytes, which hold five and a third.
+void spread(const uint8_t* in, int64_t count, uint8_t* out) {
+  constexpr Bytes16 kPlaces = {0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0};
+  int64_t i = 0;
+  for (; i + 6 <= count; i += 4) store(__builtin_shuffle(load<Bytes16>(in + 3 * i), kPlaces), out + 4 * i);
+  for (; i < count; ++i)
+    for (int c = 0; c < 3; ++c) out[4 * i + c] = in[3 * i + c];
 }
 
 // A channel of 16 pixels, whose 48 bytes are `in`.
@@ -344,31 +418,35 @@ Bytes16 channel(const Bytes16* in) {
   return __builtin_shuffle(of_first_two, in[2], kPlaces < 32 ? kOrder : kPlaces - 16);
 }
 
-template <int kChannel>
-void colour_plane(const uint8_t* in, int64_t count, float factor, float added, float* plane) {
+void gray_planes(const uint8_t* in, int64_t count, const float* scale, const float* shift, float* out) {
+  for (int64_t c = 0; c < 3; ++c) {
+    const float factor = scale[c], added = shift[c];
+    for (int64_t i = 0; i < count; ++i) out[c * count + i] = static_cast<float>(in[i]) * factor + added;
+  }
+}
+
+void colour_planes(const uint8_t* in, int64_t count, const float* scale, const float* shift, float* out) {
   int64_t i = 0;
   for (; i + 16 <= count; i += 16) {
     Bytes16 pixels[3];
     __builtin_memcpy(pixels, in + 3 * i, sizeof(pixels));
-    const Floats16 value = __builtin_convertvector(widen(channel<kChannel>(pixels)), Floats16) * factor + added;
-    __builtin_memcpy(plane + i, &value, sizeof(value));
+    const auto put = [&](Bytes16 bytes, int64_t c) {
+      const Floats16 value = __builtin_convertvector(widen(bytes), Floats16) * scale[c] + shift[c];
+      __builtin_memcpy(out + c * count + i, &value, sizeof(value));
+    };
+    put(channel<0>(pixels), 0);
+    put(channel<1>(pixels), 1);
+    put(channel<2>(pixels), 2);
   }
-  for (; i < count; ++i) plane[i] = static_cast<float>(in[3 * i + kChannel]) * factor + added;
+  for (; i < count; ++i)
+    for (int64_t c = 0; c < 3; ++c) out[c * count + i] = static_cast<float>(in[3 * i + c]) * scale[c] + shift[c];
 }
 
 void planes(const uint8_t* in, int64_t count, int64_t channels, const float* scale, const float* shift, float* out) {
-  constexpr decltype(&colour_plane<0>) kColourPlanes[] = {colour_plane<0>, colour_plane<1>, colour_plane<2>};
-  for (int64_t c = 0; c < 3; ++c) {
-    const float factor = scale[c], added = shift[c];
-    float* const plane = out + c * count;
-    if (channels == 1)
-      for (int64_t i = 0; i < count; ++i) plane[i] = static_cast<float>(in[i]) * factor + added;
-    else
-      kColourPlanes[c](in, count, factor, added, plane);
-  }
+  channels == 1 ? gray_planes(in, count, scale, shift, out) : colour_planes(in, count, scale, shift, out);
 }
 
-constexpr PictureKernel make_picture_kernel(const char* name) { return {name, transpose, combine, affine_gray, affine_colour, sharpen, planes}; }
+constexpr PictureKernel make_picture_kernel(const char* name) { return {name, transpose, combine, affine_gray, affine_colour, sharpen, spread, planes}; }
 
 }  // namespace
 

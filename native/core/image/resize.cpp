@@ -82,43 +82,50 @@ uint8_t* sized(std::vector<uint8_t>& memory, int64_t bytes) {
   return memory.data();
 }
 
+constexpr int64_t kWhole = 64;  // rows of whole vectors: what they hold beyond the picture is never read
+
 // Rows of `width` pixels out of the box's, which the kernel reads as columns: along those its vectors run.
-Rows resize_across(Rows in, int64_t channels, const Box& box, int64_t width, Filter filter, const PictureKernel& kernel, Scratch& scratch) {
+Rows resize_across(Rows in, int64_t channels, const Box& box, int64_t width, bool mirrored, Filter filter, const PictureKernel& kernel, Scratch& scratch) {
   const Taps taps = make_taps(box.width, width, filter);
-  const int64_t height = box.height;
-  uint8_t* const columns = sized(scratch.columns, channels * box.width * height);
-  uint8_t* const narrow = sized(scratch.narrow_columns, channels * width * height);
-  kernel.transpose(in, height, channels * box.width, columns, height);
-  for (int64_t x = 0; x < width; ++x)
+  const int64_t height = box.height, length = (height + kWhole - 1) / kWhole * kWhole;
+  uint8_t* const columns = sized(scratch.columns, channels * box.width * length);
+  uint8_t* const narrow = sized(scratch.narrow_columns, channels * width * length);
+  kernel.transpose(in, height, channels * box.width, columns, length);
+  for (int64_t x = 0; x < width; ++x) {
+    const int64_t to = mirrored ? width - 1 - x : x;
     for (int64_t c = 0; c < channels; ++c)
-      kernel.combine({columns + (taps.first[x] * channels + c) * height, channels * height}, &taps.weight[x * taps.width], taps.count[x], height, narrow + (x * channels + c) * height);
+      kernel.combine({columns + (taps.first[x] * channels + c) * length, channels * length}, &taps.weight[x * taps.width], taps.count[x], length, narrow + (to * channels + c) * length);
+  }
   uint8_t* const rows = sized(scratch.rows, channels * width * height);
-  kernel.transpose({narrow, height}, channels * width, height, rows, channels * width);
+  kernel.transpose({narrow, length}, channels * width, height, rows, channels * width);
   return {rows, channels * width};
 }
 
 }  // namespace
 
-Image resize_part(const ImageView& image, const Box& box, int64_t width, int64_t height, Filter filter, const PictureKernel& kernel) {
+Image resize_part(const ImageView& image, const Box& box, int64_t width, int64_t height, const Mirror& mirror, Filter filter, const PictureKernel& kernel) {
   expect(width > 0 && height > 0, "Expected a positive size, received {} x {}", width, height);
   expect(box.left >= 0 && box.top >= 0 && box.width > 0 && box.height > 0 && box.left + box.width <= image.width && box.top + box.height <= image.height,
          "Expected a part inside {} x {}, received {} x {} at ({}, {})", image.width, image.height, box.width, box.height, box.left, box.top);
   thread_local Scratch scratch;
   Image out(width, height, image.channels);
   Rows rows{image.row(box.top) + box.left * image.channels, image.row_bytes()};
-  if (width != box.width) rows = resize_across(rows, image.channels, box, width, filter, kernel, scratch);
+  const bool across = width != box.width;
+  if (across) rows = resize_across(rows, image.channels, box, width, mirror.left_right, filter, kernel, scratch);
+  const auto row = [&](int64_t y) { return out.row(mirror.top_bottom ? height - 1 - y : y); };
   if (height == box.height) {
-    for (int64_t y = 0; y < height; ++y) std::copy_n(rows.data + y * rows.stride, out.row_bytes(), out.row(y));
+    for (int64_t y = 0; y < height; ++y) std::copy_n(rows.data + y * rows.stride, out.row_bytes(), row(y));
   } else {
     const Taps taps = make_taps(box.height, height, filter);
-    for (int64_t y = 0; y < height; ++y) kernel.combine({rows.data + taps.first[y] * rows.stride, rows.stride}, &taps.weight[y * taps.width], taps.count[y], out.row_bytes(), out.row(y));
+    for (int64_t y = 0; y < height; ++y) kernel.combine({rows.data + taps.first[y] * rows.stride, rows.stride}, &taps.weight[y * taps.width], taps.count[y], out.row_bytes(), row(y));
   }
+  if (mirror.left_right && !across) flip_left_right(out);
   scratch.trim();
   return out;
 }
 
 Image resize(const ImageView& image, int64_t width, int64_t height, Filter filter, const PictureKernel& kernel) {
-  return resize_part(image, {0, 0, image.width, image.height}, width, height, filter, kernel);
+  return resize_part(image, {0, 0, image.width, image.height}, width, height, {}, filter, kernel);
 }
 
 }  // namespace seedbed::image
