@@ -3,7 +3,7 @@ import type { Image } from './image.js';
 import { Job, runNative } from './job.js';
 import { native } from './native.js';
 import { abortSignal, checkOptions, defined, positiveInt, seed, share, three } from './options.js';
-import type { Tensor } from './tensor.js';
+import { into, type Tensor } from './tensor.js';
 import { threads } from './threads.js';
 
 const range = z.tuple([z.number(), z.number()]).readonly();
@@ -79,10 +79,6 @@ export type AugmentImagesOptions = z.input<typeof schema>;
  */
 export function augmentImages(images: readonly Image[], options: AugmentImagesOptions = {}): Job<never, Tensor<'float32'>> {
   const { augment, out, threads: requested, signal: _, ...rest } = checkOptions(schema, options, 'augmentImages');
-  const result = out && { data: out, shape: [images.length, 3, rest.size, rest.size], dtype: 'float32' as const };
-  const call = defined({ ...rest, images, out: result, augment: nativeAugment(augment), threads: threads(requested) });
-  return new Job<never, Tensor<'float32'>>(async ({ signal }) => {
-    const made = await runNative<never, Tensor<'float32'>>((listener) => native().augmentImages(call, listener), signal);
-    return result ?? made;
-  }, options);
+  const call = defined({ ...rest, images, out, augment: nativeAugment(augment), threads: threads(requested) });
+  return new Job<never, Tensor<'float32'>>(async ({ signal }) => into(out, await runNative((listener) => native().augmentImages(call, listener), signal)), options);
 }

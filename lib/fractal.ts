@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ArgumentError } from './errors.js';
 import type { Image } from './image.js';
-import type { Job } from './job.js';
+import { Job, runNative } from './job.js';
 import { native, type ImageProgress } from './native.js';
 import { contourClasses, contours } from './contours.js';
 import { edges, imageCopies } from './image-copies.js';
@@ -12,7 +12,7 @@ import { picture } from './fractal-picture.js';
 import { nativeJob, runFields } from './fractal-run.js';
 import { checkIfs, FLIPS, ifsSchema, type FractalFamily, type Ifs } from './ifs.js';
 import { checkOptions, defined, positiveInt, seed, share } from './options.js';
-import { row, type Tensor } from './tensor.js';
+import { into, row, type Tensor } from './tensor.js';
 import { threads } from './threads.js';
 
 const sampleFields = {
@@ -97,6 +97,8 @@ const renderSchema = z.strictObject({
   textureSeeds: z.array(z.bigint().min(0n)).optional(),
   /** Mirror each picture, one for each system; `horizontal` exchanges left and right. Default: as drawn. */
   flips: z.array(z.enum(FLIPS)).optional(),
+  /** Where the pictures go, as many bytes as they have: memory to use again in a loop. It is the result's `data`. Default: new memory. */
+  out: z.instanceof(Uint8Array).optional(),
   /** `cuda` needs an addon compiled with CUDA and a GPU (else `ERR_NO_CUDA`), and the defaults of `precision` and `texture`. `auto`: the GPU where that is so, else the CPU. Default `cpu`. */
   device: z.enum(['auto', 'cpu', 'cuda']).optional(),
 });
@@ -156,7 +158,7 @@ function render(systems: readonly Ifs[], options: RenderOptions = {}): Job<Image
     textureSeeds: checked.textureSeeds ?? systems.map((_, i) => BigInt(i)),
     threads: threads(checked.threads),
   });
-  return nativeJob<ImageProgress, Tensor<'uint8'>>(signal, (listener) => native().renderFractals(call, listener));
+  return new Job<ImageProgress, Tensor<'uint8'>>(async (context) => into(checked.out, await runNative((listener) => native().renderFractals(call, listener), context.signal, context.emit)), { signal });
 }
 
 /** The frozen sequence of map indices of the chaos game: `points - 1` bytes. */

@@ -29,6 +29,11 @@ export function float32(data: Float32Array | readonly number[], shape: readonly 
   return { data: data instanceof Float32Array ? data : Float32Array.from(data), shape, dtype: 'float32' };
 }
 
+/** A result of the addon, which leaves `data` to the caller's memory when it was given some. */
+export function into<D extends Dtype>(out: TensorData[D] | undefined, made: Tensor<D>): Tensor<D> {
+  return out === undefined ? made : { ...made, data: out };
+}
+
 /** Row `i` along the first dimension, as a view. */
 export function row<D extends Dtype>(tensor: Tensor<D>, i: number): TensorData[D] {
   const length = tensor.shape.slice(1).reduce((product, size) => product * size, 1);

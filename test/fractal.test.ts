@@ -44,6 +44,7 @@ t.test('errors', async (t) => {
     ['too few texture seeds', () => fractals.render([fractals.sample(), fractals.sample()], { textureSeeds: [1n] }), 'ERR_INVALID_ARGUMENT', /Expected 2 texture seeds/],
     ['no base passes', () => fractals.family({ ...small, count: 2, sigmaFactor: 0.3, maxBaseTries: 5 }), 'ERR_DEGENERATE_FRACTAL', /None of 5 systems with sigmaFactor 0\.3/],
     ['no copy passes', () => fractals.family({ ...small, count: 2, base: fractals.sample({ sigmaFactor: 0.3 }), maxImageTries: 3 }), 'ERR_DEGENERATE_FRACTAL', /Copy \d filled 0\.05 .* in each of 3 tries/],
+    ['memory of another size', () => fractals.render([fractals.sample()], { ...small, out: new Uint8Array(10) }), 'ERR_SHAPE', /bytes for out, received 10/],
     ['no threads', () => fractals.render([fractals.sample()], { threads: 0 }), 'ERR_INVALID_ARGUMENT', /for threads, received 0/],
   ];
   await refused(t, cases);
@@ -71,6 +72,10 @@ t.test('point and patch pictures equal NumPy', async (t) => {
     t.equal(await coloured({ mask: 'fill' }), system.colouredPatches, `${name}: in patches`);
     for (const precision of ['exact', 'fast'] as const) {
       const points = await fractals.render([ifs], { draw: 'point', precision });
+      const out = new Uint8Array(points.data.length).fill(1);
+      const again = await fractals.render([ifs], { draw: 'point', precision, out });
+      t.equal(again.data, out, 'in memory of the caller');
+      t.same(again, points);
       const lit = (x: number, y: number): number => ((points.data[y * 512 + x] ?? 0) > 0 ? 1 : 0);
       const rows = Array.from({ length: 512 }, (_, y) => Array.from({ length: 512 }, (_, x) => lit(x, y)).reduce((a, b) => a + b, 0));
       const columns = Array.from({ length: 512 }, (_, x) => Array.from({ length: 512 }, (_, y) => lit(x, y)).reduce((a, b) => a + b, 0));

@@ -98,13 +98,16 @@ Napi::Value render_fractals(const Napi::CallbackInfo& info) {
   const auto options = parse_render_options(fields);
   const auto device = parse_render_device(fields);
   const int threads = parse_threads(fields);
+  std::vector<Napi::Value> kept;
+  const ResultMemory memory = parse_out(fields, kept);
   return Environment::of(info.Env()).jobs.start(info.Env(), Lane::compute, parse_listener(info[1]), [=](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const fractal::Renderer renderer(options);
-    at::Tensor images = fractal::render_on(device, renderer, systems, seeds, pool, report_progress(context, "image", static_cast<int64_t>(systems.size())));
+    at::Tensor images = memory.tensor(renderer.shape(static_cast<int64_t>(systems.size())), at::kByte);
+    fractal::render_on(device, renderer, systems, seeds, pool, images, report_progress(context, "image", static_cast<int64_t>(systems.size())));
     if (!flips.empty()) fractal::flip_pictures(images, flips);
-    return [images](Napi::Env env) { return emit_tensor(env, images); };
-  });
+    return [images, memory](Napi::Env env) { return memory.emit(env, images); };
+  }, kept);
 }
 
 Napi::Value fractal_pictures(const Napi::CallbackInfo& info) {

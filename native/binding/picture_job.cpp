@@ -2,11 +2,10 @@
 
 #include "environment.h"
 #include "options.h"
-#include "values.h"
 
 namespace seedbed::binding {
 
-Napi::Value start_picture_job(Napi::Env env, const Fields& fields, const Napi::Value& listener, PictureWork work, const std::vector<Napi::Value>& kept) {
+Napi::Value start_picture_job(Napi::Env env, const Fields& fields, const Napi::Value& listener, PictureWork work, const ResultMemory& memory, const std::vector<Napi::Value>& kept) {
   SharedImages images = share_images(fields, "images");
   images.kept.insert(images.kept.end(), kept.begin(), kept.end());
   const train::View view = parse_view(fields);
@@ -14,7 +13,7 @@ Napi::Value start_picture_job(Napi::Env env, const Fields& fields, const Napi::V
   return Environment::of(env).jobs.start(env, Lane::compute, parse_listener(listener), [=, views = std::move(images.views), work = std::move(work)](JobContext& context) -> Emit {
     WorkerPool pool(threads);
     const at::Tensor result = work(views, view, pool, [&context] { context.throw_if_cancelled(); });
-    return [result](Napi::Env env) { return result.defined() ? emit_tensor(env, result) : env.Undefined(); };
+    return [result, memory](Napi::Env env) { return memory.emit(env, result); };
   }, images.kept);
 }
 

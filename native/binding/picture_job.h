@@ -8,6 +8,7 @@
 #include "fields.h"
 #include "parallel/worker_pool.h"
 #include "train/evaluate.h"
+#include "values.h"
 
 namespace seedbed::binding {
 
@@ -15,8 +16,8 @@ namespace seedbed::binding {
 using PictureWork = std::function<at::Tensor(const std::vector<image::ImageView>& images, const train::View& view, WorkerPool& pool, const std::function<void()>& poll)>;
 
 // A job whose options hold images, read where the caller holds them, view and threads, and whose result is a tensor.
-// `kept`: what else the work reads or writes of the caller's. Nothing comes out for an undefined tensor.
-Napi::Value start_picture_job(Napi::Env env, const Fields& options, const Napi::Value& listener, PictureWork work, const std::vector<Napi::Value>& kept = {});
+// `memory` and `kept`: where the work puts its result, as `parse_out` gives them.
+Napi::Value start_picture_job(Napi::Env env, const Fields& options, const Napi::Value& listener, PictureWork work, const ResultMemory& memory = {}, const std::vector<Napi::Value>& kept = {});
 // The same of a call (handle, options, listener).
 Napi::Value start_picture_job(const Napi::CallbackInfo& info, PictureWork work);
 

@@ -240,20 +240,18 @@ Napi::Value augment_images(const Napi::CallbackInfo& info) {
   fields.read("size", size).read("seed", seed);
   const image::AugmentOptions augment = parse_augment_options(fields.required_object("augment"));
   image::check_augment(augment);
-  const auto given = fields.optional("out");
-  const at::Tensor memory = given ? share_tensor(*given, "out") : at::Tensor();
   std::vector<Napi::Value> kept;
-  if (given) kept.push_back(Fields(*given, "out").required("data"));
+  const ResultMemory memory = parse_out(fields, kept);
   return start_picture_job(info.Env(), fields, info[1], [=](const auto& images, const train::View& view, WorkerPool& pool, const auto& poll) {
-    at::Tensor views = memory.defined() ? memory : at::empty({static_cast<int64_t>(images.size()), 3, size, size});
+    at::Tensor views = memory.tensor({static_cast<int64_t>(images.size()), 3, size, size}, at::kFloat);
     float* const out = views.mutable_data_ptr<float>();
-    if (!memory.defined()) prefer_huge_pages(out, views.nbytes());
+    prefer_huge_pages(out, views.nbytes());
     pool.run(views.size(0), [&](int64_t i, int) {
       Rng rng(derive_seed(seed, "augment", {static_cast<uint64_t>(i)}));
       image::augment_to(images[i], augment, view.normalisation, size, rng, out + i * 3 * size * size);
     }, [&poll](int64_t) { poll(); });
-    return memory.defined() ? at::Tensor() : views;
-  }, kept);
+    return views;
+  }, memory, kept);
 }
 
 }  // namespace seedbed::binding

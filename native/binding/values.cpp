@@ -154,15 +154,40 @@ SharedImages share_images(const Fields& fields, std::string_view name) {
   return shared;
 }
 
+namespace {
+
+Napi::Object emit_description(Napi::Env env, const at::Tensor& tensor) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("shape", emit_list(env, tensor.sizes(), [&](int64_t size) { return Napi::Number::New(env, static_cast<double>(size)); }));
+  out.Set("dtype", std::string(dtype_to_name(tensor.scalar_type())));
+  return out;
+}
+
+}  // namespace
+
 Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor) {
   const at::Tensor plain = tensor.detach().cpu().contiguous();
   const auto [buffer, offset] = emit_bytes(env, plain);
-  Napi::Object out = Napi::Object::New(env);
+  Napi::Object out = emit_description(env, plain);
   out.Set("data", make_typed_array(env, array_type(plain.scalar_type()), plain.numel(), buffer, offset));
-  out.Set("shape", emit_list(env, plain.sizes(), [&](int64_t size) { return Napi::Number::New(env, static_cast<double>(size)); }));
-  const std::string dtype(dtype_to_name(plain.scalar_type()));
-  out.Set("dtype", dtype);
   return out;
+}
+
+at::Tensor ResultMemory::tensor(at::IntArrayRef shape, at::ScalarType dtype) const {
+  if (data == nullptr) return at::empty(shape, dtype);
+  const auto wanted = static_cast<size_t>(c10::multiply_integers(shape)) * at::elementSize(dtype);
+  if (bytes != wanted) fail(ErrorCode::shape, "Expected {} bytes for out, received {}", wanted, bytes);
+  return at::from_blob(data, shape, dtype);
+}
+
+Napi::Value ResultMemory::emit(Napi::Env env, const at::Tensor& result) const { return data == nullptr ? emit_tensor(env, result) : emit_description(env, result); }
+
+ResultMemory parse_out(const Fields& fields, std::vector<Napi::Value>& kept) {
+  const auto given = fields.optional("out");
+  if (!given) return {};
+  const Bytes bytes = bytes_of(*given, fields.path_of("out"));
+  kept.push_back(*given);
+  return {const_cast<uint8_t*>(bytes.data), bytes.size};
 }
 
 Napi::Value emit_named_tensors(Napi::Env env, const NamedTensors& tensors) {

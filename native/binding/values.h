@@ -41,6 +41,18 @@ Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor);
 Napi::Value emit_named_tensors(Napi::Env env, const NamedTensors& tensors);
 Napi::Value emit_image(Napi::Env env, const image::Image& image);
 
+// Where a result goes: memory that the caller gave as `out`, or new.
+struct ResultMemory {
+  uint8_t* data = nullptr;  // null: new
+  size_t bytes = 0;
+
+  // Throws ERR_SHAPE when the caller's memory has another size.
+  at::Tensor tensor(at::IntArrayRef shape, at::ScalarType dtype) const;
+  // As emit_tensor, without `data` when that is the caller's.
+  Napi::Value emit(Napi::Env env, const at::Tensor& result) const;
+};
+ResultMemory parse_out(const Fields& fields, std::vector<Napi::Value>& kept);
+
 // A plain object. Seeds are BigInts.
 using Value = std::variant<bool, int64_t, double, uint64_t, std::string, Napi::Value>;
 Napi::Object emit_object(Napi::Env env, std::initializer_list<std::pair<const char*, Value>> fields);

@@ -1,7 +1,5 @@
 #include "fractal/render.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -10,6 +8,7 @@
 #include "fractal/bitmap.h"
 #include "tensor/check.h"
 #include "tensor/error.h"
+#include "tensor/scratch.h"
 
 namespace seedbed::fractal {
 
@@ -116,16 +115,18 @@ double Renderer::render(const Ifs& ifs, uint64_t texture_seed, uint8_t* pixels) 
   return pasting ? paste_patches(scratch.pixels, options_, texture_seed, pixels) : draw_bitmap(scratch.pixels, options_, texture_seed, pixels);
 }
 
-at::Tensor Renderer::render_all(const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool,
-                                const std::function<void(int64_t done)>& on_image) const {
-  expect(systems.size() == texture_seeds.size(), "Expected {} texture seeds, one per system, received {}", systems.size(), texture_seeds.size());
-  const auto count = static_cast<int64_t>(systems.size());
+std::vector<int64_t> Renderer::shape(int64_t count) const {
   std::vector<int64_t> shape{count, options_.size, options_.size};
   if (options_.colour) shape.push_back(channels());
-  at::Tensor images = at::empty(shape, at::kByte);
+  return shape;
+}
+
+void Renderer::render_all(const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool, at::Tensor& images, const std::function<void(int64_t done)>& on_image) const {
+  expect(systems.size() == texture_seeds.size(), "Expected {} texture seeds, one per system, received {}", systems.size(), texture_seeds.size());
+  const auto count = static_cast<int64_t>(systems.size());
   auto* pixels = images.mutable_data_ptr<uint8_t>();
+  prefer_huge_pages(pixels, images.nbytes());
   pool.run(count, [&](int64_t i, int) { render(systems[i], texture_seeds[i], pixels + i * options_.size * options_.size * channels()); }, on_image);
-  return images;
 }
 
 }  // namespace seedbed::fractal

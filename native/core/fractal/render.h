@@ -47,10 +47,12 @@ class Renderer {
   // lit pixels. Safe to call from many threads.
   double render(const Ifs& ifs, uint64_t texture_seed, uint8_t* pixels) const;
 
-  // Pictures [L, size, size] or [L, size, size, 3], uint8. Image i has texture_seeds[i]; the bytes do not depend on the number of threads.
+  // [count, size, size] or [count, size, size, 3]
+  std::vector<int64_t> shape(int64_t count) const;
+
+  // Pictures of that shape, uint8, into `images`. Image i has texture_seeds[i]; the bytes do not depend on the number of threads.
   // `on_image(done)` is called from worker threads, one at a time.
-  at::Tensor render_all(const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool,
-                        const std::function<void(int64_t done)>& on_image = {}) const;
+  void render_all(const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool, at::Tensor& images, const std::function<void(int64_t done)>& on_image = {}) const;
 
  private:
   RenderOptions options_;

@@ -24,10 +24,10 @@ bool takes_cuda(Device device, const RenderOptions& options) {
 
 }  // namespace
 
-at::Tensor render_on(Device device, const Renderer& renderer, const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool,
-                     const std::function<void(int64_t done)>& on_image) {
-  if (!takes_cuda(device, renderer.options())) return renderer.render_all(systems, texture_seeds, pool, on_image);
-  return render_blocks(*open_cuda(), renderer, systems, texture_seeds, pool, on_image);
+void render_on(Device device, const Renderer& renderer, const std::vector<Ifs>& systems, const std::vector<uint64_t>& texture_seeds, WorkerPool& pool, at::Tensor& images,
+               const std::function<void(int64_t done)>& on_image) {
+  if (!takes_cuda(device, renderer.options())) return renderer.render_all(systems, texture_seeds, pool, images, on_image);
+  images.copy_(render_blocks(*open_cuda(), renderer, systems, texture_seeds, pool, on_image));
 }
 
 }  // namespace seedbed::fractal
