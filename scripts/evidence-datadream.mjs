@@ -3,14 +3,15 @@
 //   node scripts/evidence-datadream.mjs --corpus FOLDER/corpus --work FOLDER [--photos FOLDER] [--data fashion,fashion-all,emoji,clothing,cifar10,settings] [--shots 1,2,4,8,16] [--seeds 5] [--table] [--threads N]
 //
 // The corpus is that of scripts/seedling; --photos has clothing-{train,val}.tar and cifar10-{train,val}.tar (WebDataset), without which those are left out. Each seed draws other shots; everything is tested on pictures used nowhere else. The settings were chosen
-// on others: of the photographs on training ones, of the emoji on twelve other kinds. 'settings' is what that choice was about: one thing changed at a time, one shot, on training photographs. A run that was stopped goes on, several may work in one folder on different data, and --table only writes the table of what is there.
+// on others: of the photographs on training ones, of the emoji on twelve other kinds. 'settings' is what that choice was about: one thing changed at a time, one shot, on training photographs. A run that was stopped goes on, several may work in one folder on different data, and --table only writes the tables of what is there: rows are kept beside the
+// document, and a line whose rows are gone stays as it stands in it.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { dataDream, Dataset } from '../dist/lib/index.js';
 import { missingOf, openPhotos, PHOTOS as STRANGE } from './evidence/photos.mjs';
-import { digestOf, meanOf, percent, Rows, spread, table } from './evidence/rows.mjs';
+import { digestOf, meanOf, percent, Rows, sectionOf, spread, table } from './evidence/rows.mjs';
 import { STYLES } from './seedling/captions.mjs';
 import { openSet } from './seedling/evaluation/pictures.mjs';
 import { isPlain } from './seedling/sets.mjs';
@@ -24,7 +25,7 @@ const { values } = parseArgs({
   },
 });
 if (values.work === undefined || (values.corpus === undefined && !values.table)) throw new Error('Expected --corpus FOLDER and --work FOLDER');
-const results = new Rows(values.work);
+const results = new Rows(values.work, values.out);
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 
 // Photographs begin with the real ones, noised more and more up to nothing but noise; emoji, which share a style and differ in things, begin with noise and are asked for by the names of things.
@@ -214,18 +215,22 @@ function choicesOf(runs) {
 function shotsSection(name, rows) {
   const { title, said, remark, augment } = SOURCES[name];
   const own = rows.filter((row) => row.data === name);
-  if (own.length === 0) return [];
+  const before = sectionOf(values.out, `## ${title}`);
+  if (own.length === 0) return before.lines;
   const arms = ARMS.filter((arm) => arm in own[0].arms);
-  const lines = [...new Set(own.map(({ shots }) => shots))].sort((a, b) => a - b).flatMap((shots) => {
+  const lines = before.cells;
+  for (const shots of new Set(own.map((row) => row.shots))) {
     const runs = own.filter((row) => row.shots === shots);
-    if (runs.length < FEWEST_SEEDS) return [];
+    if (runs.length < FEWEST_SEEDS) continue;
     const rival = bestRival(runs);
-    return [[shots, runs.length, ...arms.map((arm) => percent(meanOf(runs, arm))), spread(runs.map((run) => run.arms[BOTH] - run.arms[rival])), choicesOf(runs)]];
-  });
-  if (lines.length === 0) return [];
+    lines.set(String(shots), [shots, runs.length, ...arms.map((arm) => percent(meanOf(runs, arm))), spread(runs.map((run) => run.arms[BOTH] - run.arms[rival])), choicesOf(runs)]);
+  }
+  if (lines.size === 0) return [];
   const views = augment === undefined ? 'Generated pictures are seen in the same views as the real ones alone.' : 'With generated pictures the views are crops of a quarter to all of a picture, mirrored at times, with RandAugment (varied), or, where the last column names a choice, these or those of "real" (plain), whichever answers better about shots that are held out. "The same views" are these of the real pictures alone.';
-  return ['', `## ${title}`, '', [`${own[0].classes} classes, ${own[0].test} test pictures.`, said, remark, views].filter(Boolean).join(' '), '', ...table(['shots', 'seeds', ...arms, 'real + generated against the best without generated', 'chosen (in so many runs)'], lines)];
+  return ['', `## ${title}`, '', [`${own[0].classes} classes, ${own[0].test} test pictures.`, said, remark, views].filter(Boolean).join(' '), '', ...table(['shots', 'seeds', ...arms, 'real + generated against the best without generated', 'chosen (in so many runs)'], [...lines.values()].sort(([a], [b]) => a - b))];
 }
+
+const SETTINGS_TITLE = '## What the settings do';
 
 function settingsSection(rows) {
   const runsOf = (name) => rows.filter((row) => row.data === `${SETTINGS}: ${name}`);
@@ -237,9 +242,9 @@ function settingsSection(rows) {
     const change = name === usual ? '' : spread(runs.map((run) => run.arms[BOTH] - before.get(run.seed)));
     return [[name, runs.length, percent(meanOf(runs, bestRival(runs))), percent(meanOf(runs, BOTH)), change]];
   });
-  if (lines.length === 0) return [];
+  if (lines.length === 0) return sectionOf(values.out, SETTINGS_TITLE).lines;
   const text = 'The three classes of the first table, one shot each, measured on pictures of the training part; one thing changed at a time. The last column is what the change does to real + generated, seed by seed; so many intervals are not corrected for their number.';
-  return ['', '## What the settings do', '', text, '', ...table(['', 'seeds', 'best without generated', 'real + generated', 'the change'], lines)];
+  return ['', SETTINGS_TITLE, '', text, '', ...table(['', 'seeds', 'best without generated', 'real + generated', 'the change'], lines)];
 }
 
 const INTRODUCTION = `Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval; the best without generated pictures is the one with the highest mean on the test, which is hard on the method.
@@ -249,6 +254,7 @@ augmentation" crops of a quarter to all, RandAugment and random erasing. Twins a
 function writeTable() {
   const rows = results.newest(FEWEST_SEEDS);
   const sections = Object.keys(SOURCES).filter((name) => !name.startsWith(SETTINGS)).flatMap((name) => shotsSection(name, rows));
+  results.keep();
   writeFileSync(values.out, ['# Evidence: DataDream on the seedling', '', INTRODUCTION, ...sections, ...settingsSection(rows), '', '`node scripts/evidence-datadream.mjs --corpus FOLDER --work FOLDER`', ''].join('\n'));
 }
 

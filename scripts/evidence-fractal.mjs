@@ -4,7 +4,7 @@
 //
 // Two backbones of each network, with as many updates in the same steps of difficulty: one learns to tell perturbed copies of one system apart (1p-frac), one systems (FractalDB's). Then few-shot training from random weights, from each of them and,
 // where the package ships one of that network, from that. --fashion has the IDX files of Debian's dataset-fashion-mnist, --photos clothing-{train,val}.tar and cifar10-{train,val}.tar; sets that are not there are left out.
-// A run that was stopped goes on, several may work in one folder on different networks or data, and --table only writes the table of what is there.
+// A run that was stopped goes on, several may work in one folder on different networks or data, and --table only writes the tables of what is there; rows are kept beside the document.
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ const { values } = parseArgs({
   },
 });
 if (values.work === undefined) throw new Error('Expected --work FOLDER');
-const results = new Rows(values.work);
+const results = new Rows(values.work, values.out);
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 
 const SHIPPED = { vit_nano_patch4_32: 'fractal-vit-nano' };
@@ -100,6 +100,7 @@ function writeTable() {
     lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes; solid patches in two random colours each, seen in crops and mirrored.${shippedWords(net)}`);
     for (const data of Object.keys(SOURCES)) lines.push(...section(net, data, rows));
   }
+  results.keep();
   writeFileSync(values.out, [...lines, '', '`node scripts/evidence-fractal.mjs --work FOLDER --photos FOLDER`', ''].join('\n'));
 }
 

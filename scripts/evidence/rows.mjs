@@ -1,7 +1,7 @@
 // Measured rows of an evidence recipe, a JSON line each: what was measured stays measured, several runs may add to one file, and rows know the settings that they were made with.
 
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { metrics } from '../../dist/lib/index.js';
 
@@ -15,17 +15,27 @@ function grouped(rows, keyOf) {
   return [...groups.values()];
 }
 
-/** The rows of a folder. */
+const linesOf = (file) => (existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').filter(Boolean) : []);
+
+/** The rows of a folder and, before them, those that were kept beside the document of an earlier run. */
 export class Rows {
   #file;
+  #kept;
 
-  constructor(folder) {
+  constructor(folder, document) {
     mkdirSync(folder, { recursive: true });
     this.#file = join(folder, 'results.jsonl');
+    this.#kept = document.replace(/\.md$/, '.jsonl');
   }
 
   all() {
-    return existsSync(this.#file) ? readFileSync(this.#file, 'utf8').trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)) : [];
+    return [...linesOf(this.#kept), ...linesOf(this.#file)].map((line) => JSON.parse(line));
+  }
+
+  /** Writes all rows beside the document, so that its tables can be made again without the folder. */
+  keep() {
+    const rows = new Map(this.all().map(({ parts: _, ...row }) => [[row.data, row.shots, row.seed, row.settings].join(), JSON.stringify(row)]));
+    if (rows.size > 0) writeFileSync(this.#kept, `${[...rows.values()].join('\n')}\n`);
   }
 
   /** Of each source and shots the rows of its newest settings that there are `fewest` rows of; of the newest where there are less of all. */
@@ -58,6 +68,17 @@ export function spread(differences) {
 
 /** Of the runs' accuracies of an arm. */
 export const meanOf = (runs, arm) => metrics.mean(runs.map((run) => run.arms[arm]));
+
+/** A section of a document as lines, its heading included, and the rows of its table by their first cell: what an earlier run measured whose rows are gone. */
+export function sectionOf(document, heading) {
+  const lines = existsSync(document) ? readFileSync(document, 'utf8').split('\n') : [];
+  const start = lines.indexOf(heading);
+  if (start < 0) return { lines: [], cells: new Map() };
+  const length = lines.slice(start + 1).findIndex((line) => line.startsWith('#') || line.startsWith('`'));
+  const own = lines.slice(start, length < 0 ? undefined : start + 1 + length);
+  const cells = own.filter((line) => line.startsWith('| ')).map((line) => line.slice(2, -2).split(' | '));
+  return { lines: ['', ...own.join('\n').trimEnd().split('\n')], cells: new Map(cells.slice(1).map((row) => [row[0], row])) };
+}
 
 /** A table's lines. */
 export const table = (heads, lines) => [`| ${heads.join(' | ')} |`, `|${'---|'.repeat(heads.length)}`, ...lines.map((cells) => `| ${cells.join(' | ')} |`)];
