@@ -4,6 +4,7 @@ import t from 'tap';
 import { Dataset, encodePng, loadClassifier, MODEL_NAMES, readSafetensors, trainClassifier, writeSafetensors, type Classifier, type Image, type Tensor, type TrainClassifierOptions } from 'seedbed';
 import { nativeTrainOptions } from '#lib/train-options.js';
 import { native } from '#lib/native.js';
+import { readRecord, type TrainRecord } from '#lib/report/record.js';
 import { seedbed } from './command.js';
 import { golden, picture, ramp, refused, thrown, worst } from './support.js';
 
@@ -209,15 +210,20 @@ t.test('a checkpoint goes on only above the same frozen weights', async (t) => {
   t.ok(sameWeights(resumed, await trainClassifier({ ...short({ steps: 6, freeze: 2 }), model: undefined, init: start })));
 });
 
-t.test('seedbed train --freeze', async (t) => {
+t.test('seedbed train --freeze, --optimizer', async (t) => {
   const root = t.testdir();
   const photos = join(root, 'photos');
   for (const name of ['even', 'odd']) await mkdir(join(photos, name), { recursive: true });
   for (const i of [0, 1, 2, 3]) await writeFile(join(photos, i % 2 === 0 ? 'even' : 'odd', `${i}.png`), await encodePng(picture(16, 16, 3, i)));
   await (await trainClassifier(short())).save(join(root, 'start'));
   const out = join(root, 'out');
-  const { code, stderr } = await seedbed(['train', photos, '--init', join(root, 'start'), '--out', out, '--freeze', 'backbone', '--steps', '3', '--batch-size', '4', '--validation', '0', '--threads', '1']);
+  const train = (to: string, ...more: string[]) => seedbed(['train', photos, '--init', join(root, 'start'), '--out', to, '--freeze', 'backbone', '--steps', '3', '--batch-size', '4', '--validation', '0', '--threads', '1', ...more]);
+  const { code, stderr } = await train(out);
   t.equal(code, 0, stderr);
+  const [adamw, sgd] = [await readRecord(join(out, 'record.json')), await train(join(root, 'sgd'), '--optimizer', 'sgd').then(() => readRecord(join(root, 'sgd', 'record.json')))];
+  t.match([adamw, sgd], [{ options: { optimizer: 'adamw', weightDecay: 0.05 } }, { options: { optimizer: 'sgd', weightDecay: 1e-4 } }]);
+  t.notSame((sgd as TrainRecord).losses, (adamw as TrainRecord).losses);
+  t.equal((await train(join(root, 'adam'), '--optimizer', 'adam')).code, 2);
   const [before, after] = [(await loadClassifier(join(root, 'start'))).weights(), (await loadClassifier(out)).weights()];
   t.ok(same(before['layer4.0.bn1.running_mean'], after['layer4.0.bn1.running_mean']));
   t.equal((await seedbed(['train', photos, '--out', out, '--freeze', 'some'])).code, 2);

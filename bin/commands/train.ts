@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { trainClassifier } from '../../lib/classifier.js';
 import { MODEL_NAMES, type ModelName } from '../../lib/train-options.js';
 import { openDataset } from '../../lib/data/open.js';
@@ -26,6 +26,8 @@ interface Options {
   steps: number;
   batchSize: number;
   lr: number;
+  optimizer: 'adamw' | 'sgd';
+  weightDecay?: number;
   labelSmoothing: number;
   mixup?: boolean;
   randAugment?: boolean;
@@ -43,6 +45,7 @@ interface State {
 }
 
 const EVALUATIONS = 10;
+const DECAYS = { adamw: 0.05, sgd: 1e-4 };
 
 export function addTrain(program: Command): void {
   const command = program
@@ -61,6 +64,8 @@ export function addTrain(program: Command): void {
     .option('--steps <n>', 'optimiser steps', integer, 500)
     .option('--batch-size <n>', 'pictures per step', integer, 32)
     .option('--lr <rate>', 'highest learning rate', number, 1e-3)
+    .addOption(new Option('--optimizer <name>', 'AdamW, or SGD with Nesterov momentum 0.9').choices(['adamw', 'sgd']).default('adamw'))
+    .option('--weight-decay <x>', 'default: 0.05 with adamw, 1e-4 with sgd', number)
     .option('--label-smoothing <share>', '', number, 0.1)
     .option('--mixup', 'mix pictures (mixup and CutMix)')
     .option('--rand-augment', 'stronger augmentation')
@@ -76,7 +81,7 @@ export function addTrain(program: Command): void {
 }
 
 async function train(path: string, options: Options, command: Command): Promise<void> {
-  const { out, init, model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, ...numbers } = options;
+  const { out, init, model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, optimizer, weightDecay = DECAYS[optimizer], ...numbers } = options;
   const output = outputOf(command);
   const data = await openDataset(path, { onCorrupt: skipCorrupt ? 'skip' : 'error' });
   const parts = split(data, validation, shots, options.seed);
@@ -102,6 +107,7 @@ async function train(path: string, options: Options, command: Command): Promise<
             ...(synthetic && { synthetic }),
             ...(init === 'none' ? { model: (model ?? 'vit_nano_patch4_32') as ModelName } : { init }),
             ...(adapterRank !== undefined && { adapters: { rank: adapterRank } }),
+            optimizer: { type: optimizer, weightDecay },
             minLr: 1e-6,
             warmupSteps: Math.round(options.steps / 10),
             clipNorm: 1,
@@ -124,7 +130,7 @@ async function train(path: string, options: Options, command: Command): Promise<
             kind: 'train',
             origin: await originOf(),
             data: { name: data.name, classes: data.classes, trainCounts: parts.train.counts, validationCounts: parts.validation?.counts ?? [], shots },
-            options: { ...numbers, ...(adapterRank !== undefined && { adapterRank }), mixup: mixup ?? false, randAugment: randAugment ?? false },
+            options: { ...numbers, optimizer, weightDecay, ...(adapterRank !== undefined && { adapterRank }), mixup: mixup ?? false, randAugment: randAugment ?? false },
             init: init === 'none' ? undefined : init,
             parameters: classifier.info.parameters,
             losses: classifier.training?.losses ?? [],
