@@ -135,9 +135,10 @@ for (const [name, { title }] of Object.entries(STRANGE))
 
 const SETTINGS = 'settings';
 
+const USUAL = 'as above';
 /** One thing changed at a time. */
 const CHANGES = {
-  'as above': {},
+  [USUAL]: {},
   'begun with noise alone': { generate: { ...PHOTOS.generate, init: 'noise' } },
   'asked for by the class alone': { things: undefined },
   '25 updates of an adapter': { adapt: { ...PHOTOS.adapt, steps: 25 } },
@@ -164,7 +165,9 @@ function openTraining() {
   const test = held.firstOfEach(MOST_TEST);
   return (shots, seed) => ({ data: left.subset({ shots, seed: OTHER_SEEDS + seed }), test });
 }
-for (const [name, change] of Object.entries(CHANGES)) SOURCES[`${SETTINGS}: ${name}`] = { ...SOURCES.fashion, open: openTraining, ...change };
+/** Those without generated pictures change with the network alone. */
+const sameRivals = (change) => change !== CHANGES[USUAL] && change.compare?.init === undefined;
+for (const [name, change] of Object.entries(CHANGES)) SOURCES[`${SETTINGS}: ${name}`] = { ...SOURCES.fashion, open: openTraining, ...change, ...(sameRivals(change) && { compare: { ...change.compare, rivals: false } }) };
 
 async function measure() {
   const asked = values.data.split(',').flatMap((name) => (name === SETTINGS ? Object.keys(SOURCES).filter((one) => one.startsWith(`${SETTINGS}: `)) : [name]));
@@ -234,13 +237,12 @@ const SETTINGS_TITLE = '## What the settings do';
 
 function settingsSection(rows) {
   const runsOf = (name) => rows.filter((row) => row.data === `${SETTINGS}: ${name}`);
-  const [usual] = Object.keys(CHANGES);
-  const before = new Map(runsOf(usual).map((run) => [run.seed, run.arms[BOTH]]));
+  const before = new Map(runsOf(USUAL).map((run) => [run.seed, run.arms[BOTH]]));
   const lines = Object.keys(CHANGES).flatMap((name) => {
     const runs = runsOf(name).filter(({ seed }) => before.has(seed));
     if (runs.length === 0) return [];
-    const change = name === usual ? '' : spread(runs.map((run) => run.arms[BOTH] - before.get(run.seed)));
-    return [[name, runs.length, percent(meanOf(runs, bestRival(runs))), percent(meanOf(runs, BOTH)), change]];
+    const change = name === USUAL ? '' : spread(runs.map((run) => run.arms[BOTH] - before.get(run.seed)));
+    return [[name, runs.length, rivalsOf(runs[0]).length === 0 ? '' : percent(meanOf(runs, bestRival(runs))), percent(meanOf(runs, BOTH)), change]];
   });
   if (lines.length === 0) return sectionOf(values.out, SETTINGS_TITLE).lines;
   const text = 'The three classes of the first table, one shot each, measured on pictures of the training part; one thing changed at a time. The last column is what the change does to real + generated, seed by seed; so many intervals are not corrected for their number.';

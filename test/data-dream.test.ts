@@ -250,6 +250,10 @@ t.test("pictures' own captions, and a bank of sentences to ask with", async (t) 
 t.test('how many are enough; tars', async (t) => {
   const out = place('sweep');
   const result = await dataDream({ ...small, out, format: 'webdataset', compare: { ...small.compare, seeds: 1, sweep: [2, 1, 99] } });
+  const alone = (await dataDream({ ...small, out, format: 'webdataset', compare: { ...small.compare, seeds: 1, sweep: [2], rivals: false } })).gain as Gain;
+  t.same(alone.study.arms.map(({ name }) => name), ['real + 2 generated', 'real + generated'], 'without rivals');
+  t.same([alone.gains, alone.curve.map(({ perClass }) => perClass)], [[], [2, small.generate.perClass]]);
+  t.same(alone.study.arms.at(-1)?.runs.map(({ accuracy }) => accuracy), result.gain?.study.arms.at(-1)?.runs.map(({ accuracy }) => accuracy), 'the same classifiers');
   t.same(result.gain?.study.arms.map(({ name }) => name), ['real', 'real, strong augmentation', 'generated', 'real + 1 generated', 'real + 2 generated', 'real + generated']);
   t.same(result.gain?.curve, [{ perClass: 0, arm: 'real' }, { perClass: 1, arm: 'real + 1 generated' }, { perClass: 2, arm: 'real + 2 generated' }, { perClass: 3, arm: 'real + generated' }]);
   t.same(result.gain?.gains.map(({ baseline }) => baseline), ['real', 'real, strong augmentation']);

@@ -66,10 +66,11 @@ export async function compareArms({ train, synthetic, test, origins }: Parts, se
     const most = Math.max(...synthetic.counts);
     const amounts = choice.ways.realWeight === 1 ? [] : [...new Set(compare.sweep)].filter((perClass) => perClass < most).sort((a, b) => a - b);
     const mixtures = [...amounts.map((perClass) => ({ name: `real + ${perClass} generated`, synthetic: synthetic.firstOfEach(perClass) })), { name: BOTH, synthetic }];
-    const arms = [...(clip === undefined ? [] : [zeroShot(clip, settings)]), ...armsOf(learn, synthetic, mixtures, choice.ways)];
+    const rivals = compare.rivals ? [...(clip === undefined ? [] : [zeroShot(clip, settings)]), ...rivalsOf(learn, synthetic, choice.ways)] : [];
+    const arms = [...rivals, ...mixturesOf(learn, mixtures, choice.ways, compare.rivals)];
     const study = await follow(fewShotStudy({ pool: train, test, seeds: compare.seeds, firstSeed: seed, arms, signal }), emit);
     const last = study.arms.at(-1) as ArmResult;
-    const curve = amounts.length === 0 ? [] : [{ perClass: 0, arm: REAL }, ...mixtures.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
+    const curve = amounts.length === 0 ? [] : [...(compare.rivals ? [{ perClass: 0, arm: REAL }] : []), ...mixtures.map(({ name }, i) => ({ perClass: amounts[i] ?? most, arm: name }))];
     return { study, gains: study.arms.filter(({ name }) => !name.includes('generated')).map((rival) => paired(last, rival)), curve, ...(choice.asked.length > 0 && { choice }) };
   } finally {
     clip?.dispose();
@@ -101,15 +102,21 @@ function zeroShot(clip: Clip, { template, domain, names }: Settings): Arm {
   return { name: 'no picture (zero-shot)', learner: asItIs };
 }
 
-/** What is compared. Where generated pictures are seen in another way than real ones are, what that alone does is told apart. */
-function armsOf(learn: Learn, synthetic: Dataset, mixtures: readonly Pick<Arm, 'name' | 'synthetic'>[], ways: Ways): Arm[] {
+const isPlain = (ways: Ways): boolean => isDeepStrictEqual(ways.augment, PLAIN);
+
+/** What they are compared with. Where generated pictures are seen in another way than real ones are, what that alone does is told apart. */
+function rivalsOf(learn: Learn, synthetic: Dataset, ways: Ways): Arm[] {
   const learner = (own: Partial<Ways>) => (call: LearnerCall) => learn(call, { ...ways, ...own });
-  const plain = isDeepStrictEqual(ways.augment, PLAIN);
   return [
     { name: REAL, learner: learner({ augment: PLAIN }) },
     { name: 'real, strong augmentation', learner: learner({ augment: STRONG }) },
-    ...(plain ? [] : [{ name: SAME_VIEWS, learner: learner({}) }]),
+    ...(isPlain(ways) ? [] : [{ name: SAME_VIEWS, learner: learner({}) }]),
     { name: 'generated', data: synthetic, learner: learner({}) },
-    ...mixtures.map((mixture) => ({ ...mixture, ...(ways.realWeight < 1 ? { learner: learner({}) } : { like: plain ? REAL : SAME_VIEWS }) })),
   ];
+}
+
+/** Real and generated pictures together; where none of these count, that is one of the `rivals`, if they are there. */
+function mixturesOf(learn: Learn, mixtures: readonly Pick<Arm, 'name' | 'synthetic'>[], ways: Ways, rivals: boolean): Arm[] {
+  const way = ways.realWeight === 1 && rivals ? { like: isPlain(ways) ? REAL : SAME_VIEWS } : { learner: (call: LearnerCall) => learn(call, ways) };
+  return mixtures.map((mixture) => ({ ...mixture, ...way }));
 }
