@@ -128,6 +128,7 @@ export interface NativeBinding {
   attention(options: Options): NativeAttention;
   groupNorm<O extends Options>(options: O): WithGradients<O>;
   geglu<O extends Options>(options: O): WithGradients<O>;
+  changePrecision(options: Options): Tensor;
   trainedLinear<O extends Options>(options: O): WithGradients<O>;
   frozenConvolution<O extends Options>(options: O): WithGradients<O>;
   winogradConvolution<O extends Options>(options: O): WithGradients<O, Tensor<'float32'>>;

@@ -249,6 +249,21 @@ t.test('gated gelu equals its definition', async (t) => {
   }
 });
 
+t.test('numbers are rounded to bfloat16 and back', (t) => {
+  const special = [0, -0, 1, 1.00390625, 1.01171875, -1.00390625, 3.4e38, -Infinity, Infinity, 1e-40, -1.2e-38, 65280.5]; // two ties among them, one up and one down to even
+  const data = Float32Array.from([...special, ...ramp(3, [61], 100).data]);
+  const x: Floats = { data, shape: [data.length], dtype: 'float32' };
+  const added = ramp(4, [data.length]);
+  for (const kernel of codes) {
+    const bits = native().changePrecision({ x, kernel });
+    t.same(bits, { data: toBits(data), shape: x.shape, dtype: 'bfloat16' }, kernel);
+    t.same(native().changePrecision({ x: bits, kernel }).data, fromBits(toBits(data)), `${kernel}, back`);
+    t.same(native().changePrecision({ x: bits, added, kernel }).data, fromBits(toBits(data)).map((v, i) => v + (added.data[i] ?? NaN)), `${kernel}, added`);
+    t.ok(Number.isNaN(floats(native().changePrecision({ x: { ...x, data: data.map(() => NaN) }, kernel }))[0]), `${kernel}: NaN stays`);
+  }
+  t.end();
+});
+
 t.test('a trained linear layer and its gradients equal plain loops in double precision', (t) => {
   for (const [rows, width, out] of [
     [5, 3, 7],

@@ -122,6 +122,7 @@ constexpr Export kExports[] = {
     {"attention", attention},
     {"groupNorm", group_norm},
     {"geglu", geglu},
+    {"changePrecision", change_precision},
     {"trainedLinear", trained_linear},
     {"lowRank", low_rank},
     {"trainedLowRank", trained_low_rank},

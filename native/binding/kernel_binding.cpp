@@ -118,6 +118,13 @@ Napi::Value geglu(const Napi::CallbackInfo& info) {
   return with_gradients(info.Env(), fields, {{"X", x}}, [&](const at::Tensor& input) { return run.reference ? nn::geglu_reference(input) : nn::geglu(input, run.kernel); });
 }
 
+Napi::Value change_precision(const Napi::CallbackInfo& info) {
+  const Fields fields(info[0], "options");
+  const Run run(fields);
+  const at::Tensor x = required_tensor(fields, "x");
+  return emit_tensor(info.Env(), x.scalar_type() == at::kFloat ? nn::to_bfloat16(x, run.kernel) : nn::from_bfloat16(x, optional_tensor(fields, "added"), run.kernel));
+}
+
 Napi::Value trained_linear(const Napi::CallbackInfo& info) {
   const Fields fields(info[0], "options");
   const Run run(fields);

@@ -12,6 +12,8 @@ Napi::Value attention(const Napi::CallbackInfo& info);
 Napi::Value group_norm(const Napi::CallbackInfo& info);  // ({ x, groups, weight?, bias?, eps, silu?, channelsLast?, kind?, kernel?, threads? }) -> tensor
 Napi::Value trained_linear(const Napi::CallbackInfo& info);  // ({ x, weight, bias?, residual?, gradient?, precision?, threads? }) -> tensor
 Napi::Value geglu(const Napi::CallbackInfo& info);       // ({ x, kind?, kernel?, threads? }) -> tensor
+// ({ x, added?, kernel?, threads? }) -> tensor: float32 as bfloat16, or that as float32, with `added` added
+Napi::Value change_precision(const Napi::CallbackInfo& info);
 Napi::Value low_rank(const Napi::CallbackInfo& info);    // ({ x, outputs, terms: [{ down, up, scale, output, first? }], kind?, kernel?, threads? }) -> outputs with what was added
 Napi::Value trained_low_rank(const Napi::CallbackInfo& info);  // ({ x, down, up, y, gradient, scale?, kernel?, threads? }) -> { out, gradX, gradDown, gradUp }: y with what was added, and the gradients for that of the output
 // ({ systems, RenderOptions }) -> tensor: the pictures that the GPU's code draws, by a loop; texture seed i for system i

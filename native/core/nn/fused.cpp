@@ -321,4 +321,19 @@ at::Tensor geglu(const at::Tensor& x, std::string_view kernel) {
   return needs_gradient({x}) ? GegluFunction::apply(x.contiguous(), &chosen) : run_geglu(chosen, x.contiguous());
 }
 
+at::Tensor to_bfloat16(const at::Tensor& x, std::string_view kernel) {
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) return x.to(at::kBFloat16);
+  at::Tensor y = at::empty_like(x, at::kBFloat16);
+  kernel_of(kernel).narrow(x.const_data_ptr<float>(), static_cast<uint16_t*>(y.data_ptr()), x.numel());
+  return y;
+}
+
+at::Tensor from_bfloat16(const at::Tensor& x, const at::Tensor& added, std::string_view kernel) {
+  const bool plain = x.is_cpu() && x.scalar_type() == at::kBFloat16 && x.is_contiguous();
+  if (!plain || (added.defined() && (added.scalar_type() != at::kFloat || !added.is_contiguous() || added.sizes() != x.sizes()))) return added.defined() ? added + x : x.to(at::kFloat);
+  at::Tensor y = at::empty_like(x, at::kFloat);
+  kernel_of(kernel).widen(static_cast<const uint16_t*>(x.data_ptr()), added.defined() ? added.const_data_ptr<float>() : nullptr, y.mutable_data_ptr<float>(), x.numel());
+  return y;
+}
+
 }  // namespace seedbed::nn

@@ -20,4 +20,8 @@ at::Tensor group_norm_reference(const at::Tensor& x, int64_t groups, const at::T
 at::Tensor geglu(const at::Tensor& x, std::string_view kernel = {});
 at::Tensor geglu_reference(const at::Tensor& x);
 
+// float32 x as bfloat16, and bfloat16 x as float32, with `added` [as x] added if it is defined: libtorch's numbers, without gradients.
+at::Tensor to_bfloat16(const at::Tensor& x, std::string_view kernel = {});
+at::Tensor from_bfloat16(const at::Tensor& x, const at::Tensor& added = {}, std::string_view kernel = {});
+
 }  // namespace seedbed::nn

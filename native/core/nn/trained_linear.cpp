@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "nn/fused.h"
 #include "nn/recompute.h"
 #include "nn/tensors.h"
 
@@ -19,13 +20,11 @@ constexpr int64_t kFewestByOneDnn = 1 << 15;  // elements of a weight whose grad
 
 thread_local Precision precision = Precision::float32;
 
-at::Tensor rounded(const at::Tensor& x) { return x.to(at::kBFloat16); }
-
 bool by_one_dnn(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0; }
 
-// grad^T x of [rows, out] and [rows, in]: [out, in].
+// grad^T x of [rows, out] and [rows, in], both float32 or both bfloat16: [out, in].
 at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x) {
-  if (x.scalar_type() == at::kBFloat16) return rounded(grad).t().mm(x).to(at::kFloat);
+  if (x.scalar_type() == at::kBFloat16) return from_bfloat16(grad.t().mm(x));
   if (grad.size(1) * x.size(1) < kFewestByOneDnn) return grad.t().mm(x);
   return packed_linear(grad.t().contiguous(), x.t().contiguous(), {}, {});
 }
@@ -35,15 +34,14 @@ class Trained : public torch::autograd::Function<Trained> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& residual,
                             const LinearForms& forms) {
     const bool low = forms.weight.scalar_type() == at::kBFloat16;
-    const at::Tensor read = low ? rounded(x) : x;
+    const at::Tensor read = low ? to_bfloat16(x) : x;
     ctx->save_for_backward({weight.requires_grad() ? read : at::Tensor()});
     save(*ctx, forms);
     ctx->saved_data["sizes"] = weight.sizes();
     ctx->saved_data["bias"] = bias.has_value();
     ctx->saved_data["residual"] = residual.has_value();
     if (low) {
-      const at::Tensor y = linear_product(read, forms, bias ? rounded(*bias) : at::Tensor(), {});
-      return residual ? *residual + y : y.to(at::kFloat);
+      return from_bfloat16(linear_product(read, forms, bias ? to_bfloat16(*bias) : at::Tensor(), {}), residual.value_or(at::Tensor()));
     }
     return linear_product(read, forms, bias.value_or(at::Tensor()), residual.value_or(at::Tensor()));
   }
@@ -54,8 +52,9 @@ class Trained : public torch::autograd::Function<Trained> {
     const at::Tensor grad = grads[0].contiguous(), rows = rows_of(grad);
     const bool low = forms.weight.scalar_type() == at::kBFloat16;
     variable_list out(5);
-    if (ctx->needs_input_grad(0)) out[0] = low ? turned_product(rounded(grad), forms).to(at::kFloat) : turned_product(grad, forms);
-    if (ctx->needs_input_grad(1)) out[1] = weight_gradient(rows, rows_of(ctx->get_saved_variables()[0])).view(saved["sizes"].toIntVector());
+    const at::Tensor read = low ? to_bfloat16(grad) : grad;
+    if (ctx->needs_input_grad(0)) out[0] = low ? from_bfloat16(turned_product(read, forms)) : turned_product(read, forms);
+    if (ctx->needs_input_grad(1)) out[1] = weight_gradient(rows_of(read), rows_of(ctx->get_saved_variables()[0])).view(saved["sizes"].toIntVector());
     size_t input = 2;  // those that are missing are not counted
     if (saved["bias"].toBool() && ctx->needs_input_grad(input++)) out[2] = rows.sum(0);
     if (saved["residual"].toBool() && ctx->needs_input_grad(input)) out[3] = grad;
@@ -104,7 +103,7 @@ at::Tensor TrainedLinear::operator()(const at::Tensor& x, const at::Tensor& weig
 LinearForms TrainedLinear::forms(const at::Tensor& x, const at::Tensor& weight) const {
   const auto flat = [](const at::Tensor& w) { return w.detach().flatten(1); };
   if (!by_one_dnn(x)) return {flat(weight).to(x.scalar_type()), {}};
-  if (precision == Precision::bfloat16) return {rounded_.get(weight, [&](const at::Tensor& w) { return rounded(flat(w)); }), {}};
+  if (precision == Precision::bfloat16) return {rounded_.get(weight, [&](const at::Tensor& w) { return to_bfloat16(flat(w)); }), {}};
   if (weight.numel() > kMostKept) return {flat(weight), {}};
   return {packed_.get(weight, [&](const at::Tensor& w) { return pack_linear(flat(w)); }), turned_.get(weight, [&](const at::Tensor& w) { return pack_linear(flat(w).t()); })};
 }

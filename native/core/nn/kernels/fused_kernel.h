@@ -50,6 +50,9 @@ struct FusedKernel {
   void (*geglu)(const void* x, void* y, Element element, int64_t rows, int64_t width);  // [rows, 2 * width] -> [rows, width]
   // Gradient of x [rows, 2 * width] from that of y [rows, width].
   void (*geglu_gradient)(const void* x, const void* grad, void* out, Element element, int64_t rows, int64_t width);
+  // float32 to bfloat16, to nearest, ties to even, and back; to the latter `added` is added where it is not null.
+  void (*narrow)(const float* x, uint16_t* y, int64_t count);
+  void (*widen)(const uint16_t* x, const float* added, float* y, int64_t count);
 };
 
 extern const FusedKernel kFusedPortable;
@@ -250,6 +253,17 @@ void geglu_of(const T* x, T* y, int64_t rows, int64_t width) {
 }
 
 template <typename Lanes>
+void narrow_all(const float* x, uint16_t* y, int64_t count) {
+  for_vectors<Lanes>(count, [&](auto load, auto store) { store(load(x), y); });
+}
+
+template <typename Lanes>
+void widen_all(const uint16_t* x, const float* added, float* y, int64_t count) {
+  if (added == nullptr) return for_vectors<Lanes>(count, [&](auto load, auto store) { store(load(x), y); });
+  for_vectors<Lanes>(count, [&](auto load, auto store) { store(load(added) + load(x), y); });
+}
+
+template <typename Lanes>
 struct Fused {
   static void row_moments(const void* x, Element element, int64_t rows, int64_t channels, int64_t groups, float* work, Moments* out) {
     if (element == Element::float32) row_moments_of<Lanes>(static_cast<const float*>(x), rows, channels, groups, work, out);
@@ -288,7 +302,7 @@ struct Fused {
 template <typename Lanes>
 constexpr FusedKernel make_fused_kernel(const char* name) {
   using F = Fused<Lanes>;
-  return {name, F::row_moments, F::run_moments, F::normalise_rows, F::normalise_run, F::norm_sums, F::norm_gradient, F::geglu, F::geglu_gradient};
+  return {name, F::row_moments, F::run_moments, F::normalise_rows, F::normalise_run, F::norm_sums, F::norm_gradient, F::geglu, F::geglu_gradient, narrow_all<Lanes>, widen_all<Lanes>};
 }
 
 }  // namespace
