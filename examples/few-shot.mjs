@@ -7,7 +7,7 @@ import { fewShotStudy, openDataset, trainClassifier } from 'seedbed';
 const data = (await openDataset(process.argv[2] ?? 'photos')).split({ test: 0.3, seed: 0 });
 
 // Watch one training.
-const job = trainClassifier({ init: 'fractal-vit-nano', train: data.train.subset({ shots: 8 }), steps: 200, batchSize: 32, lr: 1e-3 });
+const job = trainClassifier({ init: 'fractal-resnet-nano', train: data.train.subset({ shots: 8 }), steps: 200, batchSize: 32, lr: 1e-3 });
 for await (const event of job) if (event.type === 'step' && event.step % 50 === 0) console.log(`step ${event.step}: loss ${event.loss.toFixed(2)}`);
 const classifier = await job;
 await classifier.save('classifier');
@@ -24,7 +24,7 @@ const { arms, comparisons } = await fewShotStudy({
   test: data.test,
   shots: 8,
   seeds: 5,
-  arms: [{ name: 'from scratch' }, { name: 'from the shipped backbone', init: 'fractal-vit-nano' }],
+  arms: [{ name: 'from scratch' }, { name: 'from the shipped backbone', init: 'fractal-resnet-nano' }],
   train: { model: 'vit_nano_patch4_32', steps: 150, batchSize: 32, lr: 1e-3, labelSmoothing: 0.1, clipNorm: 1, augment: { scale: [0.5, 1] } },
 });
 for (const { name, accuracy } of arms) console.log(`${name}: ${(100 * accuracy.mean).toFixed(1)} %`);

@@ -208,7 +208,7 @@ export async function trainOnImageSet(
  *
  * @example
  * const data = (await openDataset('photos')).split({ validation: 0.2 });
- * using classifier = await trainClassifier({ init: 'fractal-vit-nano', train: data.train, validate: data.validation, steps: 500 });
+ * using classifier = await trainClassifier({ init: 'fractal-resnet-nano', train: data.train, validate: data.validation, steps: 500 });
  */
 export function trainClassifier(options: TrainClassifierOptions): Job<TrainEvent, Classifier> {
   const { train, synthetic, validate, ...rest } = checkOptions(trainSchema, options, 'trainClassifier');

@@ -105,7 +105,7 @@ export interface Saved {
 }
 
 /** Backbones that come with the package, by name. */
-export const SHIPPED_MODELS = ['fractal-vit-nano'] as const;
+export const SHIPPED_MODELS = ['fractal-resnet-nano', 'fractal-vit-nano'] as const;
 
 function modelFolder(name: string): string {
   if ((SHIPPED_MODELS as readonly string[]).includes(name)) return join(packageRoot, 'models', name);

@@ -1,6 +1,6 @@
 // Pre-trains a backbone from formulas alone and writes it as the package ships it, with a card.
 //
-//   node scripts/pretrain-fractal.mjs --work FOLDER [--net vit_nano_patch4_32] [--kind 1p-frac|FractalDB] [--updates 30000] [--out models/fractal-vit-nano] [--threads N]
+//   node scripts/pretrain-fractal.mjs --work FOLDER [--net resnet_nano_32] [--kind 1p-frac|FractalDB] [--updates 15000] [--out models/fractal-resnet-nano] [--threads N]
 //
 // The same backbones as scripts/evidence-fractal.mjs trains: with its --work folder nothing is learnt twice. It saves its state every 500 updates; run the same command again to go on.
 
@@ -12,7 +12,7 @@ import { table } from './evidence/rows.mjs';
 import { pretrained, recipeOf } from './fractals/pretraining.mjs';
 
 const { values } = parseArgs({
-  options: { work: { type: 'string' }, net: { type: 'string', default: 'vit_nano_patch4_32' }, kind: { type: 'string', default: '1p-frac' }, updates: { type: 'string', default: '30000' }, out: { type: 'string', default: 'models/fractal-vit-nano' }, threads: { type: 'string' } },
+  options: { work: { type: 'string' }, net: { type: 'string', default: 'resnet_nano_32' }, kind: { type: 'string', default: '1p-frac' }, updates: { type: 'string', default: '15000' }, out: { type: 'string', default: 'models/fractal-resnet-nano' }, threads: { type: 'string' } },
 });
 if (values.work === undefined) throw new Error('Expected --work FOLDER for checkpoints');
 const { net, kind, out } = values;

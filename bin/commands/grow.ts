@@ -98,7 +98,7 @@ export function addGrow(program: Command): void {
     .option('--diverse <n>', 'at most so many of each class, those that differ most as a CLIP sees them', integer)
     .option('--filter-clip <model>', "that CLIP: a folder, or 'seedling', the default")
     .option('--no-compare', 'do not train classifiers')
-    .option('--init <start>', 'of the classifiers: a saved one, a shipped backbone, or random; default fractal-vit-nano')
+    .option('--init <start>', 'of the classifiers: a saved one, a shipped backbone, or random; default fractal-resnet-nano')
     .option('--clip <model>', "adapt this CLIP instead, the paper's classifier: a folder, or 'seedling'")
     .option('--compare-steps <n>', 'updates of each classifier; default 300', integer)
     .option('--seeds <n>', 'runs of each way to train; default 5', integer)

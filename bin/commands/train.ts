@@ -53,7 +53,7 @@ export function addTrain(program: Command): void {
     .description('train a classifier on labelled pictures, from the shipped backbone unless told otherwise')
     .argument('<data>', 'image folder, WebDataset tar, IDX file or folder with metadata.jsonl')
     .requiredOption('--out <folder>', 'where the classifier, its record and its report go')
-    .option('--init <start>', 'a saved classifier, a shipped backbone, or none', 'fractal-vit-nano')
+    .option('--init <start>', 'a saved classifier, a shipped backbone, or none', 'fractal-resnet-nano')
     .option('--model <name>', `with --init none: ${MODEL_NAMES.join(', ')}`)
     .option('--shots <n>', 'use only this many pictures of each class', integer)
     .option('--synthetic <data>', 'generated pictures of the same classes (grown/images): half of each batch is of them')
@@ -105,7 +105,7 @@ async function train(path: string, options: Options, command: Command): Promise<
             train: parts.train,
             ...(parts.validation && { validate: parts.validation }),
             ...(synthetic && { synthetic }),
-            ...(init === 'none' ? { model: (model ?? 'vit_nano_patch4_32') as ModelName } : { init }),
+            ...(init === 'none' ? { model: (model ?? 'resnet_nano_32') as ModelName } : { init }),
             ...(adapterRank !== undefined && { adapters: { rank: adapterRank } }),
             optimizer: { type: optimizer, weightDecay },
             minLr: 1e-6,

@@ -30,8 +30,8 @@ export type FractalDemoOptions = z.input<typeof schema>;
 
 export type FractalDemoEvent = { type: 'part'; name: string; detail: string } | { type: 'progress'; done: number; total: number; detail: string };
 
-const BACKBONE = 'fractal-vit-nano';
-const MODEL = 'vit_nano_patch4_32';
+const BACKBONE = 'fractal-resnet-nano';
+const MODEL = 'resnet_nano_32';
 const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, mask: 'fill', fractalSeed: 2 } as const;
 const WARMUP_PART = 10; // a tenth of the steps
 const BASE_SIDE = 480; // pixels

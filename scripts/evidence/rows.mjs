@@ -34,13 +34,13 @@ export class Rows {
 
   /** Writes all rows beside the document, so that its tables can be made again without the folder. */
   keep() {
-    const rows = new Map(this.all().map(({ parts: _, ...row }) => [[row.data, row.shots, row.seed, row.settings].join(), JSON.stringify(row)]));
+    const rows = new Map(this.all().map(({ parts: _, ...row }) => [[row.data, row.arm, row.shots, row.seed, row.settings].join(), JSON.stringify(row)]));
     if (rows.size > 0) writeFileSync(this.#kept, `${[...rows.values()].join('\n')}\n`);
   }
 
   /** Of each source and shots the rows of its newest settings that there are `fewest` rows of; of the newest where there are less of all. */
   newest(fewest = 1) {
-    return grouped(this.all(), ({ data, shots }) => `${data} ${shots}`).flatMap((rows) => {
+    return grouped(this.all(), ({ data, shots, arm = '' }) => `${data} ${shots} ${arm}`).flatMap((rows) => {
       const newestFirst = grouped(rows.toReversed(), ({ settings }) => settings).map((own) => own.toReversed());
       return newestFirst.find((own) => own.length >= fewest) ?? newestFirst[0];
     });

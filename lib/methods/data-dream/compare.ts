@@ -28,7 +28,7 @@ export const REAL = 'real';
 export const BOTH = 'real + generated';
 const SAME_VIEWS = 'real, the same views';
 
-const BACKBONE = 'fractal-vit-nano';
+const BACKBONE = 'fractal-resnet-nano';
 const RANDOM = 'random';
 const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } satisfies TrainClassifierOptions['augment'];
 

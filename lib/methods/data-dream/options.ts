@@ -109,13 +109,13 @@ export const CHOOSE = 'choose';
 
 const compareSchema = z.strictObject({
   /**
-   * A CLIP to adapt with LoRA in both towers, the paper's classifier: what `loadClip` takes. It is also asked as it is ("zero-shot"). Default: none, a vision transformer
-   * learns instead.
+   * A CLIP to adapt with LoRA in both towers, the paper's classifier: what `loadClip` takes. It is also asked as it is ("zero-shot"). Default: none, a small network of
+   * pictures learns instead.
    */
   clip: z.string().min(1).optional(),
   /** Architecture by name. Default: that of `init`. */
   model: z.enum(MODEL_NAMES).optional(),
-  /** Where every classifier begins: a folder, a shipped name, or `random`. Default `fractal-vit-nano`, with `model` random. */
+  /** Where every classifier begins: a folder, a shipped name, or `random`. Default `fractal-resnet-nano`, with `model` random. */
   init: z.string().min(1).optional(),
   /** Updates of each classifier, the same for all. Default 300. */
   steps: positiveInt.default(300),
