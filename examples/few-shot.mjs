@@ -25,7 +25,7 @@ const { arms, comparisons } = await fewShotStudy({
   shots: 8,
   seeds: 5,
   arms: [{ name: 'from scratch' }, { name: 'from the shipped backbone', init: 'fractal-resnet-nano' }],
-  train: { model: 'vit_nano_patch4_32', steps: 150, batchSize: 32, lr: 1e-3, labelSmoothing: 0.1, clipNorm: 1, augment: { scale: [0.5, 1] } },
+  train: { model: 'resnet_nano_32', steps: 150, batchSize: 32, lr: 1e-3, labelSmoothing: 0.1, clipNorm: 1, augment: { scale: [0.5, 1] } },
 });
 for (const { name, accuracy } of arms) console.log(`${name}: ${(100 * accuracy.mean).toFixed(1)} %`);
 for (const { differences, interval } of comparisons) console.log(`difference ${(100 * interval.mean).toFixed(1)} points, 95 % interval ${(100 * interval.low).toFixed(1)} to ${(100 * interval.high).toFixed(1)} over ${differences.length} paired runs`);

@@ -73,8 +73,8 @@ export type AugmentImagesOptions = z.input<typeof schema>;
 
 /**
  * Random views of pictures as timm's training chain makes them: random resized crop (bicubic), flips, RandAugment, normalisation, random erasing. Gray pictures become three
- * planes. Result: [pictures, 3, size, size]; the same bytes for any number of threads. What training shows its network; for training loops of one's own. Pictures are read where they lie: leave their
- * bytes alone until it is done.
+ * planes. Result: [pictures, 3, size, size]; the same bytes for any number of threads. What training shows its network; for training loops of one's own. Pictures are read where they lie: neither change nor
+ * transfer their bytes, or those of `out`, until it is done.
  * `const pixels = await augmentImages(images, { size: 224, augment: { randAugment: true } })`. Throws `ERR_INVALID_ARGUMENT`.
  */
 export function augmentImages(images: readonly Image[], options: AugmentImagesOptions = {}): Job<never, Tensor<'float32'>> {

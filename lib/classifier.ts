@@ -76,13 +76,13 @@ export class Classifier implements Disposable {
     return native().classifierWeights(this.#handle);
   }
 
-  /** Class scores before the softmax, float32 [pictures, classes]. */
+  /** Class scores before the softmax, float32 [pictures, classes]. Pictures are read where they lie: neither change nor transfer their bytes until it is done. */
   logits(images: readonly Image[], options: { threads?: number; signal?: AbortSignal } = {}): Job<never, Tensor<'float32'>> {
     const call = { images: images.map(heldImage), ...view(this.#head), threads: threads(options.threads) };
     return new Job<never, Tensor<'float32'>>((context) => runNative((listener) => native().predictClassifier(this.#handle, call, listener), context.signal), options);
   }
 
-  /** Names what is in each picture. */
+  /** Names what is in each picture; as `logits`. */
   async predict(images: readonly Image[], options: { threads?: number; signal?: AbortSignal } = {}): Promise<Prediction[]> {
     return predictionsOf(images, await this.logits(images, options), this.classes);
   }

@@ -56,6 +56,7 @@ const CHOSEN = { realWeight: 'choose' };
 const RULE = 2; // of the package's choice: runs of another one are others
 const FEWEST = 26; // emoji of a subgroup: 16 shots and 10 to test on
 const FEWEST_SEEDS = 5; // of a line in the tables
+const FEWEST_TRIALS = 3; // of a setting
 const MOST_TEST = 300; // photos of a class
 const MOST_TEST_MANY = 150; // where there are more classes
 
@@ -191,7 +192,7 @@ async function measure() {
           data, test, out: join(values.work, `${name.split(':')[0]}-${shots}-${seed}-${digestOf({ mode, template, names, adapt, generate, things })}`), mode, template, ...(names && { names }), adapt, generate: { ...generate, ...(things && { names: things }) }, filter, compare: { ...settings.compare, ...(settings.augment && { augment: settings.augment }) }, seed, ...threads,
         });
         const measured = Object.fromEntries(gain.study.arms.map((arm) => [arm.name, arm.runs[0].accuracy]));
-        const arms = settings.augment && measured[SAME_VIEWS] === undefined ? { ...measured, [SAME_VIEWS]: measured.real } : measured; // plain views were chosen
+        const arms = settings.augment && measured.real !== undefined && measured[SAME_VIEWS] === undefined ? { ...measured, [SAME_VIEWS]: measured.real } : measured; // plain views were chosen
         results.add({ data: name, settings: digest, shots, seed, classes: data.classes.length, test: test.length, arms, ...(gain.choice && { choice: gain.choice }), parts, seconds: (performance.now() - began) / 1000 });
       }
   }
@@ -238,13 +239,15 @@ const SETTINGS_TITLE = '## What the settings do';
 function settingsSection(rows) {
   const runsOf = (name) => rows.filter((row) => row.data === `${SETTINGS}: ${name}`);
   const before = new Map(runsOf(USUAL).map((run) => [run.seed, run.arms[BOTH]]));
-  const lines = Object.keys(CHANGES).flatMap((name) => {
+  const { cells } = sectionOf(values.out, SETTINGS_TITLE);
+  for (const name of Object.keys(CHANGES)) {
     const runs = runsOf(name).filter(({ seed }) => before.has(seed));
-    if (runs.length === 0) return [];
+    if (runs.length < FEWEST_TRIALS) continue;
     const change = name === USUAL ? '' : spread(runs.map((run) => run.arms[BOTH] - before.get(run.seed)));
-    return [[name, runs.length, rivalsOf(runs[0]).length === 0 ? '' : percent(meanOf(runs, bestRival(runs))), percent(meanOf(runs, BOTH)), change]];
-  });
-  if (lines.length === 0) return sectionOf(values.out, SETTINGS_TITLE).lines;
+    cells.set(name, [name, runs.length, rivalsOf(runs[0]).length === 0 ? '' : percent(meanOf(runs, bestRival(runs))), percent(meanOf(runs, BOTH)), change]);
+  }
+  const lines = Object.keys(CHANGES).flatMap((name) => (cells.has(name) ? [cells.get(name)] : []));
+  if (lines.length === 0) return [];
   const text = 'The three classes of the first table, one shot each, measured on pictures of the training part; one thing changed at a time. The last column is what the change does to real + generated, seed by seed; so many intervals are not corrected for their number.';
   return ['', SETTINGS_TITLE, '', text, '', ...table(['', 'seeds', 'best without generated', 'real + generated', 'the change'], lines)];
 }

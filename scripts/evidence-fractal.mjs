@@ -27,7 +27,7 @@ const threads = values.threads === undefined ? {} : { threads: Number(values.thr
 
 /** Shipped backbones of another making than those here, and those that are the ones here. */
 const SHIPPED = { vit_nano_patch4_32: 'fractal-vit-nano' };
-const SHIPPED_FROM_HERE = { resnet_nano_32: 'fractal-resnet-nano' };
+const SHIPPED_FROM_HERE = { resnet_nano_32: { name: 'fractal-resnet-nano', kind: 'FractalDB' } };
 
 const TRAIN = { batchSize: 32, lr: 1e-3, minLr: 1e-6, labelSmoothing: 0.1, clipNorm: 1, augment: { scale: [0.5, 1], flip: 0.5 } };
 const UPDATES = { 4: 300, 16: 400, 64: 600 };
@@ -52,7 +52,8 @@ async function measure() {
   for (const net of values.net.split(','))
     for (const arm of values.arms.split(',').filter((name) => name !== SHIPPED_ARM || SHIPPED[net] !== undefined)) {
       const start = await startOf(net, arm);
-      const settings = digestOf({ pretraining: recipeOf(updates), TRAIN, UPDATES, POOL, MOST_TEST, net, ...(arm === SHIPPED_ARM && { shipped: shippedOf(net) }) });
+      const settings = digestOf({ pretraining: recipeOf(updates), TRAIN, UPDATES, POOL, MOST_TEST, net });
+      const begun = arm === SHIPPED_ARM ? { start: digestOf(shippedOf(net)) } : {};
       for (const data of values.data.split(',')) {
         const { missing, open } = SOURCES[data];
         if (missing() !== undefined) {
@@ -63,7 +64,7 @@ async function measure() {
         for (const shots of values.shots.split(',').map(Number)) {
           const steps = updatesOf(shots);
           for (let seed = 0; seed < Number(values.seeds); seed++) {
-            const row = { data: `${net}: ${data}`, arm, shots, seed, settings };
+            const row = { data: `${net}: ${data}`, arm, ...begun, shots, seed, settings };
             if (results.has(row)) continue;
             const { arms, testPictures } = await fewShotStudy({ pool, test, shots, seeds: 1, firstSeed: seed, arms: [{ name: arm, ...start }], train: { ...TRAIN, steps, warmupSteps: Math.round(steps / 10), ...threads } });
             const [{ runs: [run] }] = arms;
@@ -85,7 +86,8 @@ async function startOf(net, arm) {
 const shippedOf = (net) => (SHIPPED[net] === undefined ? undefined : JSON.parse(readFileSync(join('models', SHIPPED[net], 'training.json'), 'utf8')));
 
 function section(net, data, rows) {
-  const own = rows.filter((row) => row.data === `${net}: ${data}`);
+  const all = rows.filter((row) => row.data === `${net}: ${data}`);
+  const own = all.filter(({ settings }) => settings === all.find(({ arm }) => arm === SCRATCH)?.settings);
   if (own.length === 0) return [];
   const arms = ARMS.filter((name) => own.some(({ arm }) => arm === name));
   const lines = [...new Set(own.map(({ shots }) => shots))].sort((a, b) => a - b).map((shots) => {
@@ -116,7 +118,8 @@ function writeTable() {
 }
 
 function shippedWords(net) {
-  if (SHIPPED_FROM_HERE[net] !== undefined) return ` The package ships 1p-frac's, in half precision: \`${SHIPPED_FROM_HERE[net]}\`.`;
+  const from = SHIPPED_FROM_HERE[net];
+  if (from !== undefined) return ` The package ships ${from.kind}'s, in half precision: \`${from.name}\`; which of them was chosen by pictures of the training parts.`;
   if (SHIPPED[net] === undefined) return '';
   const { stages } = shippedOf(net);
   const samples = stages.reduce((sum, stage) => sum + stage.samples, 0).toLocaleString('en');

@@ -12,7 +12,7 @@ import { table } from './evidence/rows.mjs';
 import { pretrained, recipeOf } from './fractals/pretraining.mjs';
 
 const { values } = parseArgs({
-  options: { work: { type: 'string' }, net: { type: 'string', default: 'resnet_nano_32' }, kind: { type: 'string', default: '1p-frac' }, updates: { type: 'string', default: '15000' }, out: { type: 'string', default: 'models/fractal-resnet-nano' }, threads: { type: 'string' } },
+  options: { work: { type: 'string' }, net: { type: 'string', default: 'resnet_nano_32' }, kind: { type: 'string', default: 'FractalDB' }, updates: { type: 'string', default: '15000' }, out: { type: 'string', default: 'models/fractal-resnet-nano' }, threads: { type: 'string' } },
 });
 if (values.work === undefined) throw new Error('Expected --work FOLDER for checkpoints');
 const { net, kind, out } = values;

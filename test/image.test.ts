@@ -44,16 +44,19 @@ t.test('augmentation operations equal timm and Pillow bit for bit', async (t) =>
   t.equal(new Set(reference.ops.cases.map(({ op }) => op)).size, 15, 'all fifteen');
 });
 
-t.test('a gray picture is moved as each channel of a colour picture is, in every vector code', (t) => {
-  for (const [width, height] of [[33, 25], [224, 7], [5, 61]] as const) {
+t.test('a gray picture is changed as each channel of a colour picture is, the same in every vector code, however small', (t) => {
+  for (const [width, height] of [[33, 25], [224, 7], [5, 61], [17, 5], [2, 9], [7, 1], [1, 3], [1, 1]] as const) {
     const gray = picture(width, height, 1);
     const colour = { ...gray, channels: 3, data: Uint8Array.from({ length: gray.data.length * 3 }, (_, i) => gray.data[Math.floor(i / 3)] ?? 0) };
-    for (const op of ['Rotate', 'ShearX', 'ShearY', 'TranslateXRel', 'TranslateYRel'])
-      for (const magnitude of [0.3, 6.7, 10])
+    for (const op of ['Rotate', 'ShearX', 'ShearY', 'TranslateXRel', 'TranslateYRel', 'SharpnessIncreasing'])
+      for (const magnitude of [0.3, 6.7, 10]) {
+        const plain = native().applyAugmentOp({ image: colour, op, magnitude, kernel: 'portable' });
         for (const kernel of codes) {
           const moved = native().applyAugmentOp({ image: colour, op, magnitude, kernel });
+          t.same(moved.data, plain.data, `${op} ${magnitude}, ${width} x ${height}, ${kernel} and portable`);
           t.same(native().applyAugmentOp({ image: gray, op, magnitude, kernel }).data, moved.data.filter((_, i) => i % 3 === 0), `${op} ${magnitude}, ${width} x ${height}, ${kernel}`);
         }
+      }
   }
   t.end();
 });
@@ -71,6 +74,12 @@ t.test('augmented views', async (t) => {
 
   const flipped = planes(await view({ flip: 1 }))[0];
   t.same(flipped?.map((_, i) => r?.[Math.floor(i / 16) * 16 + 15 - (i % 16)] ?? NaN), flipped, 'flip turns rows around');
+
+  const upside = planes(await view({ flipVertical: 1 }))[0];
+  t.same(upside, r?.map((_, i) => r[(15 - Math.floor(i / 16)) * 16 + (i % 16)] ?? NaN), 'flipVertical turns columns around');
+  const whole16 = { ...gray, data: gray.data.slice(0, 256), width: 16, height: 16 };
+  const asItIs = async (flip: number): Promise<Float32Array> => (await augmentImages([whole16], { size: 16, augment: { scale: [1, 1], ratio: [1, 1], flip } })).data.subarray(0, 256);
+  t.same(await asItIs(1), (await asItIs(0)).map((_, i, all) => all[Math.floor(i / 16) * 16 + 15 - (i % 16)] ?? NaN), 'without a change of size, too');
 
   const coloured = planes(await view({ colourise: 1 }, 5));
   t.notSame(coloured[0], coloured[1], 'colours differ between channels');
@@ -113,6 +122,7 @@ t.test('views are refused what cannot be cut', async (t) => {
   await refused(t, [
     ['an unknown option', () => augmentImages([image], { sise: 8 } as never), 'ERR_INVALID_ARGUMENT', /did you mean 'size'/],
     ['a part larger than the picture', () => augmentImages([image], { augment: { scale: [0.5, 1.5] } }), 'ERR_INVALID_ARGUMENT', /augment\.scale/],
+    ['no memory', () => augmentImages([image], { size: 8, out: new Float32Array(0) }), 'ERR_SHAPE', /received 0/],
     ['memory of another size', () => augmentImages([image], { size: 8, out: new Float32Array(191) }), 'ERR_SHAPE', /Expected 768 bytes for out/],
     ['two channels', () => augmentImages([{ ...image, channels: 2 }]), 'ERR_INVALID_ARGUMENT', /channels/],
   ]);

@@ -31,7 +31,7 @@ const demo: DemoRecord = {
   },
   fineTuning: { steps: 3, batchSize: 2, model: 'm', parameters: 1234 },
   live: { samples: 100, copies: 4, losses: [1.4, 1.3, 1.2], base: { affine: [[[0.5, -0.25, 1], [0.125, 0.75, -1]], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]], weights: [0.75, 0.25] }, sigmaFactor: 3.5, delta: 0.1 },
-  shipped: { samples: 500, stages: [{ count: 4, samples: 500, finalLoss: 1, chance: 1.39 }] },
+  shipped: { kind: 'FractalDB', samples: 500, stages: [{ count: 4, samples: 500, finalLoss: 1, chance: 1.39 }] },
   pictures: { base: PIXEL, fractals: PIXEL, shots: PIXEL, answers: PIXEL },
   confusion: [[1, 1], [0, 2]],
   parts: [{ name: 'all of it', seconds: 1.25 }],

@@ -15,7 +15,7 @@ import { interruptible, runTasks } from '../tasks.js';
 
 interface Options {
   out: string;
-  init: string;
+  init?: string;
   model?: string;
   shots?: number;
   synthetic?: string;
@@ -53,7 +53,7 @@ export function addTrain(program: Command): void {
     .description('train a classifier on labelled pictures, from the shipped backbone unless told otherwise')
     .argument('<data>', 'image folder, WebDataset tar, IDX file or folder with metadata.jsonl')
     .requiredOption('--out <folder>', 'where the classifier, its record and its report go')
-    .option('--init <start>', 'a saved classifier, a shipped backbone, or none', 'fractal-resnet-nano')
+    .option('--init <start>', 'a saved classifier, a shipped backbone, or none; default fractal-resnet-nano, with --adapter-rank fractal-vit-nano')
     .option('--model <name>', `with --init none: ${MODEL_NAMES.join(', ')}`)
     .option('--shots <n>', 'use only this many pictures of each class', integer)
     .option('--synthetic <data>', 'generated pictures of the same classes (grown/images): half of each batch is of them')
@@ -81,7 +81,7 @@ export function addTrain(program: Command): void {
 }
 
 async function train(path: string, options: Options, command: Command): Promise<void> {
-  const { out, init, model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, optimizer, weightDecay = DECAYS[optimizer], ...numbers } = options;
+  const { out, init = options.adapterRank === undefined ? 'fractal-resnet-nano' : 'fractal-vit-nano', model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, optimizer, weightDecay = DECAYS[optimizer], ...numbers } = options;
   const output = outputOf(command);
   const data = await openDataset(path, { onCorrupt: skipCorrupt ? 'skip' : 'error' });
   const parts = split(data, validation, shots, options.seed);

@@ -113,8 +113,8 @@ export function fractalDemo(options: FractalDemoOptions = {}): Job<FractalDemoEv
 }
 
 async function shippedRecord(): Promise<DemoRecord['shipped']> {
-  const { stages } = JSON.parse(await readFile(join(packageRoot, 'models', BACKBONE, 'training.json'), 'utf8')) as { stages: DemoRecord['shipped']['stages'] };
-  return { samples: stages.reduce((sum, stage) => sum + stage.samples, 0), stages };
+  const { kind, stages } = JSON.parse(await readFile(join(packageRoot, 'models', BACKBONE, 'training.json'), 'utf8')) as Pick<DemoRecord['shipped'], 'kind' | 'stages'>;
+  return { kind, samples: stages.reduce((sum, stage) => sum + stage.samples, 0), stages };
 }
 
 async function fractalStrip(family: FractalFamily): Promise<string> {

@@ -49,7 +49,7 @@ async function gainSections({ gain, notCompared }: GrowRecord): Promise<string[]
   const both = study.arms.at(-1);
   return [
     ...(unused ? ['<p class="lead">None of the generated pictures was used: about held-out halves of the real ones, classifiers answered no better with them. "Real + generated" is without.</p>'] : []),
-    ...lead,
+    ...(lead.length > 0 ? lead : ['<p class="lead">Nothing was trained without them (<code>rivals</code>), so these figures do not say whether they helped.</p>']),
     figure(
       await intervalChart(bars, { x: 'right answers, %', rule: { x: 1 / study.classes.length, label: 'guessing' } }),
       `Classifiers trained in different ways with as many updates each, asked about ${count(study.testPictures)} real pictures that nothing else saw. Dots are runs, bars 95 % intervals of the mean over runs.`,

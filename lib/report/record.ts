@@ -33,7 +33,7 @@ export interface DemoRecord {
   /** The pre-training shown live. */
   live: { samples: number; copies: number; losses: number[]; base: Ifs; sigmaFactor: number; delta: number };
   /** The shipped backbone's own record. */
-  shipped: { samples: number; stages: { count: number; samples: number; finalLoss: number; chance: number }[] };
+  shipped: { kind: '1p-frac' | 'FractalDB'; samples: number; stages: { count: number; samples: number; finalLoss: number; chance: number }[] };
   pictures: { base: string; fractals: string; shots: string; answers: string };
   /** Summed over seeds for the last arm: confusion[i][j], class i called j. */
   confusion: number[][];

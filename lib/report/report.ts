@@ -45,7 +45,7 @@ async function demoPage(record: DemoRecord): Promise<string> {
   );
   const body = [
     '<h1>Does looking at one fractal help to learn from a few pictures?</h1>',
-    `<p class="soft">A small vision transformer (${count(fineTuning.parameters)} parameters) learns ${study.classes.length} kinds of emoji from ${study.shots} pictures each, drawn by two vendors,
+    `<p class="soft">A small network (${fineTuning.model}, ${count(fineTuning.parameters)} parameters) learns ${study.classes.length} kinds of emoji from ${study.shots} pictures each, drawn by two vendors,
      and is tested on ${study.testPictures} pictures of <em>other</em> things by a third vendor. Started from scratch it gets ${percent(baseline?.accuracy.mean ?? 0)} right; guessing gets ${percent(chance)}.</p>`,
     lead,
     figure(
@@ -62,9 +62,9 @@ async function demoPage(record: DemoRecord): Promise<string> {
       figure(picture(pictures.fractals, 'Perturbed copies of one fractal'), `Perturbed copies of the system, as they are rendered for training: classes 0 to ${Math.min(live.copies, SHOWN_COPIES) - 1}.`),
       `<p><b>Live, just now:</b> ${count(live.samples)} augmented pictures of ${live.copies} copies. This shows how it works; it is far too short to gain much.</p>`,
       figure(liveCurve, 'Loss of the live pre-training, averaged over 10 steps.'),
-      `<p><b>The shipped backbone</b> learnt to tell copies of such a system apart, too, once and for longer: ${count(shipped.samples)} pictures, in stages that grow harder.</p>`,
+      `<p><b>The shipped backbone</b> learnt once and for longer, to tell ${shipped.kind === 'FractalDB' ? 'many systems apart (FractalDB)' : 'copies of such a system apart, too'}: ${count(shipped.samples)} pictures, in stages that grow harder.</p>`,
       table(
-        ['copies told apart', 'pictures seen', 'final loss', 'loss of guessing'],
+        ['told apart', 'pictures seen', 'final loss', 'loss of guessing'],
         shipped.stages.map((stage) => [count(stage.count), count(stage.samples), stage.finalLoss.toFixed(2), stage.chance.toFixed(2)]),
       ),
     ),

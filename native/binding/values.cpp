@@ -118,13 +118,13 @@ NamedTensors parse_named_tensors(const Napi::Value& value, const std::string& pa
 
 namespace {
 
-image::ImageView share_image(const Fields& fields) {
+image::ImageView share_image(const Fields& fields, const Napi::Value& data) {
   int64_t width = 0, height = 0, channels = 0;
   fields.read("width", width).read("height", height).read("channels", channels);
   check_range(width, fields.path_of("width"), 1, 65536);
   check_range(height, fields.path_of("height"), 1, 65536);
   expect(channels == 1 || channels == 3, "Expected 1 or 3 channels for {}, received {}", fields.path_of("channels"), channels);
-  const Bytes bytes = bytes_of(fields.required("data"), fields.path_of("data"));
+  const Bytes bytes = bytes_of(data, fields.path_of("data"));
   const auto wanted = static_cast<size_t>(width * height * channels);
   expect(bytes.size == wanted, "Expected {} bytes for {} ({} x {} x {}), received {}", wanted, fields.path_of("data"), width, height, channels, bytes.size);
   return {width, height, channels, bytes.data};
@@ -133,7 +133,7 @@ image::ImageView share_image(const Fields& fields) {
 }  // namespace
 
 image::Image parse_image(const Fields& fields) {
-  const image::ImageView shared = share_image(fields);
+  const image::ImageView shared = share_image(fields, fields.required("data"));
   image::Image image(shared.width, shared.height, shared.channels);
   std::memcpy(image.pixels.data(), shared.pixels, image.pixels.size());
   return image;
@@ -148,8 +148,8 @@ std::vector<image::Image> parse_images(const Fields& fields, std::string_view na
 SharedImages share_images(const Fields& fields, std::string_view name) {
   SharedImages shared;
   for (const Fields& picture : fields.objects(name)) {
-    shared.views.push_back(share_image(picture));
     shared.kept.push_back(picture.required("data"));
+    shared.views.push_back(share_image(picture, shared.kept.back()));
   }
   return shared;
 }
@@ -174,20 +174,20 @@ Napi::Value emit_tensor(Napi::Env env, const at::Tensor& tensor) {
 }
 
 at::Tensor ResultMemory::tensor(at::IntArrayRef shape, at::ScalarType dtype) const {
-  if (data == nullptr) return at::empty(shape, dtype);
+  if (!given) return at::empty(shape, dtype);
   const auto wanted = static_cast<size_t>(c10::multiply_integers(shape)) * at::elementSize(dtype);
   if (bytes != wanted) fail(ErrorCode::shape, "Expected {} bytes for out, received {}", wanted, bytes);
   return at::from_blob(data, shape, dtype);
 }
 
-Napi::Value ResultMemory::emit(Napi::Env env, const at::Tensor& result) const { return data == nullptr ? emit_tensor(env, result) : emit_description(env, result); }
+Napi::Value ResultMemory::emit(Napi::Env env, const at::Tensor& result) const { return given ? emit_description(env, result) : emit_tensor(env, result); }
 
 ResultMemory parse_out(const Fields& fields, std::vector<Napi::Value>& kept) {
   const auto given = fields.optional("out");
   if (!given) return {};
   const Bytes bytes = bytes_of(*given, fields.path_of("out"));
   kept.push_back(*given);
-  return {const_cast<uint8_t*>(bytes.data), bytes.size};
+  return {true, const_cast<uint8_t*>(bytes.data), bytes.size};
 }
 
 Napi::Value emit_named_tensors(Napi::Env env, const NamedTensors& tensors) {

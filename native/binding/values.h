@@ -43,7 +43,8 @@ Napi::Value emit_image(Napi::Env env, const image::Image& image);
 
 // Where a result goes: memory that the caller gave as `out`, or new.
 struct ResultMemory {
-  uint8_t* data = nullptr;  // null: new
+  bool given = false;
+  uint8_t* data = nullptr;
   size_t bytes = 0;
 
   // Throws ERR_SHAPE when the caller's memory has another size.

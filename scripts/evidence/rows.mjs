@@ -29,13 +29,14 @@ export class Rows {
   }
 
   all() {
-    return [...linesOf(this.#kept), ...linesOf(this.#file)].map((line) => JSON.parse(line));
+    const rows = [...linesOf(this.#kept), ...linesOf(this.#file)].map((line) => JSON.parse(line));
+    return [...new Map(rows.map((row) => [[row.data, row.arm, row.start, row.shots, row.seed, row.settings].join(), row])).values()];
   }
 
   /** Writes all rows beside the document, so that its tables can be made again without the folder. */
   keep() {
-    const rows = new Map(this.all().map(({ parts: _, ...row }) => [[row.data, row.arm, row.shots, row.seed, row.settings].join(), JSON.stringify(row)]));
-    if (rows.size > 0) writeFileSync(this.#kept, `${[...rows.values()].join('\n')}\n`);
+    const rows = this.all().map(({ parts: _, ...row }) => JSON.stringify(row));
+    if (rows.length > 0) writeFileSync(this.#kept, `${rows.join('\n')}\n`);
   }
 
   /** Of each source and shots the rows of its newest settings that there are `fewest` rows of; of the newest where there are less of all. */

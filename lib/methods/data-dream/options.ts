@@ -136,7 +136,7 @@ const compareSchema = z.strictObject({
   augment: z.union([augmentSchema, z.literal(CHOOSE)]).prefault(PLAIN),
   /** Runs of each way to train, paired. Default 5. */
   seeds: positiveInt.max(1000).default(5),
-  /** Also train without generated pictures, and from these alone. Without that nothing says what they gained: to compare settings with each other, several times as fast. Default true. */
+  /** Also train without generated pictures, and from these alone, and ask a CLIP as it is. Without that nothing says what they gained: to compare settings with each other, several times as fast. Default true. */
   rivals: z.boolean().default(true),
   /** Numbers of generated pictures per class to train with too, for a curve that shows how many are enough: [10, 50, 100]. Default none. */
   sweep: z.array(positiveInt).default([]),

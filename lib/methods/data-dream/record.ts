@@ -52,7 +52,7 @@ export async function growRecord({ settings, preflight, classes = [], real: { tr
     reasons: reasons.filter(({ count }) => count > 0),
     gain,
     notCompared,
-    confusions: gain === undefined || classes.length > SHOWN_CLASSES ? undefined : { real: arm(REAL), both: arm(BOTH) },
+    confusions: gain === undefined || gain.gains.length === 0 || classes.length > SHOWN_CLASSES ? undefined : { real: arm(REAL), both: arm(BOTH) },
     parts,
   };
 }

@@ -329,8 +329,7 @@ void affine_eights(const PaddedPicture& picture, const AffineRow& row) {
     if (shown == 0) continue;
     const Doubles8 px = in_x - 0.5, py = in_y - 0.5, left = floor(px), top = floor(py), dx = px - left, dy = py - top;
     const Ints8 corner = (whole(top) - 1) * static_cast<int32_t>(picture.stride) + (whole(left) - 1) * kBytes;
-    const __m256i offsets = _mm256_maskz_mov_epi32(shown, reinterpret_cast<__m256i>(corner));
-    const auto gather = [&](int r, int k) { return reinterpret_cast<Ints8>(_mm256_i32gather_epi32(reinterpret_cast<const int*>(picture.data + r * picture.stride + k * kBytes), offsets, 1)); };
+    const auto gather = [&](int r, int k) { return reinterpret_cast<Ints8>(_mm256_mmask_i32gather_epi32(_mm256_setzero_si256(), shown, reinterpret_cast<__m256i>(corner), picture.data + r * picture.stride + k * kBytes, 1)); };
     Ints8 gathered[4][4];
     for (int r = kFirstRow; r < kEndRow; ++r)
       for (int k = kBytes == 1 ? 0 : kFirstSample; k < (kBytes == 1 ? 1 : kEndSample); ++k) gathered[r][k] = gather(r, k);
@@ -391,7 +390,7 @@ void sharpen(const SharpenRow& row) {
   };
   int64_t i = step;
   for (; i + 16 <= end; i += 16) store(sharp(i), row.out + i);
-  if (i == end) return;
+  if (i >= end) return;
   if (end - step >= 16) return store(sharp(end - 16), row.out + end - 16);
   uint8_t rows[3][kNarrow]{}, out[kNarrow];  // all of a very small picture
   const uint8_t* const given[3] = {row.above, row.here, row.below};
