@@ -48,7 +48,7 @@ t.test('a gray picture is changed as each channel of a colour picture is, the sa
   for (const [width, height] of [[33, 25], [224, 7], [5, 61], [17, 5], [2, 9], [7, 1], [1, 3], [1, 1]] as const) {
     const gray = picture(width, height, 1);
     const colour = { ...gray, channels: 3, data: Uint8Array.from({ length: gray.data.length * 3 }, (_, i) => gray.data[Math.floor(i / 3)] ?? 0) };
-    for (const op of ['Rotate', 'ShearX', 'ShearY', 'TranslateXRel', 'TranslateYRel', 'SharpnessIncreasing'])
+    for (const op of ['Rotate', 'ShearX', 'ShearY', 'TranslateXRel', 'TranslateYRel', 'SharpnessIncreasing', 'ColorIncreasing'])
       for (const magnitude of [0.3, 6.7, 10]) {
         const plain = native().applyAugmentOp({ image: colour, op, magnitude, kernel: 'portable' });
         for (const kernel of codes) {

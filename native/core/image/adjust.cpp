@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 namespace seedbed::image {
@@ -27,8 +28,10 @@ void map_values(Image& image, const Table& table) {
 template <typename TableOf>
 void map_channels(Image& image, TableOf table_of) {
   for (int64_t c = 0; c < image.channels; ++c) {
+    std::array<Histogram, 4> parts{};  // neighbours are often equal, and one count would wait for the other
+    for (size_t i = c, place = 0; i < image.pixels.size(); i += image.channels, ++place) ++parts[place % parts.size()][image.pixels[i]];
     Histogram histogram{};
-    for (size_t i = c; i < image.pixels.size(); i += image.channels) ++histogram[image.pixels[i]];
+    for (const Histogram& part : parts) std::ranges::transform(histogram, part, histogram.begin(), std::plus());
     const Table table = table_of(histogram);
     for (size_t i = c; i < image.pixels.size(); i += image.channels) image.pixels[i] = table[image.pixels[i]];
   }
@@ -99,10 +102,8 @@ void solarize_add(Image& image, int add, int threshold) {
   map_values(image, make_table([=](int i) { return i < threshold ? std::min(255, i + add) : i; }));
 }
 
-void enhance_colour(Image& image, float factor) {
-  if (image.channels == 1) return;
-  const Image gray = to_gray(image);
-  for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = blend(gray.pixels[i / 3], image.pixels[i], factor);
+void enhance_colour(Image& image, float factor, const PictureKernel& kernel) {
+  if (image.channels == 3) kernel.saturate(image.pixels.data(), image.width * image.height, factor);
 }
 
 void enhance_contrast(Image& image, float factor) {

@@ -15,7 +15,7 @@ void solarize(Image& image, int threshold);                   // ImageOps.solari
 void solarize_add(Image& image, int add, int threshold = 128);  // adds to values below threshold (AutoAugment)
 
 // ImageEnhance: 1 leaves the picture as it is, 0 gives the degenerate one, others extrapolate.
-void enhance_colour(Image& image, float factor);      // degenerate: gray
+void enhance_colour(Image& image, float factor, const PictureKernel& kernel = picture_kernel());  // degenerate: gray
 void enhance_contrast(Image& image, float factor);    // degenerate: the mean gray
 void enhance_brightness(Image& image, float factor);  // degenerate: black
 void enhance_sharpness(Image& image, float factor, const PictureKernel& kernel = picture_kernel());  // degenerate: smoothed 3x3

@@ -46,6 +46,8 @@ struct PictureKernel {
   void (*affine_gray)(const PaddedPicture&, const AffineRow&);
   void (*affine_colour)(const PaddedPicture&, const AffineRow&);
   void (*sharpen)(const SharpenRow&);
+  // Colour pixels [count, 3], moved away from their gray, `factor` below 1 towards it.
+  void (*saturate)(uint8_t* pixels, int64_t count, float factor);
   // Pixels of 3 bytes to the first three of 4.
   void (*spread)(const uint8_t* in, int64_t count, uint8_t* out);
   // Interleaved bytes [count, channels] to planes [3, count] of value * scale + shift; gray gives the same byte to all three.

@@ -373,9 +373,53 @@ void affine_colour(const PaddedPicture& picture, const AffineRow& row) { affine_
 
 #endif
 
+// A channel of 16 pixels, whose 48 bytes are `in`.
+template <int kChannel>
+Bytes16 channel(const Bytes16* in) {
+  constexpr Bytes16 kPlaces = Bytes16{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45} + static_cast<uint8_t>(kChannel);
+  constexpr Bytes16 kOrder = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const Bytes16 of_first_two = __builtin_shuffle(in[0], in[1], kPlaces);  // those from 32 on are wrong here
+  return __builtin_shuffle(of_first_two, in[2], kPlaces < 32 ? kOrder : kPlaces - 16);
+}
+
+// The other way round.
+void join_channels(Bytes16 r, Bytes16 g, Bytes16 b, Bytes16* out) {
+  constexpr Bytes16 kRedGreen[3] = {{0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5}, {21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26}, {0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0}};
+  constexpr Bytes16 kBlue[3] = {{0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15}, {0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15}, {26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31}};
+  for (int i = 0; i < 3; ++i) out[i] = __builtin_shuffle(__builtin_shuffle(r, g, kRedGreen[i]), b, kBlue[i]);
+}
+
+// from + factor * (to - from), cut off as Pillow's Image.blend does (float, towards zero).
+Bytes16 blend(Ints16 from, Ints16 to, float factor) {
+  Floats16 mixed = __builtin_convertvector(from, Floats16) + factor * __builtin_convertvector(to - from, Floats16);
+  mixed = mixed < 0 ? Floats16{} : mixed;
+  mixed = mixed > 255 ? Floats16{} + 255 : mixed;
+  return narrow(__builtin_convertvector(mixed, Ints16));
+}
+
+// Sixteen pixels, whose gray is that of ITU-R 601 in Pillow's fixed point.
+void saturate_block(const uint8_t* in, float factor, uint8_t* out) {
+  Bytes16 pixels[3];
+  __builtin_memcpy(pixels, in, sizeof(pixels));
+  const Ints16 r = widen(channel<0>(pixels)), g = widen(channel<1>(pixels)), b = widen(channel<2>(pixels));
+  const Ints16 gray = (r * 19595 + g * 38470 + b * 7471 + 32768) >> 16;
+  join_channels(blend(gray, r, factor), blend(gray, g, factor), blend(gray, b, factor), pixels);
+  __builtin_memcpy(out, pixels, sizeof(pixels));
+}
+
+void saturate(uint8_t* pixels, int64_t count, float factor) {
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) saturate_block(pixels + 3 * i, factor, pixels + 3 * i);
+  uint8_t rest[48]{};
+  const auto bytes = static_cast<uint64_t>(3 * (count - i));
+  __builtin_memcpy(rest, pixels + 3 * i, bytes);
+  saturate_block(rest, factor, rest);
+  __builtin_memcpy(pixels + 3 * i, rest, bytes);
+}
+
 constexpr int64_t kNarrow = 40;  // bytes of a row that is wide enough for a vector between its ends
 
-// Weights 1 1 1, 1 5 1, 1 1 1 over 13, rounded; then smooth + factor * (here - smooth), cut off as Pillow's Image.blend does (float, towards zero).
+// Smooth: weights 1 1 1, 1 5 1, 1 1 1 over 13, rounded.
 void sharpen(const SharpenRow& row) {
   const int64_t step = row.channels, end = row.bytes - step;
   const auto sharp = [&](int64_t i) {
@@ -383,10 +427,7 @@ void sharpen(const SharpenRow& row) {
     const Ints16 here = at(row.here);
     const Ints16 sum = 5 * here + at(row.above - step) + at(row.above) + at(row.above + step) + at(row.here - step) + at(row.here + step) + at(row.below - step) + at(row.below) + at(row.below + step);
     const Ints16 smooth = ((2 * sum + 13) * 20165) >> 19;  // over 26, exact for all sums of bytes
-    Floats16 mixed = __builtin_convertvector(smooth, Floats16) + row.factor * __builtin_convertvector(here - smooth, Floats16);
-    mixed = mixed < 0 ? Floats16{} : mixed;
-    mixed = mixed > 255 ? Floats16{} + 255 : mixed;
-    return narrow(__builtin_convertvector(mixed, Ints16));
+    return blend(smooth, here, row.factor);
   };
   int64_t i = step;
   for (; i + 16 <= end; i += 16) store(sharp(i), row.out + i);
@@ -406,15 +447,6 @@ void spread(const uint8_t* in, int64_t count, uint8_t* out) {
   for (; i + 6 <= count; i += 4) store(__builtin_shuffle(load<Bytes16>(in + 3 * i), kPlaces), out + 4 * i);
   for (; i < count; ++i)
     for (int c = 0; c < 3; ++c) out[4 * i + c] = in[3 * i + c];
-}
-
-// A channel of 16 pixels, whose 48 bytes are `in`.
-template <int kChannel>
-Bytes16 channel(const Bytes16* in) {
-  constexpr Bytes16 kPlaces = Bytes16{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45} + static_cast<uint8_t>(kChannel);
-  constexpr Bytes16 kOrder = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const Bytes16 of_first_two = __builtin_shuffle(in[0], in[1], kPlaces);  // those from 32 on are wrong here
-  return __builtin_shuffle(of_first_two, in[2], kPlaces < 32 ? kOrder : kPlaces - 16);
 }
 
 void gray_planes(const uint8_t* in, int64_t count, const float* scale, const float* shift, float* out) {
@@ -445,7 +477,7 @@ void planes(const uint8_t* in, int64_t count, int64_t channels, const float* sca
   channels == 1 ? gray_planes(in, count, scale, shift, out) : colour_planes(in, count, scale, shift, out);
 }
 
-constexpr PictureKernel make_picture_kernel(const char* name) { return {name, transpose, combine, affine_gray, affine_colour, sharpen, spread, planes}; }
+constexpr PictureKernel make_picture_kernel(const char* name) { return {name, transpose, combine, affine_gray, affine_colour, sharpen, saturate, spread, planes}; }
 
 }  // namespace
 

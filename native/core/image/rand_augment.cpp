@@ -31,7 +31,7 @@ void apply_op(Image& image, AugmentOp op, double magnitude, bool negative, uint8
     case AugmentOp::posterize_increasing: return posterize(image, 4 - static_cast<int>(level * 4));
     case AugmentOp::solarize_increasing: return solarize(image, 256 - std::min(256, static_cast<int>(level * 256)));
     case AugmentOp::solarize_add: return solarize_add(image, std::min(128, static_cast<int>(level * 110)));
-    case AugmentOp::colour_increasing: return enhance_colour(image, factor);
+    case AugmentOp::colour_increasing: return enhance_colour(image, factor, kernel);
     case AugmentOp::contrast_increasing: return enhance_contrast(image, factor);
     case AugmentOp::brightness_increasing: return enhance_brightness(image, factor);
     case AugmentOp::sharpness_increasing: return enhance_sharpness(image, factor, kernel);
