@@ -105,12 +105,12 @@ function writeTable() {
   const lines = ['# Evidence: pre-training on formulas', ''];
   lines.push(
     "Mean accuracy on test pictures, per cent, over seeds that each draw other shots; paired differences with Student's 95 % interval. All starts are trained alike, from shots alone, " +
-      `${Object.entries(UPDATES).map(([shots, count]) => `${count} updates of ${TRAIN.batchSize} at ${shots} shots`).join(', ')}, AdamW at ${TRAIN.lr}, crops of half to all of a picture, mirrored at times. Nothing was chosen on the test part.`,
+      `${Object.entries(UPDATES).map(([shots, count]) => `${count} updates of ${TRAIN.batchSize} at ${shots} shots`).join(', ')}, AdamW at ${TRAIN.lr}, crops of half to all of a picture, mirrored at times. Nothing was chosen on the test part. That is a short training: with more updates random weights may well come closer, which was not measured.`,
   );
   for (const net of new Set(rows.map(({ data }) => data.split(': ')[0]))) {
     const updates = new Set(rows.filter(({ data }) => data.startsWith(`${net}: `)).map((row) => row.updates));
     const samples = [...updates].map((count) => (count * PRETRAIN.batchSize).toLocaleString('en')).join(' or ');
-    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes; solid patches in two random colours each, seen in crops and mirrored.${shippedWords(net)}`);
+    lines.push('', `## ${net}`, '', `1p-frac and FractalDB: ${samples} pictures each, drawn from ${STAGES.map(({ count }) => count).join(', then ')} classes; solid patches, mostly in two random colours, seen in crops and mirrored.${shippedWords(net)}`);
     for (const data of Object.keys(SOURCES)) lines.push(...section(net, data, rows));
   }
   results.keep();
