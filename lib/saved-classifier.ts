@@ -107,6 +107,9 @@ export interface Saved {
 /** Backbones that come with the package, by name. */
 export const SHIPPED_MODELS = ['fractal-resnet-nano', 'fractal-vit-nano'] as const;
 
+/** The one to begin with where nothing else is asked for. */
+export const DEFAULT_BACKBONE = 'fractal-resnet-nano' satisfies (typeof SHIPPED_MODELS)[number];
+
 function modelFolder(name: string): string {
   if ((SHIPPED_MODELS as readonly string[]).includes(name)) return join(packageRoot, 'models', name);
   return isAbsolute(name) ? name : resolve(name);

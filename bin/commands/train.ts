@@ -5,6 +5,7 @@ import { trainClassifier } from '../../lib/classifier.js';
 import { MODEL_NAMES, type ModelName } from '../../lib/train-options.js';
 import { openDataset } from '../../lib/data/open.js';
 import type { Dataset } from '../../lib/data/dataset.js';
+import { DEFAULT_BACKBONE } from '../../lib/saved-classifier.js';
 import { originOf } from '../../lib/report/origin.js';
 import { writeFileWhole } from '../../lib/files.js';
 import { defined } from '../../lib/options.js';
@@ -45,6 +46,7 @@ interface State {
 }
 
 const EVALUATIONS = 10;
+const VIT_BACKBONE = 'fractal-vit-nano'; // adapters are for vision transformers
 const DECAYS = { adamw: 0.05, sgd: 1e-4 };
 
 export function addTrain(program: Command): void {
@@ -53,7 +55,7 @@ export function addTrain(program: Command): void {
     .description('train a classifier on labelled pictures, from the shipped backbone unless told otherwise')
     .argument('<data>', 'image folder, WebDataset tar, IDX file or folder with metadata.jsonl')
     .requiredOption('--out <folder>', 'where the classifier, its record and its report go')
-    .option('--init <start>', 'a saved classifier, a shipped backbone, or none; default fractal-resnet-nano, with --adapter-rank fractal-vit-nano')
+    .option('--init <start>', `a saved classifier, a shipped backbone, or none; default ${DEFAULT_BACKBONE}, with --adapter-rank ${VIT_BACKBONE}`)
     .option('--model <name>', `with --init none: ${MODEL_NAMES.join(', ')}`)
     .option('--shots <n>', 'use only this many pictures of each class', integer)
     .option('--synthetic <data>', 'generated pictures of the same classes (grown/images): half of each batch is of them')
@@ -81,7 +83,7 @@ export function addTrain(program: Command): void {
 }
 
 async function train(path: string, options: Options, command: Command): Promise<void> {
-  const { out, init = options.adapterRank === undefined ? 'fractal-resnet-nano' : 'fractal-vit-nano', model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, optimizer, weightDecay = DECAYS[optimizer], ...numbers } = options;
+  const { out, init = options.adapterRank === undefined ? DEFAULT_BACKBONE : VIT_BACKBONE, model, shots, synthetic: generated, validation, resume, skipCorrupt, dryRun, mixup, randAugment, adapterRank, optimizer, weightDecay = DECAYS[optimizer], ...numbers } = options;
   const output = outputOf(command);
   const data = await openDataset(path, { onCorrupt: skipCorrupt ? 'skip' : 'error' });
   const parts = split(data, validation, shots, options.seed);

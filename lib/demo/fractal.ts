@@ -9,6 +9,7 @@ import { contactSheet, dataUri, framed, scaleImage } from '../image.js';
 import { follow, Job } from '../job.js';
 import { onePFrac } from '../methods/one-p-frac.js';
 import { abortSignal, checkOptions, positiveInt } from '../options.js';
+import { DEFAULT_BACKBONE } from '../saved-classifier.js';
 import { packageRoot } from '../setup/find.js';
 import { originOf } from '../report/origin.js';
 import { SHOWN_COPIES, type DemoRecord, type Part } from '../report/record.js';
@@ -30,7 +31,6 @@ export type FractalDemoOptions = z.input<typeof schema>;
 
 export type FractalDemoEvent = { type: 'part'; name: string; detail: string } | { type: 'progress'; done: number; total: number; detail: string };
 
-const BACKBONE = 'fractal-resnet-nano';
 const MODEL = 'resnet_nano_32';
 const FRACTAL = { size: 128, points: 25_000, padding: 4, count: 16, delta: 0.1, value: 255, mask: 'fill', fractalSeed: 2 } as const;
 const WARMUP_PART = 10; // a tenth of the steps
@@ -81,7 +81,7 @@ export function fractalDemo(options: FractalDemoOptions = {}): Job<FractalDemoEv
           if (event.type === 'step') emit({ type: 'progress', done: event.step, total: event.steps, detail: `loss ${event.loss.toFixed(2)}` });
         }),
       );
-      const arms = [{ name: 'from scratch' }, { name: 'after the live pre-training', init: live.backbone }, { name: 'from the shipped backbone', init: BACKBONE }];
+      const arms = [{ name: 'from scratch' }, { name: 'after the live pre-training', init: live.backbone }, { name: 'from the shipped backbone', init: DEFAULT_BACKBONE }];
       const train = { ...FINE_TUNING, model: MODEL, steps, warmupSteps: Math.round(steps / WARMUP_PART) } as const;
       const parameters = live.backbone.info.parameters;
       const study = await timed('learn from few pictures', `${arms.length} starts, ${seeds} runs each, ${shots} pictures per class`, () =>
@@ -113,7 +113,7 @@ export function fractalDemo(options: FractalDemoOptions = {}): Job<FractalDemoEv
 }
 
 async function shippedRecord(): Promise<DemoRecord['shipped']> {
-  const { kind, stages } = JSON.parse(await readFile(join(packageRoot, 'models', BACKBONE, 'training.json'), 'utf8')) as Pick<DemoRecord['shipped'], 'kind' | 'stages'>;
+  const { kind, stages } = JSON.parse(await readFile(join(packageRoot, 'models', DEFAULT_BACKBONE, 'training.json'), 'utf8')) as Pick<DemoRecord['shipped'], 'kind' | 'stages'>;
   return { kind, samples: stages.reduce((sum, stage) => sum + stage.samples, 0), stages };
 }
 

@@ -5,6 +5,7 @@ import type { Dataset } from '../../data/dataset.js';
 import { fewShotStudy, paired, type Arm, type ArmResult, type Comparison, type FewShotEvent, type FewShotResult, type LearnerCall } from '../../experiment/few-shot.js';
 import { follow, Job } from '../../job.js';
 import type { TrainEvent } from '../../native.js';
+import { DEFAULT_BACKBONE } from '../../saved-classifier.js';
 import { chooseWays, type Choice, type ChooseEvent, type Learn, type Ways } from './choose.js';
 import { PLAIN, type Compare, type DataDreamSettings } from './options.js';
 
@@ -28,7 +29,6 @@ export const REAL = 'real';
 export const BOTH = 'real + generated';
 const SAME_VIEWS = 'real, the same views';
 
-const BACKBONE = 'fractal-resnet-nano';
 const RANDOM = 'random';
 const STRONG = { scale: [0.25, 1], flip: 0.5, randAugment: true, randomErasing: true } satisfies TrainClassifierOptions['augment'];
 
@@ -39,7 +39,7 @@ function sharedOptions({ model, steps, batchSize, lr }: Compare, threads: number
 
 /** Where classifiers begin; nowhere: random weights. */
 export function initOf({ init, model }: Compare): { init?: string } {
-  const start = init ?? (model === undefined ? BACKBONE : RANDOM);
+  const start = init ?? (model === undefined ? DEFAULT_BACKBONE : RANDOM);
   return start === RANDOM ? {} : { init: start };
 }
 
